@@ -62,6 +62,34 @@ enum err_code engine_describe(struct engine_session *s, struct str sql, struct a
 // One value, for programs inside: the first column of the first row as text, "" when there is none.
 enum err_code engine_scalar(struct engine_session *s, struct str sql, struct arena *a, struct str *out, struct err *err);
 
+// ---- the catalog ----------------------------------------------------------------------------------------------------------------
+// What \d, information_schema and the interface list: lake tables, topics (schema "topics"), the session's own temporary tables and views.
+enum engine_relation_kind { ENGINE_TABLE, ENGINE_TOPIC, ENGINE_VIEW, ENGINE_TEMP };
+struct engine_relation {
+    enum engine_relation_kind kind;
+    const char *schema, *name;
+    const struct cols_schema *columns; // NULL = could not be read; `error` says why
+    const char *error;
+    int64_t rows;  // as far as known without reading; -1 = unknown
+    int64_t bytes; // -1 = unknown
+};
+struct engine_catalog {
+    const char **schemas; // sorted; "topics" and "main" are always there
+    size_t n_schemas;
+    struct engine_relation *relations; // sorted by schema, name
+    size_t n_relations;
+};
+// A snapshot, in the arena. `schema`, `name`: only these (n = 0: all).
+enum err_code engine_catalog_list(struct engine_session *s, struct str schema, struct str name, struct arena *a, struct engine_catalog *out,
+                                  struct err *err);
+// Somebody changed a table of the lake (a commit, a drop) or a topic without SQL: the engine's views of it follow. Any thread that may block.
+enum err_code engine_catalog_changed(struct engine *e, const char *schema, const char *table, struct err *err);
+
+struct engine *engine_session_engine(struct engine_session *s);
+struct lake *engine_lake(struct engine *e);
+struct broker *engine_broker(struct engine *e);
+const struct schema_source *engine_schemas(struct engine *e);
+
 // ---- own statements ---------------------------------------------------------------------------------------------------------
 // Rooms above register handlers; a statement that sql/ recognises as that kind goes to the handler instead of DuckDB. The handler
 // fills a result with engine_result_rows (a small materialised result).
@@ -78,8 +106,9 @@ struct engine_result *engine_result_text(const char *const *names, size_t n_cols
 // A source of batches that a query can read as a table function: `select ... from batches(handle)`. next() returns NULL at the end.
 struct engine_source {
     const struct cols_schema *schema;
-    struct cols_batch *(*next)(void *self, struct err *err); // called by one thread at a time; the engine frees the batch
+    struct cols_batch *(*next)(void *self, struct err *err); // called by one thread at a time unless `concurrent`; the engine frees the batch
     void *self;
+    bool concurrent; // next() may be called by several threads at once
 };
 // Writes what `select_sql` yields into new Parquet files (zstd) in `dir`, synced, not yet visible in any table. In select_sql the word
 // `source()` stands for `source` (may be NULL when not used). Fills one entry per file for lake_commit.
