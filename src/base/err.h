@@ -28,7 +28,7 @@ struct err {
 };
 
 struct err_info {
-    const char *name; // "not_found"
+    const char *name; // "NOT_FOUND"
     bool retriable;   // the same call may succeed later
     bool fatal;       // the process or the store must stop acknowledging
     int http;

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// What handlers call: parameters in, answers out. The request's thread only; results live in the request's arena.
+#include <assert.h>
+#include <inttypes.h>
+
+#include <jansson.h>
+#include "httpd/httpd.h"
+
+static int hex(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+const char *httpd_decode(struct arena *a, struct str s, bool plus_is_space) {
+    char *out = arena_alloc(a, s.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (c == '%') {
+            if (s.n - i < 3) return NULL;
+            int hi = hex(s.p[i + 1]), lo = hex(s.p[i + 2]);
+            if (hi < 0 || lo < 0 || (hi == 0 && lo == 0)) return NULL;
+            c = (char)(hi * 16 + lo);
+            i += 2;
+        } else if (c == '+' && plus_is_space) {
+            c = ' ';
+        } else if (c == 0) {
+            return NULL;
+        }
+        out[n++] = c;
+    }
+    out[n] = 0;
+    return str_utf8_ok(str_n(out, n)) ? out : NULL;
+}
+
+const char *httpd_param(const struct httpd_request *r, const char *name) {
+    for (size_t i = 0; i < r->n_params_; i++)
+        if (strcmp(r->params_[i].name, name) == 0) return r->params_[i].value;
+    assert(!"the route's pattern has no such parameter");
+    return "";
+}
+
+const char *httpd_query(const struct httpd_request *r, const char *name) {
+    for (size_t i = 0; i < r->n_query_; i++)
+        if (strcmp(r->query_[i].name, name) == 0) return r->query_[i].value;
+    return NULL;
+}
+
+size_t httpd_query_all(const struct httpd_request *r, const char *name, const char **out, size_t max) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_query_; i++)
+        if (strcmp(r->query_[i].name, name) == 0) {
+            if (n < max) out[n] = r->query_[i].value;
+            n++;
+        }
+    return n;
+}
+
+int httpd_query_i64(const struct httpd_request *r, const char *name, int64_t min, int64_t max, int64_t *out, struct err *err) {
+    const char *text = httpd_query(r, name);
+    int64_t v;
+    if (text == NULL) return 0;
+    if (!str_to_i64(str_c(text), &v) || v < min || v > max) {
+        err_set(err, ERR_INVALID, "query parameter %s must be a whole number from %" PRId64 " to %" PRId64 ", not \"%.40s\"", name, min, max, text);
+        return -1;
+    }
+    *out = v;
+    return 1;
+}
+
+int httpd_query_bool(const struct httpd_request *r, const char *name, bool *out, struct err *err) {
+    const char *text = httpd_query(r, name);
+    if (text == NULL) return 0;
+    struct str s = str_c(text);
+    bool yes = str_ieq(s, STR("true")) || str_eq(s, STR("1")), no = str_ieq(s, STR("false")) || str_eq(s, STR("0"));
+    if (!yes && !no) {
+        err_set(err, ERR_INVALID, "query parameter %s must be true or false, not \"%.40s\"", name, text);
+        return -1;
+    }
+    *out = yes;
+    return 1;
+}
+
+struct json_t *httpd_body_json(const struct httpd_request *r, struct err *err) {
+    json_error_t at;
+    if (r->body.n == 0) {
+        err_set(err, ERR_PARSE, "the body is empty; JSON is expected");
+        return NULL;
+    }
+    json_t *j = json_loadb(r->body.p, r->body.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &at);
+    if (j == NULL) err_set(err, ERR_PARSE, "the body is not valid JSON: line %d, column %d: %s", at.line, at.column, at.text);
+    return j;
+}
+
+enum err_code httpd_reply(struct httpd_request *r, int status, const char *content_type, struct str body) {
+    r->status = status;
+    r->content_type = content_type;
+    buf_clear(&r->out);
+    buf_put_str(&r->out, body);
+    return ERR_OK;
+}
+
+static int put_json(const char *p, size_t n, void *out) {
+    buf_put(out, p, n);
+    return 0;
+}
+
+enum err_code httpd_reply_json(struct httpd_request *r, int status, struct json_t *j) {
+    r->status = status;
+    r->content_type = "application/json";
+    buf_clear(&r->out);
+    json_dump_callback(j, put_json, &r->out, JSON_COMPACT | JSON_ENCODE_ANY);
+    json_decref(j);
+    return ERR_OK;
+}
+
+void httpd_set_header(struct httpd_request *r, const char *name, const char *value) {
+    assert(r->n_headers < HTTPD_HEADERS_MAX);
+    r->headers[r->n_headers++] = (struct httpd_pair){name, value};
+}
+
+void httpd_put_json_string(struct buf *out, const char *s) {
+    buf_put_u8(out, '"');
+    for (; *s != 0; s++) {
+        if (*s == '"' || *s == '\\') buf_printf(out, "\\%c", *s);
+        else if (*s == '\n') buf_puts(out, "\\n");
+        else if ((unsigned char)*s < ' ') buf_printf(out, "\\u%04x", (unsigned char)*s);
+        else buf_put_u8(out, (uint8_t)*s);
+    }
+    buf_put_u8(out, '"');
+}
