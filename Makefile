@@ -35,7 +35,7 @@ CRASH := $(CRASH_SRC:tests/crash/%.c=$(B)/crash/%)
 BENCH_SRC := $(wildcard bench/*_bench.c)
 BENCH := $(BENCH_SRC:bench/%.c=$(B)/bench/%)
 
-.PHONY: all unit crash check clean
+.PHONY: all unit crash check check-style fuzz fuzz-short bench clean
 all: $(B)/millrace
 $(B)/millrace: $(B)/obj/cli/main.o $(B)/libmillrace.a
 	$(CC) $(LDFLAGS) -o $@ $< $(B)/libmillrace.a $(LIBS)
@@ -66,7 +66,36 @@ crash-%: FORCE
 	@$(MAKE) --no-print-directory V=$(V) $(patsubst tests/crash/%.c,$(B)/crash/%,$(wildcard tests/crash/$*_test*.c))
 	@CMOCKA_MESSAGE_OUTPUT=TAP prove -e '' $(patsubst tests/crash/%.c,$(B)/crash/%,$(wildcard tests/crash/$*_test*.c))
 FORCE:
+
+# Everything that is quick: rules of the house, what is generated, unit tests. Other files add their own check-*.
+CHECKS := check-style
+check: all $(UNIT)
+	@$(MAKE) --no-print-directory -j1 $(CHECKS) unit
+check-style:
+	@tools/check-style
+
+# Fuzz targets: the library once more, by clang, with libFuzzer. `make fuzz-short` is the deterministic run of the tests;
+# `build/fuzz/NAME tests/fuzz/corpus/NAME` goes on for ever.
+FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
+FUZZ := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
+FUZZ_FLAGS := -std=c17 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -msse4.2 $(WARN) -MMD -MP
+build/fuzz/obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) $(FUZZ_FLAGS) -c -o $@ $<
+build/fuzz/libmillrace.a: $(LIBSRC:src/%.c=build/fuzz/obj/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+build/fuzz/%: tests/fuzz/%.c build/fuzz/libmillrace.a
+	clang $(CPPFLAGS) -Itests $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -Wl,--as-needed -o $@ $< build/fuzz/libmillrace.a $(LIBS)
+fuzz: $(FUZZ)
+fuzz-short: $(FUZZ)
+	@for f in $(FUZZ); do n=$${f##*/}; mkdir -p build/fuzz/out/$$n; c=tests/fuzz/corpus/$$n; [ -d $$c ] || c=; \
+	  $$f -seed=1 -runs=20000 -max_total_time=30 -max_len=4096 -rss_limit_mb=1024 -timeout=10 -artifact_prefix=build/fuzz/$$n- build/fuzz/out/$$n $$c >build/fuzz/$$n.log 2>&1 \
+	    || { tail -n 30 build/fuzz/$$n.log; echo "$$n: failed"; exit 1; }; done; echo "$(words $(FUZZ)) targets clean"
+
+bench: all $(BENCH)
+	@bench/run
 clean:
 	rm -rf build/release build/asan build/tsan
 
--include $(OBJ:.o=.d) $(B)/obj/cli/main.d $(UNIT:=.d) $(CRASH:=.d) $(BENCH:=.d)
+-include $(OBJ:.o=.d) $(B)/obj/cli/main.d $(UNIT:=.d) $(CRASH:=.d) $(BENCH:=.d) $(LIBSRC:src/%.c=build/fuzz/obj/%.d)
