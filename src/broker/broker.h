@@ -5,6 +5,9 @@
 // on the pool, after which the high watermark moves and waiting producers and fetches are answered on the loop that asked.
 // Functions marked [any] may be called from any thread and may block briefly; [loop] from a loop thread, never block; [block] only from
 // threads that may block (workers, HTTP threads), never a loop.
+//
+// Errors of functions that return err_code are Kafka's by err_info(code)->kafka: ERR_NO_TOPIC 3, ERR_TOPIC_NAME 17, ERR_EXISTS 36,
+// ERR_PARTITIONS 37, ERR_CONFIG 40, ERR_OFFSET_RANGE 1, ERR_CORRUPT 2, ERR_OFFLINE 56.
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
 
@@ -15,16 +18,24 @@
 
 struct broker;
 
+struct broker_kv {
+    const char *name, *value; // value NULL = delete (back to default)
+};
+
 struct broker_config {
     const char *dir;               // DIR/log: one folder per partition, "flights-0"
     int32_t node_id;               // 1
     int32_t default_partitions;    // num.partitions, 1
     bool auto_create_topics;       // auto.create.topics.enable, true
     int32_t max_partitions;        // of the whole broker, 10,000
-    uint64_t produce_bytes_max;    // bytes appended but not yet durable, over all partitions; above it producers wait
+    uint64_t produce_bytes_max;    // bytes appended but not yet durable, over all partitions; above it producers wait; 0 = 64 MiB
+    int32_t group_initial_rebalance_delay_ms; // group.initial.rebalance.delay.ms; -1 = 3000
+    const struct broker_kv *configs;          // further broker configs of the table (log.retention.ms, message.max.bytes, …): static values
+    size_t n_configs;
 };
 
-// Recovers all partitions. ERR_CORRUPT, ERR_IO, ERR_VERSION name the file.
+// Recovers all partitions. ERR_CORRUPT, ERR_IO, ERR_VERSION name the file. The pool should be the broker's own (2 to 4 threads): its
+// fdatasync calls must not queue behind long work.
 struct broker *broker_open(struct sys *s, const struct broker_config *config, struct loop *const *loops, size_t n_loops, struct pool *pool,
                            struct err *err);
 void broker_close(struct broker *b); // syncs, writes the clean-shutdown mark. Loops must still run; no call may be in flight
@@ -46,22 +57,22 @@ struct broker_topic_info { // a snapshot, in the caller's arena
     bool internal; // name starts with "__"
 };
 
-struct broker_kv {
-    const char *name, *value; // value NULL = delete (back to default)
-};
-
 enum err_code broker_topic_create(struct broker *b, const char *name, int32_t partitions /* -1 = default */, const struct broker_kv *configs,
                                   size_t n_configs, bool validate_only, struct broker_topic_info *out /* or NULL */, struct arena *a,
-                                  struct err *err); // [any] ERR_EXISTS, ERR_INVALID (name), ERR_CONFIG
-enum err_code broker_topic_delete(struct broker *b, const char *name, struct err *err);                               // [any] ERR_NO_TOPIC
-enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t partitions, bool validate_only, struct err *err); // [any]
+                                  struct err *err); // [block] ERR_EXISTS, ERR_TOPIC_NAME, ERR_PARTITIONS, ERR_CONFIG; durable on return
+enum err_code broker_topic_delete(struct broker *b, const char *name, struct err *err); // [block] ERR_NO_TOPIC
+enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t partitions /* the new total */, bool validate_only,
+                                struct err *err); // [block] ERR_NO_TOPIC, ERR_PARTITIONS
+// The three above and broker_topic_alter sync files (a millisecond or so). From a loop: broker_submit runs work(arg) on the broker's pool,
+// then done(arg) on `back`. ERR_BUSY: the pool's queue is full.
+enum err_code broker_submit(struct broker *b, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err); // [any]
 bool broker_topic_get(struct broker *b, struct str name, struct arena *a, struct broker_topic_info *out);             // [any] false = none
 bool broker_topic_get_id(struct broker *b, const uint8_t id[16], struct arena *a, struct broker_topic_info *out);     // [any]
 size_t broker_topic_list(struct broker *b, struct arena *a, struct broker_topic_info **out);                          // [any] sorted by name
 enum err_code broker_topic_configs(struct broker *b, const char *name, struct arena *a, struct broker_config_entry **out, size_t *n,
                                    struct err *err); // [any] every topic config of Kafka, with value, default, source
 enum err_code broker_topic_alter(struct broker *b, const char *name, const struct broker_kv *changes, size_t n, bool validate_only,
-                                 struct err *err);    // [any] ERR_CONFIG
+                                 struct err *err);    // [block] ERR_CONFIG
 size_t broker_configs(struct broker *b, struct arena *a, struct broker_config_entry **out); // [any] the broker's own
 
 // ---- produce ------------------------------------------------------------------------------------------------------------
@@ -69,22 +80,24 @@ struct broker_produce {
     // in
     const char *topic;
     int32_t partition;
-    struct str batches; // one or more record batches v2, as they came; must live until done. CRC is checked
-    bool wait_durable;  // acks=all: done after fdatasync; else done after the write
-    void (*done)(struct broker_produce *p); // called once, on `back`
+    // One record batch v2 (or several when none has a producer id), as they came; must live until done. The CRC is checked, then base
+    // offset and leader epoch are written into these bytes.
+    struct str batches;
+    bool wait_durable; // acks=all: done after fdatasync; else done after the write
+    void (*done)(struct broker_produce *p); // called once, on `back`, never from inside broker_produce; the struct is yours again
     struct loop *back;
     void *arg;
     // out
     int kafka_error; // Kafka error code; 0 = none. DUPLICATE_SEQUENCE counts as success with the old offset
     int64_t base_offset, log_append_time_ms /* -1 = CreateTime */, log_start_offset;
-    char message[256];
+    char message[256]; // empty when kafka_error is 0
     // the broker's own
     struct broker_produce *next_;
     void *self_[6];
 };
 void broker_produce(struct broker *b, struct broker_produce *p); // [loop]
 
-// One record for the programs inside; values NULL = null. Appends to one partition and waits until durable.
+// One record for the programs inside. Appends to one partition and waits until durable.
 struct broker_header {
     struct str key, value;
 };
@@ -96,20 +109,23 @@ struct broker_record {
     size_t n_headers;
 };
 enum err_code broker_append(struct broker *b, const char *topic, int32_t partition, const struct broker_record *records, size_t n,
-                            int64_t *base_offset, struct err *err); // [block] creates no topics
+                            int64_t *base_offset, struct err *err); // [block] creates no topics; n records are one batch, all or nothing
 int32_t broker_partition_of(struct str key, int32_t partitions);    // murmur2, as Kafka's default partitioner
 
 // ---- read -----------------------------------------------------------------------------------------------------------------
 enum { BROKER_OFFSET_LATEST = -1, BROKER_OFFSET_EARLIEST = -2, BROKER_OFFSET_MAX_TIMESTAMP = -3 };
+enum { BROKER_LEADER_EPOCH = 0 }; // of every partition: one node, one epoch
 
 struct broker_offsets {
     int64_t start, high_watermark, end; // end: next offset to be written (may be not yet durable)
 };
 enum err_code broker_offsets(struct broker *b, const char *topic, int32_t partition, struct broker_offsets *out, struct err *err); // [any]
 // Whole record batches from the one that holds `offset` up to the high watermark, at most max_bytes but at least one batch; appended to
-// `out`. Empty at the high watermark. ERR_INVALID: out of range. ERR_CORRUPT: CRC.
+// `out`. Empty at the high watermark. ERR_OFFSET_RANGE: below the start or above the high watermark. ERR_CORRUPT: CRC. `offsets` (or NULL)
+// is filled also on ERR_OFFSET_RANGE.
 enum err_code broker_read(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, struct buf *out,
-                          int64_t *high_watermark, struct err *err); // [any]
+                          struct broker_offsets *offsets, struct err *err); // [any]
+// The first record with a timestamp >= timestamp_ms, or for the BROKER_OFFSET_* values what they name (found_ms -1 for the first two).
 enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_t partition, int64_t timestamp_ms, int64_t *offset,
                                      int64_t *found_ms, struct err *err); // [any] offset -1 = none later
 // Calls fn(arg) on `back` once, when the partition's high watermark is above `offset`, or it is deleted. For long polls, sensors.
@@ -121,7 +137,8 @@ struct broker_wait {
     void *self_[4];
 };
 void broker_wait_add(struct broker *b, const char *topic, int32_t partition, int64_t offset, struct broker_wait *w); // [loop]
-void broker_wait_remove(struct broker *b, struct broker_wait *w); // [loop] same loop as `back`; afterwards fn is not called
+// An unknown topic or partition, or data that is there already: fn comes at once (but never from inside broker_wait_add).
+void broker_wait_remove(struct broker *b, struct broker_wait *w); // [loop] same loop as `back`; afterwards fn is not called; fired is fine
 
 // ---- groups and producer ids: broker/groups.h ------------------------------------------------------------------------------
 

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Classic consumer groups, their durable offsets, and producer ids.
+//
+// The coordinator lives on one loop (the first one given to broker_open). Every call is a struct of the caller: fill the `in` part, `call`
+// included, then hand it to its function from any loop thread. `call.done` runs once on `call.back`, never from inside the function.
+// Until then the struct and what it points to belong to the coordinator; results point into `call.arena`, which is the caller's and
+// must not be touched in between. A join waits for the rebalance, a sync for the leader; the other calls answer soon.
+// `call.error` is Kafka's error code. NULL strings are Kafka's null. Offsets are durable (in the topic __consumer_offsets) before their
+// commit is answered, and are read back at start; members are not durable: after a restart they rejoin (UNKNOWN_MEMBER_ID).
+#ifndef BROKER_GROUPS_H
+#define BROKER_GROUPS_H
+
+#include "broker/broker.h"
+
+enum {
+    GROUP_MEMBERS_MAX = 10000, // of one group: GROUP_MAX_SIZE_REACHED
+    GROUPS_MAX = 100000,       // COORDINATOR_NOT_AVAILABLE
+    GROUP_METADATA_MAX = 4096, // offset.metadata.max.bytes
+};
+
+struct group_call {
+    void (*done)(struct group_call *c);
+    struct loop *back;
+    struct arena *arena;
+    void *arg;
+    int error;         // out: Kafka error code, 0 = none
+    char message[160]; // out: why, for those messages that carry a text
+    void *self_[6];
+};
+
+struct group_protocol {
+    const char *name;
+    struct str metadata;
+};
+struct group_joined_member { // what the leader needs
+    const char *member_id, *group_instance_id;
+    struct str metadata;
+};
+struct group_join {
+    struct group_call call;
+    // in
+    const char *group_id, *member_id, *group_instance_id, *protocol_type;
+    const char *client_id, *client_host;
+    int32_t session_timeout_ms, rebalance_timeout_ms; // v0 has no rebalance time-out: -1 = the session's
+    const struct group_protocol *protocols;
+    size_t n_protocols;
+    bool require_member_id; // v4 and later: an unknown dynamic member is told MEMBER_ID_REQUIRED with its id
+    bool may_skip_assignment; // v9 and later
+    const char *reason;     // v8 and later; logged
+    // out
+    int32_t generation; // -1 on error
+    const char *protocol_name, *leader, *out_member_id; // never NULL after done ("" when there is none), but protocol_name may be
+    bool skip_assignment;
+    const struct group_joined_member *members; // filled for the leader only
+    size_t n_members;
+};
+void group_join(struct broker *b, struct group_join *j);
+
+struct group_assignment {
+    const char *member_id;
+    struct str assignment;
+};
+struct group_sync {
+    struct group_call call;
+    const char *group_id, *member_id, *group_instance_id;
+    int32_t generation;
+    const char *protocol_type, *protocol_name; // v5: checked when not NULL
+    const struct group_assignment *assignments;
+    size_t n_assignments;
+    // out
+    const char *out_protocol_type, *out_protocol_name;
+    struct str assignment;
+};
+void group_sync(struct broker *b, struct group_sync *s);
+
+struct group_heartbeat {
+    struct group_call call;
+    const char *group_id, *member_id, *group_instance_id;
+    int32_t generation;
+};
+void group_heartbeat(struct broker *b, struct group_heartbeat *h);
+
+struct group_leaver {
+    const char *member_id, *group_instance_id; // member_id "" with an instance id: remove the static member
+    int error;                                 // out
+};
+struct group_leave {
+    struct group_call call;
+    const char *group_id;
+    struct group_leaver *members; // before v3: one, whose error is also the call's
+    size_t n_members;
+};
+void group_leave(struct broker *b, struct group_leave *l);
+
+struct group_offset { // one partition
+    const char *topic;
+    int32_t partition;
+    int64_t offset;      // commit: in; fetch: out, -1 = none
+    int32_t leader_epoch; // -1 = unknown
+    const char *metadata; // NULL = ""
+    int error;            // out
+};
+struct group_commit {
+    struct group_call call; // error: of the whole group; then each partition's error is set to it too
+    const char *group_id, *member_id, *group_instance_id; // member "" and generation -1: a consumer without a group's membership
+    int32_t generation;
+    struct group_offset *offsets; // unknown topics and partitions get UNKNOWN_TOPIC_OR_PARTITION
+    size_t n_offsets;
+};
+void group_commit(struct broker *b, struct group_commit *c);
+
+struct group_fetch {
+    struct group_call call;
+    const char *group_id;
+    const char *member_id; // v9 and later: NULL, or checked together with member_epoch >= 0
+    int32_t member_epoch;
+    bool all;                     // every offset of the group: `offsets` is then an output, in the arena, sorted by topic and partition
+    struct group_offset *offsets; // else in: topic and partition
+    size_t n_offsets;
+};
+void group_fetch(struct broker *b, struct group_fetch *f);
+
+struct group_listed {
+    const char *group_id, *protocol_type, *state; // state: "Empty" "PreparingRebalance" "CompletingRebalance" "Stable" "Dead"
+};
+struct group_list {
+    struct group_call call;
+    const char *const *states; // only these (v4 and later, any case); n_states 0 = all
+    size_t n_states;
+    struct group_listed *groups; // out, sorted by id; all are of type "classic"
+    size_t n_groups;
+};
+void group_list(struct broker *b, struct group_list *l);
+
+struct group_member_info {
+    const char *member_id, *group_instance_id, *client_id, *client_host;
+    struct str metadata, assignment;
+};
+struct group_describe {
+    struct group_call call; // GROUP_ID_NOT_FOUND (69): state is "Dead" then; before v6 answer that without an error
+    const char *group_id;
+    // out
+    const char *state, *protocol_type, *protocol;
+    struct group_member_info *members;
+    size_t n_members;
+};
+void group_describe(struct broker *b, struct group_describe *d);
+
+struct group_delete {
+    struct group_call call; // NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND
+    const char *group_id;
+};
+void group_delete(struct broker *b, struct group_delete *d);
+
+struct producer_id_init {
+    struct group_call call;
+    const char *transactional_id; // not NULL: answered NOT_SUPPORTED's Kafka code with a message
+    // out
+    int64_t producer_id;
+    int16_t producer_epoch;
+};
+void broker_producer_id_init(struct broker *b, struct producer_id_init *p);
+
+#endif

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// One partition's log: a folder of segments of record batches, an index, recovery, retention.
+//
+// Files, named by 20-digit base offset: N.log (batches as on the wire), N.index and N.timeindex (sparse; written when the segment is
+// closed and rebuilt when missing), N.snapshot (the caller's state at offset N). The folder's `partition.meta` names the format.
+//
+// Threads: log_append, log_roll_due by one owner thread; log_sync by one other thread at a time; everything else by any thread.
+// Durability: an append is durable when log_durable_end is behind it; readers see nothing beyond that. A failed sync is final: the log is
+// offline (ERR_OFFLINE) until it is opened anew. Names avoid base/log.h's (log_event, log_info, …).
+#ifndef LOG_LOG_H
+#define LOG_LOG_H
+
+#include "base/buf.h"
+#include "log/batch.h"
+#include "sys/sys.h"
+
+struct log;
+
+enum { LOG_FORMAT_VERSION = 1 };
+
+struct log_config { // may be changed at any time with log_configure
+    uint64_t segment_bytes;       // a segment is closed before it grows past this
+    int64_t segment_ms;           // or when its first batch is older
+    int64_t retention_ms;         // -1 = for ever
+    int64_t retention_bytes;      // -1 = no limit
+    uint32_t index_interval_bytes;
+};
+
+// The caller's state that follows the batches (producer sequences). All may be NULL. load and batch are called inside log_open only;
+// save on the owner's thread inside log_append, and inside log_close.
+struct log_state {
+    void *arg;
+    void (*save)(void *arg, struct buf *out);                 // the state after every batch so far
+    bool (*load)(void *arg, struct str snapshot);             // false = unusable: older one is tried, else replay from the start
+    void (*batch)(void *arg, const struct batch *b);          // a batch behind the snapshot
+};
+
+// Opens or creates the folder and recovers. `clean`: the previous process closed it properly (else the active segment is scanned).
+// ERR_CORRUPT, ERR_VERSION, ERR_IO name the file.
+struct log *log_open(struct sys *s, const char *dir, const struct log_config *config, const struct log_state *state, bool clean,
+                     struct err *err);
+// Syncs and writes indexes and snapshot; ERR_OK = everything is on disk and the next open may be `clean`. Frees in any case.
+enum err_code log_close(struct log *l, struct err *err);
+void log_configure(struct log *l, const struct log_config *config);
+
+struct log_appended {
+    int64_t base_offset, last_offset;
+    uint64_t bytes;
+};
+// Appends whole, checked batches: base offset and leader epoch are written into `batches` in place. ERR_NO_SPACE: nothing was
+// appended, and it may be tried again. ERR_OFFLINE.
+enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch, struct log_appended *out, struct err *err);
+void log_roll_due(struct log *l); // closes the active segment when its time is over, so that retention can take it
+enum err_code log_roll(struct log *l, struct err *err); // closes it now (if it has batches)
+// Makes everything appended before the call durable; blocks. ERR_SYNC_FAILED is final.
+enum err_code log_sync(struct log *l, struct err *err);
+bool log_needs_sync(struct log *l);
+
+int64_t log_start(struct log *l);
+int64_t log_end(struct log *l);         // next offset
+int64_t log_durable_end(struct log *l); // readers see offsets below
+uint64_t log_bytes(struct log *l);
+bool log_offline(struct log *l);
+
+// Appends whole batches to `out`, from the one that holds `offset`, at most max_bytes, at least one batch. Nothing at the durable end.
+// ERR_OFFSET_RANGE below the start or above the durable end. ERR_CORRUPT.
+enum err_code log_read(struct log *l, int64_t offset, size_t max_bytes, struct buf *out, struct err *err);
+// The first durable record with a timestamp >= t: *offset -1 = none.
+enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err);
+enum err_code log_find_max_time(struct log *l, int64_t *offset, int64_t *found, struct err *err);
+// Removes segments by age and size, and those wholly below `before` (0 = none). Blocks; not together with itself. Returns how many.
+size_t log_retain(struct log *l, int64_t now_ms, int64_t before, struct err *err);
+
+#endif
