@@ -65,6 +65,14 @@ unit-%: FORCE
 crash-%: FORCE
 	@$(MAKE) --no-print-directory V=$(V) $(patsubst tests/crash/%.c,$(B)/crash/%,$(wildcard tests/crash/$*_test*.c))
 	@CMOCKA_MESSAGE_OUTPUT=TAP prove -e '' $(patsubst tests/crash/%.c,$(B)/crash/%,$(wildcard tests/crash/$*_test*.c))
+# The message tables against the reference dump of Kafka's own definitions (skipped where there is none).
+KAFKA_DUMP ?= ../shared/refdata/kafka_protocol
+.PHONY: check-kafka
+check-kafka: $(B)/tools/kafka_schema
+	tools/gen-kafka --check $(KAFKA_DUMP) $<
+$(B)/tools/%: tests/tools/%.c $(B)/libmillrace.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/libmillrace.a $(LIBS)
 FORCE:
 
 # Everything that is quick: rules of the house, what is generated, unit tests. Other files add their own check-*.

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Kafka door: listens, speaks the protocol, calls the broker. See README.md.
+//
+// Connections are spread over the loops, each owned by one. open and close are called from a thread that may block, not from a loop.
+#ifndef KAFKA_DOOR_H
+#define KAFKA_DOOR_H
+
+#include "broker/broker.h"
+#include "loop/loop.h"
+
+struct kafka_door;
+
+struct kafka_config {
+    const char *host;            // to listen on, "127.0.0.1"
+    int port;                    // 0 = a free one
+    const char *advertised_host; // told to clients; NULL = host
+    int advertised_port;         // 0 = the port listened on
+    size_t max_request_bytes;    // 0 = 100 MiB (socket.request.max.bytes)
+    int max_connections;         // 0 = 10,000; further ones are closed at once
+    int64_t idle_us;             // 0 = 10 minutes (connections.max.idle.ms)
+    const char *cluster_id;      // NULL = "millrace"
+    int32_t node_id;             // 1
+    bool auto_create;            // auto.create.topics.enable: Metadata creates topics where the client allows it
+};
+
+// ERR_EXISTS: the port is in use.
+struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, struct broker *broker, const struct kafka_config *config,
+                                   struct err *err);
+int kafka_door_port(const struct kafka_door *d);
+// Stops listening, closes all connections, waits for requests that the broker still holds. The loops must still run.
+void kafka_door_close(struct kafka_door *d);
+
+#endif
