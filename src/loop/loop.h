@@ -5,6 +5,7 @@
 // it with loop_post. Blocking work (fsync, DuckDB, object storage) goes to a pool of workers; the answer comes back as a post.
 // Queues are bounded: loop_post never fails but makes a sender that is not a loop wait while the queue is over its maximum;
 // pool_submit answers ERR_BUSY when full.
+// What was posted always runs: a loop that is told to stop empties its queue first, and loop_free runs what came later on its caller's thread.
 #ifndef LOOP_LOOP_H
 #define LOOP_LOOP_H
 
@@ -19,7 +20,7 @@ struct loop *loop_new(struct sys *s, const char *name, struct err *err);
 void loop_start(struct loop *l);      // on a thread of its own
 void loop_run(struct loop *l);        // on the caller's thread, until loop_stop
 bool loop_run_once(struct loop *l, int64_t timeout_us); // for tests: handles what is ready; false = nothing was
-void loop_stop(struct loop *l);       // any thread; after what is queued now
+void loop_stop(struct loop *l);       // any thread; the loop ends when its queue is empty (timers and watches are not waited for)
 void loop_free(struct loop *l);       // joins the thread
 struct sys *loop_sys(struct loop *l);
 struct loop *loop_current(void);      // the loop whose thread this is, or NULL
@@ -31,12 +32,14 @@ struct loop_timer {
     loop_fn *fn;
     void *arg;
     int64_t due_us;
-    size_t heap_index; // 0 = not set
+    size_t heap_index; // 0 = not set. A struct starts zeroed
+    uint64_t order;    // among those due at the same time: as set
 };
 void loop_timer_set(struct loop *l, struct loop_timer *t, int64_t delay_us, loop_fn *fn, void *arg); // sets again if set
 void loop_timer_cancel(struct loop *l, struct loop_timer *t);                                        // not set is fine
 
-// Readiness of a socket or descriptor. The struct is the caller's; loop's thread only. Inside fn, unwatching and freeing is allowed.
+// Readiness of a socket or descriptor. The struct is the caller's; loop's thread only. Inside fn, unwatching and freeing is allowed,
+// of any watch. Unwatch before the socket or descriptor is closed. SYS_EV_CLOSED comes unasked: read what is left, then close.
 struct loop_watch;
 typedef void loop_watch_fn(struct loop_watch *w, int events); // SYS_EV_*
 struct loop_watch {

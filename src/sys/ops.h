@@ -65,6 +65,10 @@ struct sys_poll {
     struct sys *sys;
 };
 
+// Our limit on open files before sys_real() raised it to the hard limit: children get it back.
+struct rlimit;
+const struct rlimit *sys_real_nofile(void);
+
 // What real_file.c, real_net.c and real_poll.c offer to the table in real.c.
 struct sys_file *sys_real_open(struct sys *s, const char *path, int flags, struct err *err);
 void sys_real_close(struct sys_file *f);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -50,6 +51,7 @@ static void run_child(struct spawn_job *j) {
     j->failed_step = "set up";
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigaction(SIGPIPE, &dfl, NULL);
+    setrlimit(RLIMIT_NOFILE, sys_real_nofile()); // programs that walk all descriptors would be slow with ours
     if ((j->flags & SYS_SPAWN_GROUP) && setpgid(0, 0) != 0) goto failed;
     if (j->flags & SYS_SPAWN_DIE_WITH_ME) {
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) goto failed;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "sys/ops.h"
@@ -81,7 +82,15 @@ static const struct sys_ops real_ops = {
     .processes = true,
 };
 
-static void start(void) { signal(SIGPIPE, SIG_IGN); } // a closed pipe or socket is an error value, not the end of the process
+static struct rlimit nofile;
+const struct rlimit *sys_real_nofile(void) { return &nofile; }
+
+static void start(void) {
+    signal(SIGPIPE, SIG_IGN); // a closed pipe or socket is an error value, not the end of the process
+    if (getrlimit(RLIMIT_NOFILE, &nofile) != 0) nofile = (struct rlimit){1024, 1024};
+    struct rlimit most = {nofile.rlim_max, nofile.rlim_max}; // every connection and every log segment is a descriptor
+    setrlimit(RLIMIT_NOFILE, &most);
+}
 
 struct sys *sys_real(void) {
     static struct sys real = {&real_ops};
