@@ -25,7 +25,7 @@ struct sys_poll *sys_real_poll_new(struct sys *s, struct err *err) {
     p->base.sys = s;
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     p->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = &p->event}; // a tag that no caller has
     if (p->epoll >= 0 && p->event >= 0 && epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->event, &e) == 0) return &p->base;
     err_errno(err, errno, "cannot make a poll set");
     sys_real_poll_free(&p->base);
@@ -85,7 +85,7 @@ int sys_real_poll_wait(struct sys_poll *base, struct sys_event *out, int max, in
     struct epoll_event ev[WAIT_MAX];
     int n = wait_once(p, ev, max < WAIT_MAX ? max : WAIT_MAX, timeout_us), filled = 0;
     for (int i = 0; i < n; i++) {
-        if (ev[i].data.ptr != p) {
+        if (ev[i].data.ptr != &p->event) {
             out[filled++] = (struct sys_event){ev[i].data.ptr, events_of(ev[i].events)};
             continue;
         }
