@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "codec/compress.h"
 #include "codec/crc32c.h"
 #include "codec/varint.h"
 
@@ -77,7 +78,12 @@ enum err_code batch_iter_init(struct batch_iter *it, const struct batch *b, size
     buf_init(&it->plain, max_plain == 0 ? (size_t)256 << 20 : max_plain);
     it->rd = rd_of(b->p + BATCH_HEADER, b->size - BATCH_HEADER);
     if (batch_codec(b) == 0) return ERR_OK;
-    return err_set(err, ERR_NOT_SUPPORTED, "compressed record batch (codec %d)", batch_codec(b));
+    if (batch_codec(b) >= COMPRESS_COUNT) return err_set(err, ERR_NOT_SUPPORTED, "unknown compression codec %d", batch_codec(b));
+    struct str in = str_n(it->rd.p, rd_left(&it->rd));
+    enum err_code code = decompress_bytes((enum compress_kind)batch_codec(b), in, it->plain.max, &it->plain, err);
+    it->rd = rd_of(it->plain.p, it->plain.n);
+    if (code != ERR_OK) it->left = 0;
+    return code;
 }
 
 // Skips n headers; leaves *out as their bytes.

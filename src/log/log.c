@@ -184,16 +184,12 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
 
 // ---- sync ----------------------------------------------------------------------------------------------------------------------
 
-static enum err_code sync_segment(struct log *l, struct segment *g, uint64_t size, struct err *err) {
+static enum err_code sync_segment(struct log *l, struct segment *g, struct err *err) {
     int64_t from = sys_mono_us(l->sys);
     enum err_code code = sys_fdatasync(g->file, err);
     metric_add(M_LOG_SYNCS, NULL, 1);
     metric_observe_us(M_LOG_SYNC_SECONDS, NULL, sys_mono_us(l->sys) - from);
-    if (code != ERR_OK) return go_offline(l, err, "fdatasync");
-    sys_mutex_lock(&l->mutex);
-    if (g->synced < size) g->synced = size;
-    sys_mutex_unlock(&l->mutex);
-    return ERR_OK;
+    return code == ERR_OK ? ERR_OK : go_offline(l, err, "fdatasync");
 }
 
 enum err_code log_sync(struct log *l, struct err *err) {
@@ -214,16 +210,18 @@ enum err_code log_sync(struct log *l, struct err *err) {
     }
     sys_mutex_unlock(&l->mutex);
     enum err_code code = offline ? err_set(err, ERR_OFFLINE, "%s: offline after an earlier failure", l->dir) : ERR_OK;
-    for (size_t i = 0; i < dirty.n && code == ERR_OK; i++) code = sync_segment(l, dirty.p[i], sizes.p[i], err);
+    for (size_t i = 0; i < dirty.n && code == ERR_OK; i++) code = sync_segment(l, dirty.p[i], err);
     if (code == ERR_OK && dir && sys_sync_dir(l->sys, l->dir, err) != ERR_OK) code = go_offline(l, err, "sync of the folder");
+    if (code == ERR_OK) {
+        sys_mutex_lock(&l->mutex);
+        for (size_t i = 0; i < dirty.n; i++) dirty.p[i]->synced = sizes.p[i];
+        l->durable_end = target;
+        l->dir_synced = dir_changes;
+        sys_mutex_unlock(&l->mutex);
+    }
     vec_fini(&dirty);
     vec_fini(&sizes);
-    if (code != ERR_OK) return code;
-    sys_mutex_lock(&l->mutex);
-    l->durable_end = target;
-    l->dir_synced = dir_changes;
-    sys_mutex_unlock(&l->mutex);
-    return ERR_OK;
+    return code;
 }
 
 bool log_needs_sync(struct log *l) {

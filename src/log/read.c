@@ -264,17 +264,30 @@ enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *
     return code;
 }
 
+struct max_search {
+    int64_t limit, t;
+};
+
+static bool max_batch(void *arg, const struct batch *b, uint64_t position) {
+    struct max_search *x = arg;
+    (void)position;
+    if (b->base_offset < x->limit && b->max_timestamp > x->t) x->t = b->max_timestamp;
+    return b->base_offset < x->limit;
+}
+
 enum err_code log_find_max_time(struct log *l, int64_t *offset, int64_t *found, struct err *err) {
-    int64_t t = INT64_MIN;
+    struct max_search x = {.limit = log_durable_end(l), .t = INT64_MIN};
     sys_mutex_lock(&l->mutex);
+    struct segment *g = *vec_last(&l->segments);
+    bool durable = l->durable_end == l->end;
     for (size_t i = 0; i < l->segments.n; i++)
-        if (l->segments.p[i]->max_time > t) t = l->segments.p[i]->max_time;
+        if ((durable || l->segments.p[i] != g) && l->segments.p[i]->max_time > x.t) x.t = l->segments.p[i]->max_time;
+    struct scan c = {.file = g->file, .to = g->synced, .expect = -1, .fn = max_batch, .arg = &x};
+    segment_ref(g);
     sys_mutex_unlock(&l->mutex);
+    // The newest record may be in a batch that is not durable yet: then the durable part is searched.
+    enum err_code code = durable ? ERR_OK : segment_scan(&c, err);
+    segment_unref(l, g);
     *offset = *found = -1;
-    while (t >= 0) { // the newest may be in a batch that is not durable yet: then the time before it counts
-        enum err_code code = log_find_time(l, t, offset, found, err);
-        if (code != ERR_OK || *offset >= 0 || log_durable_end(l) == log_end(l)) return code;
-        return ERR_OK;
-    }
-    return ERR_OK;
+    return code != ERR_OK || x.t < 0 ? code : log_find_time(l, x.t, offset, found, err);
 }

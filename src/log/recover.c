@@ -227,8 +227,14 @@ static enum err_code finish(struct recovery *x) {
         g->index_loaded = true;
         vec_add(&l->segments, g);
     }
+    struct segment *last = *vec_last(&l->segments);
+    if (!last->index_loaded) { // all behind it was set aside
+        last->closed = true;   // as the loader expects; it is nobody else's yet
+        enum err_code code = segment_load_index(l, last, x->err);
+        if (code != ERR_OK) return code;
+    }
     for (size_t i = 0; i < l->segments.n; i++) l->segments.p[i]->closed = i + 1 < l->segments.n;
-    (*vec_last(&l->segments))->index_on_disk = false;
+    last->index_on_disk = false;
     l->durable_end = l->end;
     return sys_sync_dir(l->sys, l->dir, x->err);
 }
