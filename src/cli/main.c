@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program's entry: looks the command up in the table and runs it.
-#include <stdio.h>
+// The program's entry: the command table does the rest.
+#include "cli/cli.h"
 
-int main(void) {
-    fprintf(stderr, "millrace: no commands yet\n");
-    return 2;
-}
+int main(int argc, char **argv) { return cli_main(sys_real(), argc, argv); }

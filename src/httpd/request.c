@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#include <jansson.h>
+#include "codec/json.h"
 #include "httpd/httpd.h"
 
 static int hex(char c) {
@@ -84,13 +84,12 @@ int httpd_query_bool(const struct httpd_request *r, const char *name, bool *out,
 }
 
 struct json_t *httpd_body_json(const struct httpd_request *r, struct err *err) {
-    json_error_t at;
     if (r->body.n == 0) {
         err_set(err, ERR_PARSE, "the body is empty; JSON is expected");
         return NULL;
     }
-    json_t *j = json_loadb(r->body.p, r->body.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &at);
-    if (j == NULL) err_set(err, ERR_PARSE, "the body is not valid JSON: line %d, column %d: %s", at.line, at.column, at.text);
+    json_t *j = json_parse(r->body, err);
+    if (j == NULL) err_wrap(err, "the body is not valid JSON");
     return j;
 }
 
@@ -102,16 +101,11 @@ enum err_code httpd_reply(struct httpd_request *r, int status, const char *conte
     return ERR_OK;
 }
 
-static int put_json(const char *p, size_t n, void *out) {
-    buf_put(out, p, n);
-    return 0;
-}
-
 enum err_code httpd_reply_json(struct httpd_request *r, int status, struct json_t *j) {
     r->status = status;
     r->content_type = "application/json";
     buf_clear(&r->out);
-    json_dump_callback(j, put_json, &r->out, JSON_COMPACT | JSON_ENCODE_ANY);
+    json_write(j, JSON_COMPACT | JSON_ENCODE_ANY, &r->out);
     json_decref(j);
     return ERR_OK;
 }
@@ -121,13 +115,4 @@ void httpd_set_header(struct httpd_request *r, const char *name, const char *val
     r->headers[r->n_headers++] = (struct httpd_pair){name, value};
 }
 
-void httpd_put_json_string(struct buf *out, const char *s) {
-    buf_put_u8(out, '"');
-    for (; *s != 0; s++) {
-        if (*s == '"' || *s == '\\') buf_printf(out, "\\%c", *s);
-        else if (*s == '\n') buf_puts(out, "\\n");
-        else if ((unsigned char)*s < ' ') buf_printf(out, "\\u%04x", (unsigned char)*s);
-        else buf_put_u8(out, (uint8_t)*s);
-    }
-    buf_put_u8(out, '"');
-}
+void httpd_put_json_string(struct buf *out, const char *s) { json_put_str(out, str_c(s)); }
