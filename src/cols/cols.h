@@ -86,6 +86,12 @@ struct cols_batch {
 };
 
 void cols_batch_free(struct cols_batch *b); // b may be NULL
+// A batch with empty columns (types and children set, n as given) for rooms that fill the buffers themselves: buffers from mem_alloc; the
+// release function given here frees them.
+struct cols_batch *cols_batch_new(const struct cols_schema *schema, size_t n);
+// Checks what a reader relies on: lengths of children, offsets that rise and stay inside, null counts. For tests and asserts; the
+// message names the column.
+enum err_code cols_batch_check(const struct cols_batch *b, struct err *err);
 
 size_t cols_kind_width(enum cols_kind kind);        // bytes per value; 0 = bitmap or variable
 const char *cols_kind_name(enum cols_kind kind);    // "int64"
@@ -117,9 +123,28 @@ void cols_put_bytes(struct cols_builder *b, size_t col, const void *p, size_t n)
 void cols_row_end(struct cols_builder *b);
 struct cols_batch *cols_builder_finish(struct cols_builder *b); // takes the rows; the builder is empty and usable again
 
+bool cols_builder_failed(const struct cols_builder *b); // cols_put_* exceeded a maximum and put null instead
+
 // One value as text (SQL's usual spelling: 2024-01-02 03:04:05.000006, {'a': 1}, [1, 2]) for tables, CSV, PostgreSQL text.
 void cols_value_text(const struct cols_column *c, size_t row, struct buf *out);
-// A value as JSON.
+// A null is the empty text at the top and NULL inside of nested values. Doubles: shortest that reads back the same. Bytes: \x and hexadecimal.
+// A value as JSON: instants and times in ISO 8601, bytes in base64, NaN and infinities as strings, maps with text keys as objects.
 void cols_value_json(const struct cols_column *c, size_t row, struct buf *out);
+void cols_row_json(const struct cols_batch *b, size_t row, struct buf *out); // {"column": value, ...}
+
+// ---- calendar and numbers (proleptic Gregorian, UTC) ----------------------------------------------------------------------
+int64_t cols_days_of(int64_t year, unsigned month, unsigned day); // days since 1970-01-01
+void cols_civil_of(int64_t days, int64_t *year, unsigned *month, unsigned *day);
+void cols_date_text(int32_t days, struct buf *out);                       // 2024-01-02
+void cols_time_text(int64_t us, struct buf *out);                         // 03:04:05.000006
+void cols_timestamp_text(int64_t us, bool tz, bool iso, struct buf *out); // 2024-01-02 03:04:05+00; iso: 2024-01-02T03:04:05Z
+void cols_decimal_text(const void *value16, unsigned scale, struct buf *out);
+void cols_double_text(double v, struct buf *out);
+// Whole text, spaces not allowed; false = not one. Time parts are optional in a timestamp, its zone may be Z or +hh[:mm] (then *tz is set).
+bool cols_date_parse(struct str s, int32_t *days);
+bool cols_time_parse(struct str s, int64_t *us);
+bool cols_timestamp_parse(struct str s, int64_t *us, bool *tz /* or NULL */);
+bool cols_decimal_parse(struct str s, unsigned precision, unsigned scale, void *value16); // too many digits: false
+bool cols_uuid_parse(struct str s, uint8_t out[16]);                                      // 8-4-4-4-12, any case
 
 #endif

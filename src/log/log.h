@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One partition's log: a folder of segments of record batches, an index, recovery, retention.
 //
-// Files, named by 20-digit base offset: N.log (batches as on the wire), N.index and N.timeindex (sparse; written when the segment is
-// closed and rebuilt when missing), N.snapshot (the caller's state at offset N). The folder's `partition.meta` names the format.
+// Files, named by 20-digit base offset: N.log (batches as on the wire), N.index (sparse, offsets and times; written when the segment is
+// closed and on disk, rebuilt when missing), N.snapshot (the caller's state at offset N). `partition.meta` names the format.
 //
-// Threads: log_append, log_roll_due by one owner thread; log_sync by one other thread at a time; everything else by any thread.
+// Threads: log_append, log_roll and log_roll_due by one owner thread; log_sync by one other thread at a time; log_tidy and log_retain by
+// one other thread at a time; everything else by any thread.
 // Durability: an append is durable when log_durable_end is behind it; readers see nothing beyond that. A failed sync is final: the log is
 // offline (ERR_OFFLINE) until it is opened anew. Names avoid base/log.h's (log_event, log_info, …).
 #ifndef LOG_LOG_H
@@ -55,6 +56,8 @@ enum err_code log_roll(struct log *l, struct err *err); // closes it now (if it 
 // Makes everything appended before the call durable; blocks. ERR_SYNC_FAILED is final.
 enum err_code log_sync(struct log *l, struct err *err);
 bool log_needs_sync(struct log *l);
+void log_tidy(struct log *l); // writes index and snapshot of closed segments that are durable; blocks. Without it recovery scans more
+bool log_needs_tidy(struct log *l);
 
 int64_t log_start(struct log *l);
 int64_t log_end(struct log *l);         // next offset

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+// Appending, rolling, syncing and dropping segments of one partition's log. See log.h for threads and durability.
+//
+// The way of an append: the owner's thread writes the bytes (one pwrite), then publishes size and end under the mutex; a worker takes
+// what is there, calls fdatasync outside the mutex, and publishes it as durable. While it runs, further appends gather for the next one.
+#include <assert.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "log/segment.h"
+
+static const char meta_text[] = "millrace-partition 1\n";
+
+static struct segment *active(const struct log *l) { return *vec_last(&l->segments); }
+static int64_t now_ms(const struct log *l) { return sys_now_us(l->sys) / 1000; }
+
+// ---- open and close -----------------------------------------------------------------------------------------------------------
+
+static enum err_code check_meta(struct log *l, struct err *err) {
+    char *path = mem_printf("%s/partition.meta", l->dir);
+    enum err_code code = sys_mkdirs(l->sys, l->dir, err);
+    if (code == ERR_OK && !sys_exists(l->sys, path)) {
+        code = sys_write_file(l->sys, path, STR("millrace-partition 1\n"), err);
+    } else if (code == ERR_OK) {
+        char *text = sys_read_file(l->sys, path, 4096, NULL, err);
+        if (text == NULL) {
+            code = err == NULL ? ERR_IO : err->code;
+        } else if (strcmp(text, meta_text) != 0) {
+            code = err_set(err, ERR_VERSION, "%s: written by another version of Millrace (this one reads format %d)", path, LOG_FORMAT_VERSION);
+        }
+        mem_free(text);
+    }
+    mem_free(path);
+    return code;
+}
+
+static void free_log(struct log *l) {
+    for (size_t i = 0; i < l->segments.n; i++) segment_free(l->segments.p[i]);
+    vec_fini(&l->segments);
+    sys_mutex_fini(&l->mutex);
+    mem_free(l->dir);
+    mem_free(l);
+}
+
+struct log *log_open(struct sys *s, const char *dir, const struct log_config *config, const struct log_state *state, bool clean,
+                     struct err *err) {
+    struct err local = {0};
+    if (err == NULL) err = &local;
+    struct log *l = MEM_NEW(struct log);
+    l->sys = s;
+    l->dir = mem_strdup(dir);
+    l->config = *config;
+    if (state != NULL) l->state = *state;
+    sys_mutex_init(&l->mutex);
+    for (size_t i = 0; i < LOG_HINTS; i++) l->hints[i].offset = -1;
+    if (check_meta(l, err) == ERR_OK && log_recover(l, clean, err) == ERR_OK) return l;
+    free_log(l);
+    return NULL;
+}
+
+enum err_code log_close(struct log *l, struct err *err) {
+    enum err_code code = log_sync(l, err);
+    if (code == ERR_OK) {
+        log_tidy(l);
+        struct segment *g = active(l);
+        g->index_loaded = true;
+        code = segment_write_index(l, g, err);
+        if (code == ERR_OK && l->state.save != NULL) {
+            struct buf state;
+            buf_init(&state, 0);
+            l->state.save(l->state.arg, &state);
+            code = segment_write_snapshot(l, l->end, buf_str(&state), err);
+            buf_fini(&state);
+        }
+    }
+    free_log(l);
+    return code;
+}
+
+void log_configure(struct log *l, const struct log_config *config) {
+    sys_mutex_lock(&l->mutex);
+    l->config = *config;
+    sys_mutex_unlock(&l->mutex);
+}
+
+// ---- append and roll ------------------------------------------------------------------------------------------------------------
+
+static enum err_code go_offline(struct log *l, struct err *err, const char *what) {
+    sys_mutex_lock(&l->mutex);
+    l->offline = true;
+    sys_mutex_unlock(&l->mutex);
+    log_error("log", "partition is offline until the server is started again", "dir", l->dir, "why", what, "error",
+              err == NULL ? "" : err->msg, NULL);
+    return err == NULL ? ERR_OFFLINE : err->code;
+}
+
+enum err_code log_roll(struct log *l, struct err *err) {
+    struct segment *old = active(l);
+    if (old->size == 0) return ERR_OK;
+    struct segment *g = segment_open(l, l->end, true, err);
+    if (g == NULL) return err == NULL ? ERR_IO : err->code;
+    if (l->state.save != NULL) {
+        l->state.save(l->state.arg, &g->snapshot);
+        g->has_snapshot = true;
+    }
+    sys_mutex_lock(&l->mutex);
+    old->closed = true;
+    old->index_loaded = true;
+    vec_add(&l->segments, g);
+    l->dir_changes++;
+    sys_mutex_unlock(&l->mutex);
+    return ERR_OK;
+}
+
+static bool is_due(const struct log *l, const struct segment *g, size_t more) {
+    if (g->size == 0) return false;
+    if (g->size + more > l->config.segment_bytes) return true;
+    if (l->end - g->base > INT32_MAX) return true;
+    return l->config.segment_ms > 0 && g->opened_ms >= 0 && now_ms(l) - g->opened_ms >= l->config.segment_ms;
+}
+
+void log_roll_due(struct log *l) {
+    struct segment *g = active(l);
+    sys_mutex_lock(&l->mutex);
+    bool due = is_due(l, g, 0);
+    // Retention takes only closed segments: an active one whose newest record is too old is closed for it, as Kafka does.
+    due = due || (g->size > 0 && l->config.retention_ms >= 0 && now_ms(l) - segment_newest_ms(g) > l->config.retention_ms);
+    bool offline = l->offline;
+    sys_mutex_unlock(&l->mutex);
+    struct err err = {0};
+    if (due && !offline && log_roll(l, &err) != ERR_OK) log_warn("log", "could not close a segment", "dir", l->dir, "error", err.msg, NULL);
+}
+
+static enum err_code write_bytes(struct log *l, struct segment *g, struct str bytes, struct err *err) {
+    struct err local = {0};
+    if (err == NULL) err = &local;
+    if (sys_pwrite(g->file, bytes.p, bytes.n, g->size, err) == ERR_OK) return ERR_OK;
+    if (err->code != ERR_NO_SPACE) return go_offline(l, err, "write");
+    struct err second = {0};
+    if (sys_truncate(g->file, g->size, &second) != ERR_OK) {
+        go_offline(l, &second, "truncate after a full disk");
+        err_copy(err, &second);
+    }
+    return err->code;
+}
+
+enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch, struct log_appended *out, struct err *err) {
+    assert(batches.n >= BATCH_HEADER);
+    if (log_offline(l)) return err_set(err, ERR_OFFLINE, "%s: offline after an earlier failure", l->dir);
+    if (batches.n > UINT32_MAX / 2) return err_set(err, ERR_TOO_LARGE, "%zu bytes in one append", batches.n);
+    sys_mutex_lock(&l->mutex);
+    bool due = is_due(l, active(l), batches.n);
+    uint32_t interval = l->config.index_interval_bytes;
+    sys_mutex_unlock(&l->mutex);
+    if (due) {
+        enum err_code code = log_roll(l, err);
+        if (code != ERR_OK) return code;
+    }
+    struct segment *g = active(l);
+    uint8_t *p = (uint8_t *)(uintptr_t)batches.p; // the caller's bytes are writable by contract
+    int64_t next = l->end;
+    struct batch b;
+    for (size_t at = 0; at < batches.n; at += b.size) {
+        batch_set_offset(p + at, next, leader_epoch);
+        enum batch_status status = batch_read(p + at, batches.n - at, &b);
+        assert(status == BATCH_OK); // checked by the caller
+        (void)status;
+        next = batch_last_offset(&b) + 1;
+    }
+    enum err_code code = write_bytes(l, g, batches, err);
+    if (code != ERR_OK) return code;
+    *out = (struct log_appended){l->end, next - 1, batches.n};
+    sys_mutex_lock(&l->mutex);
+    for (size_t at = 0; at < batches.n; at += b.size) {
+        (void)batch_read(p + at, batches.n - at, &b);
+        segment_note_batch(g, &b, g->size + at, interval);
+    }
+    if (g->opened_ms < 0) g->opened_ms = now_ms(l);
+    g->size += batches.n;
+    l->end = next;
+    sys_mutex_unlock(&l->mutex);
+    return ERR_OK;
+}
+
+// ---- sync ----------------------------------------------------------------------------------------------------------------------
+
+static enum err_code sync_segment(struct log *l, struct segment *g, struct err *err) {
+    int64_t from = sys_mono_us(l->sys);
+    enum err_code code = sys_fdatasync(g->file, err);
+    metric_add(M_LOG_SYNCS, NULL, 1);
+    metric_observe_us(M_LOG_SYNC_SECONDS, NULL, sys_mono_us(l->sys) - from);
+    return code == ERR_OK ? ERR_OK : go_offline(l, err, "fdatasync");
+}
+
+enum err_code log_sync(struct log *l, struct err *err) {
+    struct err local = {0};
+    if (err == NULL) err = &local;
+    sys_mutex_lock(&l->mutex);
+    bool offline = l->offline;
+    uint64_t dir_changes = l->dir_changes;
+    bool dir = dir_changes != l->dir_synced;
+    int64_t target = l->end;
+    size_t first = l->segments.n; // the dirty ones are a suffix; it is never dropped, since it is not durable
+    while (first > 0 && l->segments.p[first - 1]->synced < l->segments.p[first - 1]->size) first--;
+    VEC(struct segment *) dirty = {0};
+    VEC(uint64_t) sizes = {0};
+    for (size_t i = first; i < l->segments.n; i++) {
+        vec_add(&dirty, l->segments.p[i]);
+        vec_add(&sizes, l->segments.p[i]->size);
+    }
+    sys_mutex_unlock(&l->mutex);
+    enum err_code code = offline ? err_set(err, ERR_OFFLINE, "%s: offline after an earlier failure", l->dir) : ERR_OK;
+    for (size_t i = 0; i < dirty.n && code == ERR_OK; i++) code = sync_segment(l, dirty.p[i], err);
+    if (code == ERR_OK && dir && sys_sync_dir(l->sys, l->dir, err) != ERR_OK) code = go_offline(l, err, "sync of the folder");
+    if (code == ERR_OK) {
+        sys_mutex_lock(&l->mutex);
+        for (size_t i = 0; i < dirty.n; i++) dirty.p[i]->synced = sizes.p[i];
+        l->durable_end = target;
+        l->dir_synced = dir_changes;
+        sys_mutex_unlock(&l->mutex);
+    }
+    vec_fini(&dirty);
+    vec_fini(&sizes);
+    return code;
+}
+
+bool log_needs_sync(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    bool yes = !l->offline && (l->durable_end < l->end || l->dir_changes != l->dir_synced);
+    sys_mutex_unlock(&l->mutex);
+    return yes;
+}
+
+// ---- tidying and retention --------------------------------------------------------------------------------------------------------
+
+static bool wants_tidy(const struct segment *g) {
+    if (g->has_snapshot && !g->snapshot_on_disk) return true;
+    return g->closed && !g->index_on_disk && g->index_loaded && g->synced == g->size;
+}
+
+bool log_needs_tidy(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    bool yes = false;
+    for (size_t i = l->segments.n; i > 0 && !yes && !l->offline; i--) yes = wants_tidy(l->segments.p[i - 1]);
+    sys_mutex_unlock(&l->mutex);
+    return yes;
+}
+
+static enum err_code tidy_segment(struct log *l, struct segment *g, struct err *err) {
+    enum err_code code = ERR_OK;
+    if (g->has_snapshot && !g->snapshot_on_disk) {
+        code = segment_write_snapshot(l, g->base, buf_str(&g->snapshot), err);
+        if (code != ERR_OK) return code;
+        buf_fini(&g->snapshot);
+        g->snapshot_on_disk = true;
+    }
+    if (!g->closed || g->index_on_disk) return ERR_OK;
+    code = segment_write_index(l, g, err);
+    if (code == ERR_OK) g->index_on_disk = true;
+    return code;
+}
+
+// The fields of closed segments that are read here without the mutex no longer change; index_on_disk and the snapshot are ours alone.
+void log_tidy(struct log *l) {
+    for (;;) {
+        struct segment *g = NULL;
+        sys_mutex_lock(&l->mutex);
+        for (size_t i = 0; i < l->segments.n && g == NULL && !l->offline; i++)
+            if (wants_tidy(l->segments.p[i]) && l->segments.p[i]->base <= l->durable_end) g = l->segments.p[i];
+        if (g != NULL) segment_ref(g);
+        sys_mutex_unlock(&l->mutex);
+        if (g == NULL) return;
+        struct err err = {0};
+        enum err_code code = tidy_segment(l, g, &err);
+        segment_unref(l, g);
+        if (code == ERR_OK) continue;
+        log_warn("log", "index not written, a restart will scan more", "dir", l->dir, "error", err.msg, NULL);
+        return;
+    }
+}
+
+static struct segment *expired(struct log *l, int64_t now, int64_t before) {
+    if (l->segments.n < 2) return NULL;
+    struct segment *g = l->segments.p[0];
+    if (!g->closed || g->end > l->durable_end || g->synced < g->size || l->dir_changes != l->dir_synced) return NULL;
+    if (g->end <= before) return g;
+    if (l->config.retention_ms >= 0 && g->size > 0 && now - segment_newest_ms(g) > l->config.retention_ms) return g;
+    if (l->config.retention_bytes < 0) return NULL;
+    uint64_t total = 0;
+    for (size_t i = 0; i < l->segments.n; i++) total += l->segments.p[i]->size;
+    return total - g->size >= (uint64_t)l->config.retention_bytes ? g : NULL;
+}
+
+// Removed first, forgotten second: when the removal fails the log is as it was. Readers in the middle of it have the file open.
+static enum err_code drop_first(struct log *l, struct segment *g, struct err *err) {
+    static const char *const suffixes[] = {"index", "snapshot", "log"};
+    for (size_t i = 0; i < 3; i++) {
+        char *path = segment_path(l, g->base, suffixes[i]);
+        enum err_code code = sys_exists(l->sys, path) ? sys_unlink(l->sys, path, err) : ERR_OK;
+        mem_free(path);
+        if (code != ERR_OK) return code;
+    }
+    sys_mutex_lock(&l->mutex);
+    vec_remove(&l->segments, 0);
+    g->dropped = true;
+    bool idle = g->refs == 0;
+    sys_mutex_unlock(&l->mutex);
+    if (idle) segment_free(g);
+    return ERR_OK;
+}
+
+size_t log_retain(struct log *l, int64_t now, int64_t before, struct err *err) {
+    size_t dropped = 0;
+    for (;;) {
+        sys_mutex_lock(&l->mutex);
+        struct segment *g = l->offline ? NULL : expired(l, now, before);
+        sys_mutex_unlock(&l->mutex);
+        if (g == NULL || drop_first(l, g, err) != ERR_OK) break;
+        dropped++;
+    }
+    if (dropped > 0) {
+        (void)sys_sync_dir(l->sys, l->dir, err);
+        log_info("log", "segments removed by retention", "dir", l->dir, "segments", log_i64((int64_t)dropped), "start",
+                 log_i64(log_start(l)), NULL);
+    }
+    return dropped;
+}
+
+// ---- numbers ----------------------------------------------------------------------------------------------------------------------
+
+int64_t log_start(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    int64_t v = l->segments.p[0]->base;
+    sys_mutex_unlock(&l->mutex);
+    return v;
+}
+
+int64_t log_end(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    int64_t v = l->end;
+    sys_mutex_unlock(&l->mutex);
+    return v;
+}
+
+int64_t log_durable_end(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    int64_t v = l->durable_end;
+    sys_mutex_unlock(&l->mutex);
+    return v;
+}
+
+uint64_t log_bytes(struct log *l) {
+    uint64_t v = 0;
+    sys_mutex_lock(&l->mutex);
+    for (size_t i = 0; i < l->segments.n; i++) v += l->segments.p[i]->size;
+    sys_mutex_unlock(&l->mutex);
+    return v;
+}
+
+bool log_offline(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    bool v = l->offline;
+    sys_mutex_unlock(&l->mutex);
+    return v;
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening a log: which segments can be trusted, which are scanned, what is cut off.
+//
+// A segment with a valid index file was synced before that file was written, so it and everything in front of it is whole. What comes
+// behind (at most the active segment and those closed a moment ago) is walked batch by batch with CRC and offsets checked; at the first
+// bad byte the log is cut, since nothing behind it can have been acknowledged. Then it is synced, before a reader sees it.
+// After a clean close the active segment has an index too, and nothing is scanned.
+#include <assert.h>
+
+#include "base/log.h"
+#include "log/segment.h"
+
+struct recovery {
+    struct log *log;
+    bool clean;
+    size_t first_scan;   // index of the first segment to scan; segments.n = none
+    struct err *err;
+    uint64_t batches, cut;
+    struct segment *into; // being scanned
+};
+
+static bool parse_name(const char *name, const char *suffix, int64_t *base) {
+    size_t n = strlen(name), m = strlen(suffix);
+    return n == 20 + m && strcmp(name + 20, suffix) == 0 && str_to_i64(str_n(name, 20), base) && *base >= 0;
+}
+
+static enum err_code open_segments(struct recovery *x, const struct sys_list *names) {
+    struct log *l = x->log;
+    for (size_t i = 0; i < names->n; i++) {
+        int64_t base = 0;
+        if (!parse_name(names->names[i], ".log", &base)) continue;
+        struct segment *g = segment_open(l, base, false, x->err);
+        if (g == NULL) return x->err->code;
+        char *path = segment_path(l, base, "log");
+        struct sys_stat st;
+        if (g->size > 0) g->opened_ms = sys_stat(l->sys, path, &st, NULL) == ERR_OK ? st.mtime_us / 1000 : sys_now_us(l->sys) / 1000;
+        mem_free(path);
+        vec_add(&l->segments, g);
+    }
+    return ERR_OK;
+}
+
+// Indexes and snapshots of segments that retention removed, half-written files.
+static void remove_leftovers(struct recovery *x, const struct sys_list *names) {
+    struct log *l = x->log;
+    for (size_t i = 0; i < names->n; i++) {
+        const char *name = names->names[i];
+        int64_t base = 0;
+        bool index = parse_name(name, ".index", &base), snapshot = !index && parse_name(name, ".snapshot", &base);
+        bool remove = str_ends(str_c(name), STR(".tmp"));
+        if (index || snapshot) {
+            remove = true;
+            for (size_t k = 0; k < l->segments.n && remove; k++) remove = l->segments.p[k]->base != base;
+            if (snapshot && base == l->end) remove = false;
+        }
+        if (!remove) continue;
+        char *path = mem_printf("%s/%s", l->dir, name);
+        (void)sys_unlink(l->sys, path, NULL);
+        mem_free(path);
+    }
+}
+
+static void choose_scan(struct recovery *x) {
+    struct log *l = x->log;
+    size_t n = l->segments.n, trusted = 0; // segments [0, trusted) are whole
+    for (size_t i = 0; i < n; i++) {
+        struct segment *g = l->segments.p[i];
+        bool last = i + 1 == n;
+        if (segment_read_index_head(l, g) && (!last || x->clean)) trusted = i + 1;
+    }
+    x->first_scan = trusted;
+}
+
+static bool note_batch(void *arg, const struct batch *b, uint64_t position) {
+    struct recovery *x = arg;
+    struct log *l = x->log;
+    segment_note_batch(x->into, b, position, l->config.index_interval_bytes);
+    if (l->state.batch != NULL) l->state.batch(l->state.arg, b);
+    x->batches++;
+    return true;
+}
+
+static bool replay_batch(void *arg, const struct batch *b, uint64_t position) {
+    struct recovery *x = arg;
+    (void)position;
+    x->log->state.batch(x->log->state.arg, b);
+    return true;
+}
+
+// A trusted segment without a valid index: walked without cutting, since what follows it is whole.
+static enum err_code reindex(struct recovery *x, size_t i) {
+    struct log *l = x->log;
+    struct segment *g = l->segments.p[i];
+    struct log_state state = l->state;
+    l->state = (struct log_state){0};
+    x->into = g;
+    struct scan c = {.file = g->file, .to = g->size, .check_crc = true, .expect = g->base, .fn = note_batch, .arg = x};
+    enum err_code code = segment_scan(&c, x->err);
+    l->state = state;
+    if (code != ERR_OK) return code;
+    if (c.stopped != NULL || c.good_end < g->size)
+        log_error("log", "damaged segment: reads there will fail", "dir", l->dir, "segment", log_i64(g->base), "byte",
+                  log_i64((int64_t)c.good_end), "why", c.stopped == NULL ? "cut off" : c.stopped, NULL);
+    g->end = l->segments.p[i + 1]->base;
+    g->index_loaded = true;
+    log_warn("log", "index rebuilt", "dir", l->dir, "segment", log_i64(g->base), NULL);
+    return ERR_OK;
+}
+
+static enum err_code settle_trusted(struct recovery *x) {
+    struct log *l = x->log;
+    for (size_t i = 0; i < x->first_scan; i++) {
+        struct segment *g = l->segments.p[i];
+        bool last = i + 1 == l->segments.n;
+        g->closed = !last;
+        enum err_code code = ERR_OK;
+        if (!g->index_on_disk) code = reindex(x, i); // never the last one of the trusted
+        else if (last) {
+            g->closed = true; // so that the loader may run; it is nobody else's yet
+            code = segment_load_index(l, g, x->err);
+            g->closed = false;
+        }
+        if (code != ERR_OK) return code;
+        g->synced = g->size;
+        g->snapshot_on_disk = true;
+        l->end = g->end;
+    }
+    return ERR_OK;
+}
+
+// ---- the caller's state -----------------------------------------------------------------------------------------------------------------
+
+// The newest usable snapshot at or below the first scanned offset, then the trusted batches behind it.
+static enum err_code load_state(struct recovery *x) {
+    struct log *l = x->log;
+    if (l->state.load == NULL) return ERR_OK;
+    struct buf snapshot;
+    buf_init(&snapshot, 0);
+    int64_t at = -1;
+    if (segment_read_snapshot(l, l->end, &snapshot) && l->state.load(l->state.arg, buf_str(&snapshot))) at = l->end;
+    for (size_t i = x->first_scan; i > 0 && at < 0; i--) {
+        buf_clear(&snapshot);
+        int64_t base = l->segments.p[i - 1]->base;
+        if (segment_read_snapshot(l, base, &snapshot) && l->state.load(l->state.arg, buf_str(&snapshot))) at = base;
+    }
+    buf_fini(&snapshot);
+    enum err_code code = ERR_OK;
+    for (size_t i = 0; i < x->first_scan && code == ERR_OK && at < l->end; i++) {
+        struct segment *g = l->segments.p[i];
+        if (g->end <= at) continue;
+        struct scan c = {.file = g->file, .to = g->size, .expect = -1, .fn = replay_batch, .arg = x};
+        code = segment_scan(&c, x->err);
+    }
+    return code;
+}
+
+// ---- the tail -------------------------------------------------------------------------------------------------------------------------------
+
+// Sets a segment aside that lies behind a cut: it was never acknowledged, but a person may want to see it.
+static enum err_code set_aside(struct recovery *x, struct segment *g) {
+    struct log *l = x->log;
+    char *from = segment_path(l, g->base, "log"), *to = segment_path(l, g->base, "log.dropped");
+    log_warn("log", "segment behind the end of the log set aside", "file", to, "bytes", log_i64((int64_t)g->size), NULL);
+    x->cut += g->size;
+    enum err_code code = g->size == 0 ? sys_unlink(l->sys, from, x->err) : sys_rename(l->sys, from, to, x->err);
+    mem_free(from);
+    mem_free(to);
+    segment_free(g);
+    return code;
+}
+
+static enum err_code scan_segment(struct recovery *x, struct segment *g) {
+    struct log *l = x->log;
+    g->index.n = 0;
+    g->index_on_disk = false;
+    g->max_time = INT64_MIN;
+    g->end = g->base;
+    g->opened_ms = g->size > 0 ? g->opened_ms : -1;
+    x->into = g;
+    struct scan c = {.file = g->file, .to = g->size, .check_crc = true, .expect = g->base, .fn = note_batch, .arg = x};
+    enum err_code code = segment_scan(&c, x->err);
+    if (code != ERR_OK) return code;
+    if (c.good_end < g->size) {
+        log_warn("log", "cut off bytes that were never acknowledged", "dir", l->dir, "segment", log_i64(g->base), "at",
+                 log_i64((int64_t)c.good_end), "bytes", log_i64((int64_t)(g->size - c.good_end)), "why",
+                 c.stopped == NULL ? "file is shorter" : c.stopped, NULL);
+        x->cut += g->size - c.good_end;
+        code = sys_truncate(g->file, c.good_end, x->err);
+        if (code != ERR_OK) return code;
+        g->size = c.good_end;
+    }
+    l->end = g->end;
+    g->index_loaded = true;
+    code = sys_fdatasync(g->file, x->err);
+    g->synced = g->size;
+    return code;
+}
+
+static enum err_code scan_tail(struct recovery *x) {
+    struct log *l = x->log;
+    size_t i = x->first_scan;
+    enum err_code code = ERR_OK;
+    bool cut = false;
+    if (i == 0 && l->segments.n > 0) l->end = l->segments.p[0]->base;
+    for (; i < l->segments.n && code == ERR_OK && !cut; i++) {
+        struct segment *g = l->segments.p[i];
+        cut = g->base != l->end;
+        if (cut) break;
+        uint64_t before = x->cut;
+        code = scan_segment(x, g);
+        cut = x->cut != before;
+    }
+    size_t keep = i;
+    for (; i < l->segments.n; i++) {
+        if (code == ERR_OK) code = set_aside(x, l->segments.p[i]);
+        else segment_free(l->segments.p[i]);
+    }
+    l->segments.n = keep;
+    return code;
+}
+
+static enum err_code finish(struct recovery *x) {
+    struct log *l = x->log;
+    if (l->segments.n == 0 || vec_last(&l->segments)[0]->base + (int64_t)INT32_MAX < l->end) {
+        struct segment *g = segment_open(l, l->end, true, x->err);
+        if (g == NULL) return x->err->code;
+        g->index_loaded = true;
+        vec_add(&l->segments, g);
+    }
+    struct segment *last = *vec_last(&l->segments);
+    if (!last->index_loaded) { // all behind it was set aside
+        last->closed = true;   // as the loader expects; it is nobody else's yet
+        enum err_code code = segment_load_index(l, last, x->err);
+        if (code != ERR_OK) return code;
+    }
+    for (size_t i = 0; i < l->segments.n; i++) l->segments.p[i]->closed = i + 1 < l->segments.n;
+    last->index_on_disk = false;
+    l->durable_end = l->end;
+    return sys_sync_dir(l->sys, l->dir, x->err);
+}
+
+enum err_code log_recover(struct log *l, bool clean, struct err *err) {
+    assert(err != NULL);
+    struct recovery x = {.log = l, .clean = clean, .err = err};
+    struct sys_list names = {0};
+    enum err_code code = sys_list_dir(l->sys, l->dir, &names, err);
+    if (code == ERR_OK) code = open_segments(&x, &names);
+    if (code == ERR_OK) {
+        choose_scan(&x);
+        code = settle_trusted(&x);
+    }
+    if (code == ERR_OK) code = load_state(&x);
+    if (code == ERR_OK) code = scan_tail(&x);
+    if (code == ERR_OK) code = finish(&x);
+    if (code == ERR_OK) remove_leftovers(&x, &names);
+    sys_list_free(&names);
+    if (code != ERR_OK) return err_wrap(err, "log %s", l->dir);
+    if (x.cut > 0 || x.batches > 0)
+        log_info("log", "recovered", "dir", l->dir, "end", log_i64(l->end), "scanned batches", log_i64((int64_t)x.batches), "bytes cut",
+                 log_i64((int64_t)x.cut), NULL);
+    return ERR_OK;
+}

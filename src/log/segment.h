@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside the log room: segments, their index files, and the struct of a log. Not for other rooms.
+//
+// A log's mutex guards the list of segments and every field of a segment that changes after its creation; the files themselves are read
+// and written outside it. A reader holds a reference, so that retention can drop a segment under it.
+#ifndef LOG_SEGMENT_H
+#define LOG_SEGMENT_H
+
+#include "base/vec.h"
+#include "log/log.h"
+
+struct index_entry {
+    uint32_t relative; // base offset of the batch - base offset of the segment
+    uint32_t position; // of the batch in the file
+    int64_t max_before; // largest timestamp of the batches in front of it; INT64_MIN = none
+};
+
+struct segment {
+    int64_t base, end; // offsets: first, behind the last
+    struct sys_file *file;
+    uint64_t size, synced; // bytes appended, bytes known to be on disk
+    int64_t max_time;      // largest timestamp; INT64_MIN = none
+    int64_t max_time_base; // base offset of the batch that has it
+    int64_t opened_ms;     // when the first batch came (after a restart: when the file last changed); -1 = none yet
+    VEC(struct index_entry) index;
+    bool index_loaded;     // `index` is complete
+    bool index_on_disk;
+    bool snapshot_on_disk;
+    bool closed;
+    struct buf snapshot; // the caller's state at `base`, until it is on disk
+    bool has_snapshot;
+    int refs;
+    bool dropped;
+};
+
+enum { LOG_HINTS = 8 };
+struct read_hint { // where a reader stopped, so that the next read needs no search
+    int64_t offset, base;
+    uint64_t position;
+};
+
+struct log {
+    struct sys *sys;
+    char *dir;
+    struct sys_mutex mutex;
+    struct log_config config;
+    struct log_state state;
+    VEC(struct segment *) segments; // by base; the last one is active
+    int64_t end, durable_end;
+    bool offline;
+    uint64_t dir_changes, dir_synced; // files created; of these, known to be in the folder after a power cut
+    struct read_hint hints[LOG_HINTS];
+    size_t next_hint;
+};
+
+// ---- segment.c ----
+struct segment *segment_open(struct log *l, int64_t base, bool create, struct err *err);
+void segment_free(struct segment *g); // closes the file
+void segment_ref(struct segment *g);  // under the log's mutex
+void segment_unref(struct log *l, struct segment *g); // takes the mutex
+char *segment_path(const struct log *l, int64_t base, const char *suffix); // mem_free
+// A batch was appended at `position`: index entry, times, end. Under the mutex (or before the log is shared).
+void segment_note_batch(struct segment *g, const struct batch *b, uint64_t position, uint32_t interval);
+enum err_code segment_write_index(struct log *l, struct segment *g, struct err *err);
+bool segment_read_index_head(struct log *l, struct segment *g); // false = absent, damaged or of another size
+enum err_code segment_load_index(struct log *l, struct segment *g, struct err *err); // takes the mutex; rebuilds when damaged
+enum err_code segment_write_snapshot(struct log *l, int64_t base, struct str state, struct err *err);
+bool segment_read_snapshot(struct log *l, int64_t base, struct buf *out);
+
+// Walks the batches of [from, to) in a file in order. fn returns false to stop.
+struct scan {
+    struct sys_file *file;
+    uint64_t from, to;
+    bool check_crc;
+    int64_t expect; // the first batch's base offset, then contiguous; -1 = any
+    bool (*fn)(void *arg, const struct batch *b, uint64_t position);
+    void *arg;
+    uint64_t good_end;   // out: behind the last good batch
+    const char *stopped; // out: why, NULL = at `to` or by fn
+};
+enum err_code segment_scan(struct scan *c, struct err *err); // errors of the disk only
+
+int64_t segment_newest_ms(const struct segment *g); // what retention by time goes by
+
+// ---- recover.c ----
+enum err_code log_recover(struct log *l, bool clean, struct err *err);
+
+#endif
