@@ -6,10 +6,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <duckdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include <duckdb.h>
+#pragma GCC diagnostic pop
 
 #include "base/buf.h"
 #include "codec/json.h"
