@@ -23,7 +23,7 @@ LDFLAGS_asan := -pie -fsanitize=address,undefined
 LDFLAGS_tsan := -pie -fsanitize=thread
 CFLAGS := -std=c17 $(CFLAGS_$(V)) $(WARN) -MMD -MP
 LDFLAGS := $(LDFLAGS_$(V)) -Wl,--as-needed
-LIBS := $(shell pkg-config --libs $(PKGS)) -L$(DEPS)/duckdb -lduckdb -Wl,-rpath,'$$ORIGIN/../deps/duckdb' -lpthread -lm
+LIBS := $(shell pkg-config --libs $(PKGS)) -L$(DEPS)/duckdb -lduckdb -Wl,-rpath,'$$ORIGIN/../deps/duckdb:$$ORIGIN/../../deps/duckdb' -lpthread -lm
 
 SRC := $(wildcard src/*/*.c)
 LIBSRC := $(filter-out src/cli/main.c,$(SRC))
