@@ -76,9 +76,17 @@ $(B)/tools/%: tests/tools/%.c $(B)/libmillrace.a
 FORCE:
 
 # Everything that is quick: rules of the house, what is generated, unit tests. Other files add their own check-*.
-CHECKS := check-style
+CHECKS := check-style check-docs
 check: all $(UNIT)
 	@$(MAKE) --no-print-directory -j1 $(CHECKS) unit
+# docs/CONFIG.md and docs/CLI.md come from the program's own tables.
+docs: $(B)/millrace
+	@mkdir -p docs
+	@$(B)/millrace config --describe --output markdown >docs/CONFIG.md
+	@$(B)/millrace help --markdown >docs/CLI.md
+check-docs: $(B)/millrace
+	@$(B)/millrace config --describe --output markdown | cmp -s - docs/CONFIG.md || { echo "docs/CONFIG.md is stale: run make docs"; exit 1; }
+	@$(B)/millrace help --markdown | cmp -s - docs/CLI.md || { echo "docs/CLI.md is stale: run make docs"; exit 1; }
 check-style:
 	@tools/check-style
 
