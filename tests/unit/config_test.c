@@ -121,7 +121,7 @@ static void test_file_and_precedence(void **state) {
     load(&c, s, "kafka:\n  listne: x\n", ERR_CONFIG, "m.yaml: unknown key kafka.listne; did you mean kafka.listen?");
     load(&c, s, "flow:\n  parallelism: many\n", ERR_CONFIG, "m.yaml: flow.parallelism must be a whole number, not \"many\"");
     load(&c, s, "flow: [1, 2]\n", ERR_CONFIG, "m.yaml: unknown key flow");
-    load(&c, s, "flow: {\n", ERR_CONFIG, "m.yaml: line ");
+    load(&c, s, "flow: {\n", ERR_CONFIG, "line 2, column 1");
     load(&c, s, "just text\n", ERR_CONFIG, "a mapping of keys to values is expected");
     struct err err;
     static const char *const bad_env[] = {"MILLRACE_FLOW_PARALLELISM=no", NULL};
