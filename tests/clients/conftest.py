@@ -137,7 +137,7 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
 
 
-def run_millrace(*args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run_millrace(*args: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
     """Runs a command that needs no server."""
     return subprocess.run([str(PROGRAM), *args], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, env=clean_environment())
 
