@@ -6,7 +6,7 @@
 
 #define F(s, member, type, shape, min, max, null_min, null_max, tag, dflt, sub) \
     {#member, offsetof(struct kafka_##s, member), KAFKA_##type, KAFKA_SHAPE_##shape, min, max, null_min, null_max, tag, dflt, sub}
-#define S(s) static const struct kafka_struct s##_s = {#s, sizeof(struct kafka_##s), s##_f, sizeof s##_f / sizeof s##_f[0]}
+#define S(s) const struct kafka_struct kafka_##s##_s = {#s, sizeof(struct kafka_##s), s##_f, sizeof s##_f / sizeof s##_f[0]}
 
 static const struct kafka_field produce_request_topic_data_partition_data_f[] = {
     F(produce_request_topic_data_partition_data, index, INT32, PLAIN, 3, 13, 127, -1, -1, 0, NULL),
@@ -16,17 +16,17 @@ S(produce_request_topic_data_partition_data);
 static const struct kafka_field produce_request_topic_data_f[] = {
     F(produce_request_topic_data, topic_id, UUID, PLAIN, 13, 13, 127, -1, -1, 0, NULL),
     F(produce_request_topic_data, name, STRING, PLAIN, 3, 12, 127, -1, -1, 0, NULL),
-    F(produce_request_topic_data, partition_data, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &produce_request_topic_data_partition_data_s),
+    F(produce_request_topic_data, partition_data, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &kafka_produce_request_topic_data_partition_data_s),
 };
 S(produce_request_topic_data);
 static const struct kafka_field produce_request_f[] = {
     F(produce_request, transactional_id, STRING, PLAIN, 3, 13, 3, 13, -1, KAFKA_DEFAULT_NULL, NULL),
     F(produce_request, acks, INT16, PLAIN, 3, 13, 127, -1, -1, 0, NULL),
     F(produce_request, timeout_ms, INT32, PLAIN, 3, 13, 127, -1, -1, 0, NULL),
-    F(produce_request, topic_data, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &produce_request_topic_data_s),
+    F(produce_request, topic_data, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &kafka_produce_request_topic_data_s),
 };
 S(produce_request);
-const struct kafka_message kafka_produce_request_m = {"ProduceRequest", 3, 13, 9, 9, &produce_request_s};
+const struct kafka_message kafka_produce_request_m = {"ProduceRequest", 3, 13, 9, 9, &kafka_produce_request_s};
 
 static const struct kafka_field produce_response_responses_partition_responses_record_errors_f[] = {
     F(produce_response_responses_partition_responses_record_errors, batch_index, INT32, PLAIN, 8, 13, 127, -1, -1, 0, NULL),
@@ -44,15 +44,15 @@ static const struct kafka_field produce_response_responses_partition_responses_f
     F(produce_response_responses_partition_responses, base_offset, INT64, PLAIN, 3, 13, 127, -1, -1, 0, NULL),
     F(produce_response_responses_partition_responses, log_append_time_ms, INT64, PLAIN, 3, 13, 127, -1, -1, -1, NULL),
     F(produce_response_responses_partition_responses, log_start_offset, INT64, PLAIN, 5, 13, 127, -1, -1, -1, NULL),
-    F(produce_response_responses_partition_responses, record_errors, STRUCT, ARRAY, 8, 13, 127, -1, -1, 0, &produce_response_responses_partition_responses_record_errors_s),
+    F(produce_response_responses_partition_responses, record_errors, STRUCT, ARRAY, 8, 13, 127, -1, -1, 0, &kafka_produce_response_responses_partition_responses_record_errors_s),
     F(produce_response_responses_partition_responses, error_message, STRING, PLAIN, 8, 13, 8, 13, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(produce_response_responses_partition_responses, current_leader, STRUCT, PLAIN, 10, 13, 127, -1, 0, 0, &produce_response_responses_partition_responses_current_leader_s),
+    F(produce_response_responses_partition_responses, current_leader, STRUCT, PLAIN, 10, 13, 127, -1, 0, 0, &kafka_produce_response_responses_partition_responses_current_leader_s),
 };
 S(produce_response_responses_partition_responses);
 static const struct kafka_field produce_response_responses_f[] = {
     F(produce_response_responses, topic_id, UUID, PLAIN, 13, 13, 127, -1, -1, 0, NULL),
     F(produce_response_responses, name, STRING, PLAIN, 3, 12, 127, -1, -1, 0, NULL),
-    F(produce_response_responses, partition_responses, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &produce_response_responses_partition_responses_s),
+    F(produce_response_responses, partition_responses, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &kafka_produce_response_responses_partition_responses_s),
 };
 S(produce_response_responses);
 static const struct kafka_field produce_response_node_endpoints_f[] = {
@@ -63,12 +63,12 @@ static const struct kafka_field produce_response_node_endpoints_f[] = {
 };
 S(produce_response_node_endpoints);
 static const struct kafka_field produce_response_f[] = {
-    F(produce_response, responses, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &produce_response_responses_s),
+    F(produce_response, responses, STRUCT, ARRAY, 3, 13, 127, -1, -1, 0, &kafka_produce_response_responses_s),
     F(produce_response, throttle_time_ms, INT32, PLAIN, 3, 13, 127, -1, -1, 0, NULL),
-    F(produce_response, node_endpoints, STRUCT, ARRAY, 10, 13, 127, -1, 0, 0, &produce_response_node_endpoints_s),
+    F(produce_response, node_endpoints, STRUCT, ARRAY, 10, 13, 127, -1, 0, 0, &kafka_produce_response_node_endpoints_s),
 };
 S(produce_response);
-const struct kafka_message kafka_produce_response_m = {"ProduceResponse", 3, 13, 9, 9, &produce_response_s};
+const struct kafka_message kafka_produce_response_m = {"ProduceResponse", 3, 13, 9, 9, &kafka_produce_response_s};
 
 static const struct kafka_field fetch_request_topics_partitions_f[] = {
     F(fetch_request_topics_partitions, partition, INT32, PLAIN, 4, 18, 127, -1, -1, 0, NULL),
@@ -84,7 +84,7 @@ S(fetch_request_topics_partitions);
 static const struct kafka_field fetch_request_topics_f[] = {
     F(fetch_request_topics, topic_id, UUID, PLAIN, 13, 18, 127, -1, -1, 0, NULL),
     F(fetch_request_topics, topic, STRING, PLAIN, 4, 12, 127, -1, -1, 0, NULL),
-    F(fetch_request_topics, partitions, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &fetch_request_topics_partitions_s),
+    F(fetch_request_topics, partitions, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &kafka_fetch_request_topics_partitions_s),
 };
 S(fetch_request_topics);
 static const struct kafka_field fetch_request_forgotten_topics_data_f[] = {
@@ -106,14 +106,14 @@ static const struct kafka_field fetch_request_f[] = {
     F(fetch_request, isolation_level, INT8, PLAIN, 4, 18, 127, -1, -1, 0, NULL),
     F(fetch_request, session_id, INT32, PLAIN, 7, 18, 127, -1, -1, 0, NULL),
     F(fetch_request, session_epoch, INT32, PLAIN, 7, 18, 127, -1, -1, -1, NULL),
-    F(fetch_request, topics, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &fetch_request_topics_s),
-    F(fetch_request, forgotten_topics_data, STRUCT, ARRAY, 7, 18, 127, -1, -1, 0, &fetch_request_forgotten_topics_data_s),
+    F(fetch_request, topics, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &kafka_fetch_request_topics_s),
+    F(fetch_request, forgotten_topics_data, STRUCT, ARRAY, 7, 18, 127, -1, -1, 0, &kafka_fetch_request_forgotten_topics_data_s),
     F(fetch_request, rack_id, STRING, PLAIN, 11, 18, 127, -1, -1, 0, NULL),
     F(fetch_request, cluster_id, STRING, PLAIN, 12, 18, 12, 18, 0, KAFKA_DEFAULT_NULL, NULL),
-    F(fetch_request, replica_state, STRUCT, PLAIN, 15, 18, 127, -1, 1, 0, &fetch_request_replica_state_s),
+    F(fetch_request, replica_state, STRUCT, PLAIN, 15, 18, 127, -1, 1, 0, &kafka_fetch_request_replica_state_s),
 };
 S(fetch_request);
-const struct kafka_message kafka_fetch_request_m = {"FetchRequest", 4, 18, 12, 12, &fetch_request_s};
+const struct kafka_message kafka_fetch_request_m = {"FetchRequest", 4, 18, 12, 12, &kafka_fetch_request_s};
 
 static const struct kafka_field fetch_response_responses_partitions_aborted_transactions_f[] = {
     F(fetch_response_responses_partitions_aborted_transactions, producer_id, INT64, PLAIN, 4, 18, 127, -1, -1, 0, NULL),
@@ -141,18 +141,18 @@ static const struct kafka_field fetch_response_responses_partitions_f[] = {
     F(fetch_response_responses_partitions, high_watermark, INT64, PLAIN, 4, 18, 127, -1, -1, 0, NULL),
     F(fetch_response_responses_partitions, last_stable_offset, INT64, PLAIN, 4, 18, 127, -1, -1, -1, NULL),
     F(fetch_response_responses_partitions, log_start_offset, INT64, PLAIN, 5, 18, 127, -1, -1, -1, NULL),
-    F(fetch_response_responses_partitions, aborted_transactions, STRUCT, ARRAY, 4, 18, 4, 18, -1, 0, &fetch_response_responses_partitions_aborted_transactions_s),
+    F(fetch_response_responses_partitions, aborted_transactions, STRUCT, ARRAY, 4, 18, 4, 18, -1, 0, &kafka_fetch_response_responses_partitions_aborted_transactions_s),
     F(fetch_response_responses_partitions, preferred_read_replica, INT32, PLAIN, 11, 18, 127, -1, -1, -1, NULL),
     F(fetch_response_responses_partitions, records, RECORDS, PLAIN, 4, 18, 4, 18, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(fetch_response_responses_partitions, diverging_epoch, STRUCT, PLAIN, 12, 18, 127, -1, 0, 0, &fetch_response_responses_partitions_diverging_epoch_s),
-    F(fetch_response_responses_partitions, current_leader, STRUCT, PLAIN, 12, 18, 127, -1, 1, 0, &fetch_response_responses_partitions_current_leader_s),
-    F(fetch_response_responses_partitions, snapshot_id, STRUCT, PLAIN, 12, 18, 127, -1, 2, 0, &fetch_response_responses_partitions_snapshot_id_s),
+    F(fetch_response_responses_partitions, diverging_epoch, STRUCT, PLAIN, 12, 18, 127, -1, 0, 0, &kafka_fetch_response_responses_partitions_diverging_epoch_s),
+    F(fetch_response_responses_partitions, current_leader, STRUCT, PLAIN, 12, 18, 127, -1, 1, 0, &kafka_fetch_response_responses_partitions_current_leader_s),
+    F(fetch_response_responses_partitions, snapshot_id, STRUCT, PLAIN, 12, 18, 127, -1, 2, 0, &kafka_fetch_response_responses_partitions_snapshot_id_s),
 };
 S(fetch_response_responses_partitions);
 static const struct kafka_field fetch_response_responses_f[] = {
     F(fetch_response_responses, topic_id, UUID, PLAIN, 13, 18, 127, -1, -1, 0, NULL),
     F(fetch_response_responses, topic, STRING, PLAIN, 4, 12, 127, -1, -1, 0, NULL),
-    F(fetch_response_responses, partitions, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &fetch_response_responses_partitions_s),
+    F(fetch_response_responses, partitions, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &kafka_fetch_response_responses_partitions_s),
 };
 S(fetch_response_responses);
 static const struct kafka_field fetch_response_node_endpoints_f[] = {
@@ -166,11 +166,11 @@ static const struct kafka_field fetch_response_f[] = {
     F(fetch_response, throttle_time_ms, INT32, PLAIN, 4, 18, 127, -1, -1, 0, NULL),
     F(fetch_response, error_code, INT16, PLAIN, 7, 18, 127, -1, -1, 0, NULL),
     F(fetch_response, session_id, INT32, PLAIN, 7, 18, 127, -1, -1, 0, NULL),
-    F(fetch_response, responses, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &fetch_response_responses_s),
-    F(fetch_response, node_endpoints, STRUCT, ARRAY, 16, 18, 127, -1, 0, 0, &fetch_response_node_endpoints_s),
+    F(fetch_response, responses, STRUCT, ARRAY, 4, 18, 127, -1, -1, 0, &kafka_fetch_response_responses_s),
+    F(fetch_response, node_endpoints, STRUCT, ARRAY, 16, 18, 127, -1, 0, 0, &kafka_fetch_response_node_endpoints_s),
 };
 S(fetch_response);
-const struct kafka_message kafka_fetch_response_m = {"FetchResponse", 4, 18, 12, 12, &fetch_response_s};
+const struct kafka_message kafka_fetch_response_m = {"FetchResponse", 4, 18, 12, 12, &kafka_fetch_response_s};
 
 static const struct kafka_field list_offsets_request_topics_partitions_f[] = {
     F(list_offsets_request_topics_partitions, partition_index, INT32, PLAIN, 1, 11, 127, -1, -1, 0, NULL),
@@ -180,17 +180,17 @@ static const struct kafka_field list_offsets_request_topics_partitions_f[] = {
 S(list_offsets_request_topics_partitions);
 static const struct kafka_field list_offsets_request_topics_f[] = {
     F(list_offsets_request_topics, name, STRING, PLAIN, 1, 11, 127, -1, -1, 0, NULL),
-    F(list_offsets_request_topics, partitions, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &list_offsets_request_topics_partitions_s),
+    F(list_offsets_request_topics, partitions, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &kafka_list_offsets_request_topics_partitions_s),
 };
 S(list_offsets_request_topics);
 static const struct kafka_field list_offsets_request_f[] = {
     F(list_offsets_request, replica_id, INT32, PLAIN, 1, 11, 127, -1, -1, 0, NULL),
     F(list_offsets_request, isolation_level, INT8, PLAIN, 2, 11, 127, -1, -1, 0, NULL),
-    F(list_offsets_request, topics, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &list_offsets_request_topics_s),
+    F(list_offsets_request, topics, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &kafka_list_offsets_request_topics_s),
     F(list_offsets_request, timeout_ms, INT32, PLAIN, 10, 11, 127, -1, -1, 0, NULL),
 };
 S(list_offsets_request);
-const struct kafka_message kafka_list_offsets_request_m = {"ListOffsetsRequest", 1, 11, 6, 6, &list_offsets_request_s};
+const struct kafka_message kafka_list_offsets_request_m = {"ListOffsetsRequest", 1, 11, 6, 6, &kafka_list_offsets_request_s};
 
 static const struct kafka_field list_offsets_response_topics_partitions_f[] = {
     F(list_offsets_response_topics_partitions, partition_index, INT32, PLAIN, 1, 11, 127, -1, -1, 0, NULL),
@@ -202,15 +202,15 @@ static const struct kafka_field list_offsets_response_topics_partitions_f[] = {
 S(list_offsets_response_topics_partitions);
 static const struct kafka_field list_offsets_response_topics_f[] = {
     F(list_offsets_response_topics, name, STRING, PLAIN, 1, 11, 127, -1, -1, 0, NULL),
-    F(list_offsets_response_topics, partitions, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &list_offsets_response_topics_partitions_s),
+    F(list_offsets_response_topics, partitions, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &kafka_list_offsets_response_topics_partitions_s),
 };
 S(list_offsets_response_topics);
 static const struct kafka_field list_offsets_response_f[] = {
     F(list_offsets_response, throttle_time_ms, INT32, PLAIN, 2, 11, 127, -1, -1, 0, NULL),
-    F(list_offsets_response, topics, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &list_offsets_response_topics_s),
+    F(list_offsets_response, topics, STRUCT, ARRAY, 1, 11, 127, -1, -1, 0, &kafka_list_offsets_response_topics_s),
 };
 S(list_offsets_response);
-const struct kafka_message kafka_list_offsets_response_m = {"ListOffsetsResponse", 1, 11, 6, 6, &list_offsets_response_s};
+const struct kafka_message kafka_list_offsets_response_m = {"ListOffsetsResponse", 1, 11, 6, 6, &kafka_list_offsets_response_s};
 
 static const struct kafka_field metadata_request_topics_f[] = {
     F(metadata_request_topics, topic_id, UUID, PLAIN, 10, 13, 127, -1, -1, 0, NULL),
@@ -218,13 +218,13 @@ static const struct kafka_field metadata_request_topics_f[] = {
 };
 S(metadata_request_topics);
 static const struct kafka_field metadata_request_f[] = {
-    F(metadata_request, topics, STRUCT, ARRAY, 0, 13, 1, 13, -1, 0, &metadata_request_topics_s),
+    F(metadata_request, topics, STRUCT, ARRAY, 0, 13, 1, 13, -1, 0, &kafka_metadata_request_topics_s),
     F(metadata_request, allow_auto_topic_creation, BOOL, PLAIN, 4, 13, 127, -1, -1, 1, NULL),
     F(metadata_request, include_cluster_authorized_operations, BOOL, PLAIN, 8, 10, 127, -1, -1, 0, NULL),
     F(metadata_request, include_topic_authorized_operations, BOOL, PLAIN, 8, 13, 127, -1, -1, 0, NULL),
 };
 S(metadata_request);
-const struct kafka_message kafka_metadata_request_m = {"MetadataRequest", 0, 13, 9, 9, &metadata_request_s};
+const struct kafka_message kafka_metadata_request_m = {"MetadataRequest", 0, 13, 9, 9, &kafka_metadata_request_s};
 
 static const struct kafka_field metadata_response_brokers_f[] = {
     F(metadata_response_brokers, node_id, INT32, PLAIN, 0, 13, 127, -1, -1, 0, NULL),
@@ -248,21 +248,21 @@ static const struct kafka_field metadata_response_topics_f[] = {
     F(metadata_response_topics, name, STRING, PLAIN, 0, 13, 12, 13, -1, 0, NULL),
     F(metadata_response_topics, topic_id, UUID, PLAIN, 10, 13, 127, -1, -1, 0, NULL),
     F(metadata_response_topics, is_internal, BOOL, PLAIN, 1, 13, 127, -1, -1, 0, NULL),
-    F(metadata_response_topics, partitions, STRUCT, ARRAY, 0, 13, 127, -1, -1, 0, &metadata_response_topics_partitions_s),
+    F(metadata_response_topics, partitions, STRUCT, ARRAY, 0, 13, 127, -1, -1, 0, &kafka_metadata_response_topics_partitions_s),
     F(metadata_response_topics, topic_authorized_operations, INT32, PLAIN, 8, 13, 127, -1, -1, INT32_MIN, NULL),
 };
 S(metadata_response_topics);
 static const struct kafka_field metadata_response_f[] = {
     F(metadata_response, throttle_time_ms, INT32, PLAIN, 3, 13, 127, -1, -1, 0, NULL),
-    F(metadata_response, brokers, STRUCT, ARRAY, 0, 13, 127, -1, -1, 0, &metadata_response_brokers_s),
+    F(metadata_response, brokers, STRUCT, ARRAY, 0, 13, 127, -1, -1, 0, &kafka_metadata_response_brokers_s),
     F(metadata_response, cluster_id, STRING, PLAIN, 2, 13, 2, 13, -1, KAFKA_DEFAULT_NULL, NULL),
     F(metadata_response, controller_id, INT32, PLAIN, 1, 13, 127, -1, -1, -1, NULL),
-    F(metadata_response, topics, STRUCT, ARRAY, 0, 13, 127, -1, -1, 0, &metadata_response_topics_s),
+    F(metadata_response, topics, STRUCT, ARRAY, 0, 13, 127, -1, -1, 0, &kafka_metadata_response_topics_s),
     F(metadata_response, error_code, INT16, PLAIN, 13, 13, 127, -1, -1, 0, NULL),
     F(metadata_response, cluster_authorized_operations, INT32, PLAIN, 8, 10, 127, -1, -1, INT32_MIN, NULL),
 };
 S(metadata_response);
-const struct kafka_message kafka_metadata_response_m = {"MetadataResponse", 0, 13, 9, 9, &metadata_response_s};
+const struct kafka_message kafka_metadata_response_m = {"MetadataResponse", 0, 13, 9, 9, &kafka_metadata_response_s};
 
 static const struct kafka_field offset_commit_request_topics_partitions_f[] = {
     F(offset_commit_request_topics_partitions, partition_index, INT32, PLAIN, 2, 10, 127, -1, -1, 0, NULL),
@@ -274,7 +274,7 @@ S(offset_commit_request_topics_partitions);
 static const struct kafka_field offset_commit_request_topics_f[] = {
     F(offset_commit_request_topics, topic_id, UUID, PLAIN, 10, 10, 127, -1, -1, 0, NULL),
     F(offset_commit_request_topics, name, STRING, PLAIN, 2, 9, 127, -1, -1, 0, NULL),
-    F(offset_commit_request_topics, partitions, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &offset_commit_request_topics_partitions_s),
+    F(offset_commit_request_topics, partitions, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &kafka_offset_commit_request_topics_partitions_s),
 };
 S(offset_commit_request_topics);
 static const struct kafka_field offset_commit_request_f[] = {
@@ -283,10 +283,10 @@ static const struct kafka_field offset_commit_request_f[] = {
     F(offset_commit_request, member_id, STRING, PLAIN, 2, 10, 127, -1, -1, 0, NULL),
     F(offset_commit_request, group_instance_id, STRING, PLAIN, 7, 10, 7, 10, -1, KAFKA_DEFAULT_NULL, NULL),
     F(offset_commit_request, retention_time_ms, INT64, PLAIN, 2, 4, 127, -1, -1, -1, NULL),
-    F(offset_commit_request, topics, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &offset_commit_request_topics_s),
+    F(offset_commit_request, topics, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &kafka_offset_commit_request_topics_s),
 };
 S(offset_commit_request);
-const struct kafka_message kafka_offset_commit_request_m = {"OffsetCommitRequest", 2, 10, 8, 8, &offset_commit_request_s};
+const struct kafka_message kafka_offset_commit_request_m = {"OffsetCommitRequest", 2, 10, 8, 8, &kafka_offset_commit_request_s};
 
 static const struct kafka_field offset_commit_response_topics_partitions_f[] = {
     F(offset_commit_response_topics_partitions, partition_index, INT32, PLAIN, 2, 10, 127, -1, -1, 0, NULL),
@@ -296,15 +296,15 @@ S(offset_commit_response_topics_partitions);
 static const struct kafka_field offset_commit_response_topics_f[] = {
     F(offset_commit_response_topics, topic_id, UUID, PLAIN, 10, 10, 127, -1, -1, 0, NULL),
     F(offset_commit_response_topics, name, STRING, PLAIN, 2, 9, 127, -1, -1, 0, NULL),
-    F(offset_commit_response_topics, partitions, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &offset_commit_response_topics_partitions_s),
+    F(offset_commit_response_topics, partitions, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &kafka_offset_commit_response_topics_partitions_s),
 };
 S(offset_commit_response_topics);
 static const struct kafka_field offset_commit_response_f[] = {
     F(offset_commit_response, throttle_time_ms, INT32, PLAIN, 3, 10, 127, -1, -1, 0, NULL),
-    F(offset_commit_response, topics, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &offset_commit_response_topics_s),
+    F(offset_commit_response, topics, STRUCT, ARRAY, 2, 10, 127, -1, -1, 0, &kafka_offset_commit_response_topics_s),
 };
 S(offset_commit_response);
-const struct kafka_message kafka_offset_commit_response_m = {"OffsetCommitResponse", 2, 10, 8, 8, &offset_commit_response_s};
+const struct kafka_message kafka_offset_commit_response_m = {"OffsetCommitResponse", 2, 10, 8, 8, &kafka_offset_commit_response_s};
 
 static const struct kafka_field offset_fetch_request_groups_topics_f[] = {
     F(offset_fetch_request_groups_topics, topic_id, UUID, PLAIN, 10, 10, 127, -1, -1, 0, NULL),
@@ -316,7 +316,7 @@ static const struct kafka_field offset_fetch_request_groups_f[] = {
     F(offset_fetch_request_groups, group_id, STRING, PLAIN, 8, 10, 127, -1, -1, 0, NULL),
     F(offset_fetch_request_groups, member_id, STRING, PLAIN, 9, 10, 9, 10, -1, KAFKA_DEFAULT_NULL, NULL),
     F(offset_fetch_request_groups, member_epoch, INT32, PLAIN, 9, 10, 127, -1, -1, -1, NULL),
-    F(offset_fetch_request_groups, topics, STRUCT, ARRAY, 8, 10, 8, 10, -1, 0, &offset_fetch_request_groups_topics_s),
+    F(offset_fetch_request_groups, topics, STRUCT, ARRAY, 8, 10, 8, 10, -1, 0, &kafka_offset_fetch_request_groups_topics_s),
 };
 S(offset_fetch_request_groups);
 static const struct kafka_field offset_fetch_request_topics_f[] = {
@@ -325,13 +325,13 @@ static const struct kafka_field offset_fetch_request_topics_f[] = {
 };
 S(offset_fetch_request_topics);
 static const struct kafka_field offset_fetch_request_f[] = {
-    F(offset_fetch_request, groups, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &offset_fetch_request_groups_s),
+    F(offset_fetch_request, groups, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &kafka_offset_fetch_request_groups_s),
     F(offset_fetch_request, group_id, STRING, PLAIN, 1, 7, 127, -1, -1, 0, NULL),
-    F(offset_fetch_request, topics, STRUCT, ARRAY, 1, 7, 2, 7, -1, 0, &offset_fetch_request_topics_s),
+    F(offset_fetch_request, topics, STRUCT, ARRAY, 1, 7, 2, 7, -1, 0, &kafka_offset_fetch_request_topics_s),
     F(offset_fetch_request, require_stable, BOOL, PLAIN, 7, 10, 127, -1, -1, 0, NULL),
 };
 S(offset_fetch_request);
-const struct kafka_message kafka_offset_fetch_request_m = {"OffsetFetchRequest", 1, 10, 6, 6, &offset_fetch_request_s};
+const struct kafka_message kafka_offset_fetch_request_m = {"OffsetFetchRequest", 1, 10, 6, 6, &kafka_offset_fetch_request_s};
 
 static const struct kafka_field offset_fetch_response_groups_topics_partitions_f[] = {
     F(offset_fetch_response_groups_topics_partitions, partition_index, INT32, PLAIN, 8, 10, 127, -1, -1, 0, NULL),
@@ -344,12 +344,12 @@ S(offset_fetch_response_groups_topics_partitions);
 static const struct kafka_field offset_fetch_response_groups_topics_f[] = {
     F(offset_fetch_response_groups_topics, topic_id, UUID, PLAIN, 10, 10, 127, -1, -1, 0, NULL),
     F(offset_fetch_response_groups_topics, name, STRING, PLAIN, 8, 9, 127, -1, -1, 0, NULL),
-    F(offset_fetch_response_groups_topics, partitions, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &offset_fetch_response_groups_topics_partitions_s),
+    F(offset_fetch_response_groups_topics, partitions, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &kafka_offset_fetch_response_groups_topics_partitions_s),
 };
 S(offset_fetch_response_groups_topics);
 static const struct kafka_field offset_fetch_response_groups_f[] = {
     F(offset_fetch_response_groups, group_id, STRING, PLAIN, 8, 10, 127, -1, -1, 0, NULL),
-    F(offset_fetch_response_groups, topics, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &offset_fetch_response_groups_topics_s),
+    F(offset_fetch_response_groups, topics, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &kafka_offset_fetch_response_groups_topics_s),
     F(offset_fetch_response_groups, error_code, INT16, PLAIN, 8, 10, 127, -1, -1, 0, NULL),
 };
 S(offset_fetch_response_groups);
@@ -363,17 +363,17 @@ static const struct kafka_field offset_fetch_response_topics_partitions_f[] = {
 S(offset_fetch_response_topics_partitions);
 static const struct kafka_field offset_fetch_response_topics_f[] = {
     F(offset_fetch_response_topics, name, STRING, PLAIN, 1, 7, 127, -1, -1, 0, NULL),
-    F(offset_fetch_response_topics, partitions, STRUCT, ARRAY, 1, 7, 127, -1, -1, 0, &offset_fetch_response_topics_partitions_s),
+    F(offset_fetch_response_topics, partitions, STRUCT, ARRAY, 1, 7, 127, -1, -1, 0, &kafka_offset_fetch_response_topics_partitions_s),
 };
 S(offset_fetch_response_topics);
 static const struct kafka_field offset_fetch_response_f[] = {
     F(offset_fetch_response, throttle_time_ms, INT32, PLAIN, 3, 10, 127, -1, -1, 0, NULL),
-    F(offset_fetch_response, groups, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &offset_fetch_response_groups_s),
-    F(offset_fetch_response, topics, STRUCT, ARRAY, 1, 7, 127, -1, -1, 0, &offset_fetch_response_topics_s),
+    F(offset_fetch_response, groups, STRUCT, ARRAY, 8, 10, 127, -1, -1, 0, &kafka_offset_fetch_response_groups_s),
+    F(offset_fetch_response, topics, STRUCT, ARRAY, 1, 7, 127, -1, -1, 0, &kafka_offset_fetch_response_topics_s),
     F(offset_fetch_response, error_code, INT16, PLAIN, 2, 7, 127, -1, -1, 0, NULL),
 };
 S(offset_fetch_response);
-const struct kafka_message kafka_offset_fetch_response_m = {"OffsetFetchResponse", 1, 10, 6, 6, &offset_fetch_response_s};
+const struct kafka_message kafka_offset_fetch_response_m = {"OffsetFetchResponse", 1, 10, 6, 6, &kafka_offset_fetch_response_s};
 
 static const struct kafka_field find_coordinator_request_f[] = {
     F(find_coordinator_request, key, STRING, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
@@ -381,7 +381,7 @@ static const struct kafka_field find_coordinator_request_f[] = {
     F(find_coordinator_request, coordinator_keys, STRING, ARRAY, 4, 6, 127, -1, -1, 0, NULL),
 };
 S(find_coordinator_request);
-const struct kafka_message kafka_find_coordinator_request_m = {"FindCoordinatorRequest", 0, 6, 3, 3, &find_coordinator_request_s};
+const struct kafka_message kafka_find_coordinator_request_m = {"FindCoordinatorRequest", 0, 6, 3, 3, &kafka_find_coordinator_request_s};
 
 static const struct kafka_field find_coordinator_response_coordinators_f[] = {
     F(find_coordinator_response_coordinators, key, STRING, PLAIN, 4, 6, 127, -1, -1, 0, NULL),
@@ -394,7 +394,7 @@ static const struct kafka_field find_coordinator_response_coordinators_f[] = {
 S(find_coordinator_response_coordinators);
 static const struct kafka_field find_coordinator_response_f[] = {
     F(find_coordinator_response, throttle_time_ms, INT32, PLAIN, 1, 6, 127, -1, -1, 0, NULL),
-    F(find_coordinator_response, coordinators, STRUCT, ARRAY, 4, 6, 127, -1, -1, 0, &find_coordinator_response_coordinators_s),
+    F(find_coordinator_response, coordinators, STRUCT, ARRAY, 4, 6, 127, -1, -1, 0, &kafka_find_coordinator_response_coordinators_s),
     F(find_coordinator_response, error_code, INT16, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
     F(find_coordinator_response, error_message, STRING, PLAIN, 1, 3, 1, 3, -1, 0, NULL),
     F(find_coordinator_response, node_id, INT32, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
@@ -402,7 +402,7 @@ static const struct kafka_field find_coordinator_response_f[] = {
     F(find_coordinator_response, port, INT32, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
 };
 S(find_coordinator_response);
-const struct kafka_message kafka_find_coordinator_response_m = {"FindCoordinatorResponse", 0, 6, 3, 3, &find_coordinator_response_s};
+const struct kafka_message kafka_find_coordinator_response_m = {"FindCoordinatorResponse", 0, 6, 3, 3, &kafka_find_coordinator_response_s};
 
 static const struct kafka_field join_group_request_protocols_f[] = {
     F(join_group_request_protocols, name, STRING, PLAIN, 0, 9, 127, -1, -1, 0, NULL),
@@ -416,11 +416,11 @@ static const struct kafka_field join_group_request_f[] = {
     F(join_group_request, member_id, STRING, PLAIN, 0, 9, 127, -1, -1, 0, NULL),
     F(join_group_request, group_instance_id, STRING, PLAIN, 5, 9, 5, 9, -1, KAFKA_DEFAULT_NULL, NULL),
     F(join_group_request, protocol_type, STRING, PLAIN, 0, 9, 127, -1, -1, 0, NULL),
-    F(join_group_request, protocols, STRUCT, ARRAY, 0, 9, 127, -1, -1, 0, &join_group_request_protocols_s),
+    F(join_group_request, protocols, STRUCT, ARRAY, 0, 9, 127, -1, -1, 0, &kafka_join_group_request_protocols_s),
     F(join_group_request, reason, STRING, PLAIN, 8, 9, 8, 9, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(join_group_request);
-const struct kafka_message kafka_join_group_request_m = {"JoinGroupRequest", 0, 9, 6, 6, &join_group_request_s};
+const struct kafka_message kafka_join_group_request_m = {"JoinGroupRequest", 0, 9, 6, 6, &kafka_join_group_request_s};
 
 static const struct kafka_field join_group_response_members_f[] = {
     F(join_group_response_members, member_id, STRING, PLAIN, 0, 9, 127, -1, -1, 0, NULL),
@@ -437,10 +437,10 @@ static const struct kafka_field join_group_response_f[] = {
     F(join_group_response, leader, STRING, PLAIN, 0, 9, 127, -1, -1, 0, NULL),
     F(join_group_response, skip_assignment, BOOL, PLAIN, 9, 9, 127, -1, -1, 0, NULL),
     F(join_group_response, member_id, STRING, PLAIN, 0, 9, 127, -1, -1, 0, NULL),
-    F(join_group_response, members, STRUCT, ARRAY, 0, 9, 127, -1, -1, 0, &join_group_response_members_s),
+    F(join_group_response, members, STRUCT, ARRAY, 0, 9, 127, -1, -1, 0, &kafka_join_group_response_members_s),
 };
 S(join_group_response);
-const struct kafka_message kafka_join_group_response_m = {"JoinGroupResponse", 0, 9, 6, 6, &join_group_response_s};
+const struct kafka_message kafka_join_group_response_m = {"JoinGroupResponse", 0, 9, 6, 6, &kafka_join_group_response_s};
 
 static const struct kafka_field heartbeat_request_f[] = {
     F(heartbeat_request, group_id, STRING, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
@@ -449,14 +449,14 @@ static const struct kafka_field heartbeat_request_f[] = {
     F(heartbeat_request, group_instance_id, STRING, PLAIN, 3, 4, 3, 4, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(heartbeat_request);
-const struct kafka_message kafka_heartbeat_request_m = {"HeartbeatRequest", 0, 4, 4, 4, &heartbeat_request_s};
+const struct kafka_message kafka_heartbeat_request_m = {"HeartbeatRequest", 0, 4, 4, 4, &kafka_heartbeat_request_s};
 
 static const struct kafka_field heartbeat_response_f[] = {
     F(heartbeat_response, throttle_time_ms, INT32, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
     F(heartbeat_response, error_code, INT16, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
 };
 S(heartbeat_response);
-const struct kafka_message kafka_heartbeat_response_m = {"HeartbeatResponse", 0, 4, 4, 4, &heartbeat_response_s};
+const struct kafka_message kafka_heartbeat_response_m = {"HeartbeatResponse", 0, 4, 4, 4, &kafka_heartbeat_response_s};
 
 static const struct kafka_field leave_group_request_members_f[] = {
     F(leave_group_request_members, member_id, STRING, PLAIN, 3, 5, 127, -1, -1, 0, NULL),
@@ -466,11 +466,11 @@ static const struct kafka_field leave_group_request_members_f[] = {
 S(leave_group_request_members);
 static const struct kafka_field leave_group_request_f[] = {
     F(leave_group_request, group_id, STRING, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
-    F(leave_group_request, members, STRUCT, ARRAY, 3, 5, 127, -1, -1, 0, &leave_group_request_members_s),
+    F(leave_group_request, members, STRUCT, ARRAY, 3, 5, 127, -1, -1, 0, &kafka_leave_group_request_members_s),
     F(leave_group_request, member_id, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
 };
 S(leave_group_request);
-const struct kafka_message kafka_leave_group_request_m = {"LeaveGroupRequest", 0, 5, 4, 4, &leave_group_request_s};
+const struct kafka_message kafka_leave_group_request_m = {"LeaveGroupRequest", 0, 5, 4, 4, &kafka_leave_group_request_s};
 
 static const struct kafka_field leave_group_response_members_f[] = {
     F(leave_group_response_members, member_id, STRING, PLAIN, 3, 5, 127, -1, -1, 0, NULL),
@@ -481,10 +481,10 @@ S(leave_group_response_members);
 static const struct kafka_field leave_group_response_f[] = {
     F(leave_group_response, throttle_time_ms, INT32, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
     F(leave_group_response, error_code, INT16, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
-    F(leave_group_response, members, STRUCT, ARRAY, 3, 5, 127, -1, -1, 0, &leave_group_response_members_s),
+    F(leave_group_response, members, STRUCT, ARRAY, 3, 5, 127, -1, -1, 0, &kafka_leave_group_response_members_s),
 };
 S(leave_group_response);
-const struct kafka_message kafka_leave_group_response_m = {"LeaveGroupResponse", 0, 5, 4, 4, &leave_group_response_s};
+const struct kafka_message kafka_leave_group_response_m = {"LeaveGroupResponse", 0, 5, 4, 4, &kafka_leave_group_response_s};
 
 static const struct kafka_field sync_group_request_assignments_f[] = {
     F(sync_group_request_assignments, member_id, STRING, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
@@ -498,10 +498,10 @@ static const struct kafka_field sync_group_request_f[] = {
     F(sync_group_request, group_instance_id, STRING, PLAIN, 3, 5, 3, 5, -1, KAFKA_DEFAULT_NULL, NULL),
     F(sync_group_request, protocol_type, STRING, PLAIN, 5, 5, 5, 5, -1, KAFKA_DEFAULT_NULL, NULL),
     F(sync_group_request, protocol_name, STRING, PLAIN, 5, 5, 5, 5, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(sync_group_request, assignments, STRUCT, ARRAY, 0, 5, 127, -1, -1, 0, &sync_group_request_assignments_s),
+    F(sync_group_request, assignments, STRUCT, ARRAY, 0, 5, 127, -1, -1, 0, &kafka_sync_group_request_assignments_s),
 };
 S(sync_group_request);
-const struct kafka_message kafka_sync_group_request_m = {"SyncGroupRequest", 0, 5, 4, 4, &sync_group_request_s};
+const struct kafka_message kafka_sync_group_request_m = {"SyncGroupRequest", 0, 5, 4, 4, &kafka_sync_group_request_s};
 
 static const struct kafka_field sync_group_response_f[] = {
     F(sync_group_response, throttle_time_ms, INT32, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
@@ -511,14 +511,14 @@ static const struct kafka_field sync_group_response_f[] = {
     F(sync_group_response, assignment, BYTES, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
 };
 S(sync_group_response);
-const struct kafka_message kafka_sync_group_response_m = {"SyncGroupResponse", 0, 5, 4, 4, &sync_group_response_s};
+const struct kafka_message kafka_sync_group_response_m = {"SyncGroupResponse", 0, 5, 4, 4, &kafka_sync_group_response_s};
 
 static const struct kafka_field describe_groups_request_f[] = {
     F(describe_groups_request, groups, STRING, ARRAY, 0, 6, 127, -1, -1, 0, NULL),
     F(describe_groups_request, include_authorized_operations, BOOL, PLAIN, 3, 6, 127, -1, -1, 0, NULL),
 };
 S(describe_groups_request);
-const struct kafka_message kafka_describe_groups_request_m = {"DescribeGroupsRequest", 0, 6, 5, 5, &describe_groups_request_s};
+const struct kafka_message kafka_describe_groups_request_m = {"DescribeGroupsRequest", 0, 6, 5, 5, &kafka_describe_groups_request_s};
 
 static const struct kafka_field describe_groups_response_groups_members_f[] = {
     F(describe_groups_response_groups_members, member_id, STRING, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
@@ -536,23 +536,23 @@ static const struct kafka_field describe_groups_response_groups_f[] = {
     F(describe_groups_response_groups, group_state, STRING, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
     F(describe_groups_response_groups, protocol_type, STRING, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
     F(describe_groups_response_groups, protocol_data, STRING, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
-    F(describe_groups_response_groups, members, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &describe_groups_response_groups_members_s),
+    F(describe_groups_response_groups, members, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &kafka_describe_groups_response_groups_members_s),
     F(describe_groups_response_groups, authorized_operations, INT32, PLAIN, 3, 6, 127, -1, -1, INT32_MIN, NULL),
 };
 S(describe_groups_response_groups);
 static const struct kafka_field describe_groups_response_f[] = {
     F(describe_groups_response, throttle_time_ms, INT32, PLAIN, 1, 6, 127, -1, -1, 0, NULL),
-    F(describe_groups_response, groups, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &describe_groups_response_groups_s),
+    F(describe_groups_response, groups, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &kafka_describe_groups_response_groups_s),
 };
 S(describe_groups_response);
-const struct kafka_message kafka_describe_groups_response_m = {"DescribeGroupsResponse", 0, 6, 5, 5, &describe_groups_response_s};
+const struct kafka_message kafka_describe_groups_response_m = {"DescribeGroupsResponse", 0, 6, 5, 5, &kafka_describe_groups_response_s};
 
 static const struct kafka_field list_groups_request_f[] = {
     F(list_groups_request, states_filter, STRING, ARRAY, 4, 5, 127, -1, -1, 0, NULL),
     F(list_groups_request, types_filter, STRING, ARRAY, 5, 5, 127, -1, -1, 0, NULL),
 };
 S(list_groups_request);
-const struct kafka_message kafka_list_groups_request_m = {"ListGroupsRequest", 0, 5, 3, 3, &list_groups_request_s};
+const struct kafka_message kafka_list_groups_request_m = {"ListGroupsRequest", 0, 5, 3, 3, &kafka_list_groups_request_s};
 
 static const struct kafka_field list_groups_response_groups_f[] = {
     F(list_groups_response_groups, group_id, STRING, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
@@ -564,23 +564,23 @@ S(list_groups_response_groups);
 static const struct kafka_field list_groups_response_f[] = {
     F(list_groups_response, throttle_time_ms, INT32, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
     F(list_groups_response, error_code, INT16, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
-    F(list_groups_response, groups, STRUCT, ARRAY, 0, 5, 127, -1, -1, 0, &list_groups_response_groups_s),
+    F(list_groups_response, groups, STRUCT, ARRAY, 0, 5, 127, -1, -1, 0, &kafka_list_groups_response_groups_s),
 };
 S(list_groups_response);
-const struct kafka_message kafka_list_groups_response_m = {"ListGroupsResponse", 0, 5, 3, 3, &list_groups_response_s};
+const struct kafka_message kafka_list_groups_response_m = {"ListGroupsResponse", 0, 5, 3, 3, &kafka_list_groups_response_s};
 
 static const struct kafka_field sasl_handshake_request_f[] = {
     F(sasl_handshake_request, mechanism, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(sasl_handshake_request);
-const struct kafka_message kafka_sasl_handshake_request_m = {"SaslHandshakeRequest", 0, 1, 127, 127, &sasl_handshake_request_s};
+const struct kafka_message kafka_sasl_handshake_request_m = {"SaslHandshakeRequest", 0, 1, 127, 127, &kafka_sasl_handshake_request_s};
 
 static const struct kafka_field sasl_handshake_response_f[] = {
     F(sasl_handshake_response, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(sasl_handshake_response, mechanisms, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(sasl_handshake_response);
-const struct kafka_message kafka_sasl_handshake_response_m = {"SaslHandshakeResponse", 0, 1, 127, 127, &sasl_handshake_response_s};
+const struct kafka_message kafka_sasl_handshake_response_m = {"SaslHandshakeResponse", 0, 1, 127, 127, &kafka_sasl_handshake_response_s};
 
 static const struct kafka_field api_versions_request_f[] = {
     F(api_versions_request, client_software_name, STRING, PLAIN, 3, 5, 127, -1, -1, 0, NULL),
@@ -589,7 +589,7 @@ static const struct kafka_field api_versions_request_f[] = {
     F(api_versions_request, node_id, INT32, PLAIN, 5, 5, 127, -1, -1, -1, NULL),
 };
 S(api_versions_request);
-const struct kafka_message kafka_api_versions_request_m = {"ApiVersionsRequest", 0, 5, 3, 3, &api_versions_request_s};
+const struct kafka_message kafka_api_versions_request_m = {"ApiVersionsRequest", 0, 5, 3, 3, &kafka_api_versions_request_s};
 
 static const struct kafka_field api_versions_response_api_keys_f[] = {
     F(api_versions_response_api_keys, api_key, INT16, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
@@ -611,15 +611,15 @@ static const struct kafka_field api_versions_response_finalized_features_f[] = {
 S(api_versions_response_finalized_features);
 static const struct kafka_field api_versions_response_f[] = {
     F(api_versions_response, error_code, INT16, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
-    F(api_versions_response, api_keys, STRUCT, ARRAY, 0, 5, 127, -1, -1, 0, &api_versions_response_api_keys_s),
+    F(api_versions_response, api_keys, STRUCT, ARRAY, 0, 5, 127, -1, -1, 0, &kafka_api_versions_response_api_keys_s),
     F(api_versions_response, throttle_time_ms, INT32, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
-    F(api_versions_response, supported_features, STRUCT, ARRAY, 3, 5, 127, -1, 0, 0, &api_versions_response_supported_features_s),
+    F(api_versions_response, supported_features, STRUCT, ARRAY, 3, 5, 127, -1, 0, 0, &kafka_api_versions_response_supported_features_s),
     F(api_versions_response, finalized_features_epoch, INT64, PLAIN, 3, 5, 127, -1, 1, -1, NULL),
-    F(api_versions_response, finalized_features, STRUCT, ARRAY, 3, 5, 127, -1, 2, 0, &api_versions_response_finalized_features_s),
+    F(api_versions_response, finalized_features, STRUCT, ARRAY, 3, 5, 127, -1, 2, 0, &kafka_api_versions_response_finalized_features_s),
     F(api_versions_response, zk_migration_ready, BOOL, PLAIN, 3, 5, 127, -1, 3, 0, NULL),
 };
 S(api_versions_response);
-const struct kafka_message kafka_api_versions_response_m = {"ApiVersionsResponse", 0, 5, 3, 127, &api_versions_response_s};
+const struct kafka_message kafka_api_versions_response_m = {"ApiVersionsResponse", 0, 5, 3, 127, &kafka_api_versions_response_s};
 
 static const struct kafka_field create_topics_request_topics_assignments_f[] = {
     F(create_topics_request_topics_assignments, partition_index, INT32, PLAIN, 2, 7, 127, -1, -1, 0, NULL),
@@ -635,17 +635,17 @@ static const struct kafka_field create_topics_request_topics_f[] = {
     F(create_topics_request_topics, name, STRING, PLAIN, 2, 7, 127, -1, -1, 0, NULL),
     F(create_topics_request_topics, num_partitions, INT32, PLAIN, 2, 7, 127, -1, -1, 0, NULL),
     F(create_topics_request_topics, replication_factor, INT16, PLAIN, 2, 7, 127, -1, -1, 0, NULL),
-    F(create_topics_request_topics, assignments, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &create_topics_request_topics_assignments_s),
-    F(create_topics_request_topics, configs, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &create_topics_request_topics_configs_s),
+    F(create_topics_request_topics, assignments, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &kafka_create_topics_request_topics_assignments_s),
+    F(create_topics_request_topics, configs, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &kafka_create_topics_request_topics_configs_s),
 };
 S(create_topics_request_topics);
 static const struct kafka_field create_topics_request_f[] = {
-    F(create_topics_request, topics, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &create_topics_request_topics_s),
+    F(create_topics_request, topics, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &kafka_create_topics_request_topics_s),
     F(create_topics_request, timeout_ms, INT32, PLAIN, 2, 7, 127, -1, -1, 60000, NULL),
     F(create_topics_request, validate_only, BOOL, PLAIN, 2, 7, 127, -1, -1, 0, NULL),
 };
 S(create_topics_request);
-const struct kafka_message kafka_create_topics_request_m = {"CreateTopicsRequest", 2, 7, 5, 5, &create_topics_request_s};
+const struct kafka_message kafka_create_topics_request_m = {"CreateTopicsRequest", 2, 7, 5, 5, &kafka_create_topics_request_s};
 
 static const struct kafka_field create_topics_response_topics_configs_f[] = {
     F(create_topics_response_topics_configs, name, STRING, PLAIN, 5, 7, 127, -1, -1, 0, NULL),
@@ -662,16 +662,16 @@ static const struct kafka_field create_topics_response_topics_f[] = {
     F(create_topics_response_topics, error_message, STRING, PLAIN, 2, 7, 2, 7, -1, 0, NULL),
     F(create_topics_response_topics, num_partitions, INT32, PLAIN, 5, 7, 127, -1, -1, -1, NULL),
     F(create_topics_response_topics, replication_factor, INT16, PLAIN, 5, 7, 127, -1, -1, -1, NULL),
-    F(create_topics_response_topics, configs, STRUCT, ARRAY, 5, 7, 5, 7, -1, 0, &create_topics_response_topics_configs_s),
+    F(create_topics_response_topics, configs, STRUCT, ARRAY, 5, 7, 5, 7, -1, 0, &kafka_create_topics_response_topics_configs_s),
     F(create_topics_response_topics, topic_config_error_code, INT16, PLAIN, 5, 7, 127, -1, 0, 0, NULL),
 };
 S(create_topics_response_topics);
 static const struct kafka_field create_topics_response_f[] = {
     F(create_topics_response, throttle_time_ms, INT32, PLAIN, 2, 7, 127, -1, -1, 0, NULL),
-    F(create_topics_response, topics, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &create_topics_response_topics_s),
+    F(create_topics_response, topics, STRUCT, ARRAY, 2, 7, 127, -1, -1, 0, &kafka_create_topics_response_topics_s),
 };
 S(create_topics_response);
-const struct kafka_message kafka_create_topics_response_m = {"CreateTopicsResponse", 2, 7, 5, 5, &create_topics_response_s};
+const struct kafka_message kafka_create_topics_response_m = {"CreateTopicsResponse", 2, 7, 5, 5, &kafka_create_topics_response_s};
 
 static const struct kafka_field delete_topics_request_topics_f[] = {
     F(delete_topics_request_topics, name, STRING, PLAIN, 6, 6, 6, 6, -1, KAFKA_DEFAULT_NULL, NULL),
@@ -679,12 +679,12 @@ static const struct kafka_field delete_topics_request_topics_f[] = {
 };
 S(delete_topics_request_topics);
 static const struct kafka_field delete_topics_request_f[] = {
-    F(delete_topics_request, topics, STRUCT, ARRAY, 6, 6, 127, -1, -1, 0, &delete_topics_request_topics_s),
+    F(delete_topics_request, topics, STRUCT, ARRAY, 6, 6, 127, -1, -1, 0, &kafka_delete_topics_request_topics_s),
     F(delete_topics_request, topic_names, STRING, ARRAY, 1, 5, 127, -1, -1, 0, NULL),
     F(delete_topics_request, timeout_ms, INT32, PLAIN, 1, 6, 127, -1, -1, 0, NULL),
 };
 S(delete_topics_request);
-const struct kafka_message kafka_delete_topics_request_m = {"DeleteTopicsRequest", 1, 6, 4, 4, &delete_topics_request_s};
+const struct kafka_message kafka_delete_topics_request_m = {"DeleteTopicsRequest", 1, 6, 4, 4, &kafka_delete_topics_request_s};
 
 static const struct kafka_field delete_topics_response_responses_f[] = {
     F(delete_topics_response_responses, name, STRING, PLAIN, 1, 6, 6, 6, -1, 0, NULL),
@@ -695,10 +695,10 @@ static const struct kafka_field delete_topics_response_responses_f[] = {
 S(delete_topics_response_responses);
 static const struct kafka_field delete_topics_response_f[] = {
     F(delete_topics_response, throttle_time_ms, INT32, PLAIN, 1, 6, 127, -1, -1, 0, NULL),
-    F(delete_topics_response, responses, STRUCT, ARRAY, 1, 6, 127, -1, -1, 0, &delete_topics_response_responses_s),
+    F(delete_topics_response, responses, STRUCT, ARRAY, 1, 6, 127, -1, -1, 0, &kafka_delete_topics_response_responses_s),
 };
 S(delete_topics_response);
-const struct kafka_message kafka_delete_topics_response_m = {"DeleteTopicsResponse", 1, 6, 4, 4, &delete_topics_response_s};
+const struct kafka_message kafka_delete_topics_response_m = {"DeleteTopicsResponse", 1, 6, 4, 4, &kafka_delete_topics_response_s};
 
 static const struct kafka_field delete_records_request_topics_partitions_f[] = {
     F(delete_records_request_topics_partitions, partition_index, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -707,15 +707,15 @@ static const struct kafka_field delete_records_request_topics_partitions_f[] = {
 S(delete_records_request_topics_partitions);
 static const struct kafka_field delete_records_request_topics_f[] = {
     F(delete_records_request_topics, name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(delete_records_request_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &delete_records_request_topics_partitions_s),
+    F(delete_records_request_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_delete_records_request_topics_partitions_s),
 };
 S(delete_records_request_topics);
 static const struct kafka_field delete_records_request_f[] = {
-    F(delete_records_request, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &delete_records_request_topics_s),
+    F(delete_records_request, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_delete_records_request_topics_s),
     F(delete_records_request, timeout_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
 };
 S(delete_records_request);
-const struct kafka_message kafka_delete_records_request_m = {"DeleteRecordsRequest", 0, 2, 2, 2, &delete_records_request_s};
+const struct kafka_message kafka_delete_records_request_m = {"DeleteRecordsRequest", 0, 2, 2, 2, &kafka_delete_records_request_s};
 
 static const struct kafka_field delete_records_response_topics_partitions_f[] = {
     F(delete_records_response_topics_partitions, partition_index, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -725,15 +725,15 @@ static const struct kafka_field delete_records_response_topics_partitions_f[] = 
 S(delete_records_response_topics_partitions);
 static const struct kafka_field delete_records_response_topics_f[] = {
     F(delete_records_response_topics, name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(delete_records_response_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &delete_records_response_topics_partitions_s),
+    F(delete_records_response_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_delete_records_response_topics_partitions_s),
 };
 S(delete_records_response_topics);
 static const struct kafka_field delete_records_response_f[] = {
     F(delete_records_response, throttle_time_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(delete_records_response, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &delete_records_response_topics_s),
+    F(delete_records_response, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_delete_records_response_topics_s),
 };
 S(delete_records_response);
-const struct kafka_message kafka_delete_records_response_m = {"DeleteRecordsResponse", 0, 2, 2, 2, &delete_records_response_s};
+const struct kafka_message kafka_delete_records_response_m = {"DeleteRecordsResponse", 0, 2, 2, 2, &kafka_delete_records_response_s};
 
 static const struct kafka_field init_producer_id_request_f[] = {
     F(init_producer_id_request, transactional_id, STRING, PLAIN, 0, 6, 0, 6, -1, 0, NULL),
@@ -744,7 +744,7 @@ static const struct kafka_field init_producer_id_request_f[] = {
     F(init_producer_id_request, keep_prepared_txn, BOOL, PLAIN, 6, 6, 127, -1, -1, 0, NULL),
 };
 S(init_producer_id_request);
-const struct kafka_message kafka_init_producer_id_request_m = {"InitProducerIdRequest", 0, 6, 2, 2, &init_producer_id_request_s};
+const struct kafka_message kafka_init_producer_id_request_m = {"InitProducerIdRequest", 0, 6, 2, 2, &kafka_init_producer_id_request_s};
 
 static const struct kafka_field init_producer_id_response_f[] = {
     F(init_producer_id_response, throttle_time_ms, INT32, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
@@ -755,7 +755,7 @@ static const struct kafka_field init_producer_id_response_f[] = {
     F(init_producer_id_response, ongoing_txn_producer_epoch, INT16, PLAIN, 6, 6, 127, -1, -1, -1, NULL),
 };
 S(init_producer_id_response);
-const struct kafka_message kafka_init_producer_id_response_m = {"InitProducerIdResponse", 0, 6, 2, 2, &init_producer_id_response_s};
+const struct kafka_message kafka_init_producer_id_response_m = {"InitProducerIdResponse", 0, 6, 2, 2, &kafka_init_producer_id_response_s};
 
 static const struct kafka_field offset_for_leader_epoch_request_topics_partitions_f[] = {
     F(offset_for_leader_epoch_request_topics_partitions, partition, INT32, PLAIN, 2, 4, 127, -1, -1, 0, NULL),
@@ -765,15 +765,15 @@ static const struct kafka_field offset_for_leader_epoch_request_topics_partition
 S(offset_for_leader_epoch_request_topics_partitions);
 static const struct kafka_field offset_for_leader_epoch_request_topics_f[] = {
     F(offset_for_leader_epoch_request_topics, topic, STRING, PLAIN, 2, 4, 127, -1, -1, 0, NULL),
-    F(offset_for_leader_epoch_request_topics, partitions, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &offset_for_leader_epoch_request_topics_partitions_s),
+    F(offset_for_leader_epoch_request_topics, partitions, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &kafka_offset_for_leader_epoch_request_topics_partitions_s),
 };
 S(offset_for_leader_epoch_request_topics);
 static const struct kafka_field offset_for_leader_epoch_request_f[] = {
     F(offset_for_leader_epoch_request, replica_id, INT32, PLAIN, 3, 4, 127, -1, -1, -2, NULL),
-    F(offset_for_leader_epoch_request, topics, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &offset_for_leader_epoch_request_topics_s),
+    F(offset_for_leader_epoch_request, topics, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &kafka_offset_for_leader_epoch_request_topics_s),
 };
 S(offset_for_leader_epoch_request);
-const struct kafka_message kafka_offset_for_leader_epoch_request_m = {"OffsetForLeaderEpochRequest", 2, 4, 4, 4, &offset_for_leader_epoch_request_s};
+const struct kafka_message kafka_offset_for_leader_epoch_request_m = {"OffsetForLeaderEpochRequest", 2, 4, 4, 4, &kafka_offset_for_leader_epoch_request_s};
 
 static const struct kafka_field offset_for_leader_epoch_response_topics_partitions_f[] = {
     F(offset_for_leader_epoch_response_topics_partitions, error_code, INT16, PLAIN, 2, 4, 127, -1, -1, 0, NULL),
@@ -784,15 +784,15 @@ static const struct kafka_field offset_for_leader_epoch_response_topics_partitio
 S(offset_for_leader_epoch_response_topics_partitions);
 static const struct kafka_field offset_for_leader_epoch_response_topics_f[] = {
     F(offset_for_leader_epoch_response_topics, topic, STRING, PLAIN, 2, 4, 127, -1, -1, 0, NULL),
-    F(offset_for_leader_epoch_response_topics, partitions, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &offset_for_leader_epoch_response_topics_partitions_s),
+    F(offset_for_leader_epoch_response_topics, partitions, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &kafka_offset_for_leader_epoch_response_topics_partitions_s),
 };
 S(offset_for_leader_epoch_response_topics);
 static const struct kafka_field offset_for_leader_epoch_response_f[] = {
     F(offset_for_leader_epoch_response, throttle_time_ms, INT32, PLAIN, 2, 4, 127, -1, -1, 0, NULL),
-    F(offset_for_leader_epoch_response, topics, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &offset_for_leader_epoch_response_topics_s),
+    F(offset_for_leader_epoch_response, topics, STRUCT, ARRAY, 2, 4, 127, -1, -1, 0, &kafka_offset_for_leader_epoch_response_topics_s),
 };
 S(offset_for_leader_epoch_response);
-const struct kafka_message kafka_offset_for_leader_epoch_response_m = {"OffsetForLeaderEpochResponse", 2, 4, 4, 4, &offset_for_leader_epoch_response_s};
+const struct kafka_message kafka_offset_for_leader_epoch_response_m = {"OffsetForLeaderEpochResponse", 2, 4, 4, 4, &kafka_offset_for_leader_epoch_response_s};
 
 static const struct kafka_field add_partitions_to_txn_request_transactions_topics_f[] = {
     F(add_partitions_to_txn_request_transactions_topics, name, STRING, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
@@ -804,7 +804,7 @@ static const struct kafka_field add_partitions_to_txn_request_transactions_f[] =
     F(add_partitions_to_txn_request_transactions, producer_id, INT64, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
     F(add_partitions_to_txn_request_transactions, producer_epoch, INT16, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
     F(add_partitions_to_txn_request_transactions, verify_only, BOOL, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
-    F(add_partitions_to_txn_request_transactions, topics, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &add_partitions_to_txn_request_transactions_topics_s),
+    F(add_partitions_to_txn_request_transactions, topics, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &kafka_add_partitions_to_txn_request_transactions_topics_s),
 };
 S(add_partitions_to_txn_request_transactions);
 static const struct kafka_field add_partitions_to_txn_request_v3_and_below_topics_f[] = {
@@ -813,14 +813,14 @@ static const struct kafka_field add_partitions_to_txn_request_v3_and_below_topic
 };
 S(add_partitions_to_txn_request_v3_and_below_topics);
 static const struct kafka_field add_partitions_to_txn_request_f[] = {
-    F(add_partitions_to_txn_request, transactions, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &add_partitions_to_txn_request_transactions_s),
+    F(add_partitions_to_txn_request, transactions, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &kafka_add_partitions_to_txn_request_transactions_s),
     F(add_partitions_to_txn_request, v3_and_below_transactional_id, STRING, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
     F(add_partitions_to_txn_request, v3_and_below_producer_id, INT64, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
     F(add_partitions_to_txn_request, v3_and_below_producer_epoch, INT16, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
-    F(add_partitions_to_txn_request, v3_and_below_topics, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &add_partitions_to_txn_request_v3_and_below_topics_s),
+    F(add_partitions_to_txn_request, v3_and_below_topics, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &kafka_add_partitions_to_txn_request_v3_and_below_topics_s),
 };
 S(add_partitions_to_txn_request);
-const struct kafka_message kafka_add_partitions_to_txn_request_m = {"AddPartitionsToTxnRequest", 0, 5, 3, 3, &add_partitions_to_txn_request_s};
+const struct kafka_message kafka_add_partitions_to_txn_request_m = {"AddPartitionsToTxnRequest", 0, 5, 3, 3, &kafka_add_partitions_to_txn_request_s};
 
 static const struct kafka_field add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition_f[] = {
     F(add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition, partition_index, INT32, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
@@ -829,12 +829,12 @@ static const struct kafka_field add_partitions_to_txn_response_results_by_transa
 S(add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition);
 static const struct kafka_field add_partitions_to_txn_response_results_by_transaction_topic_results_f[] = {
     F(add_partitions_to_txn_response_results_by_transaction_topic_results, name, STRING, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
-    F(add_partitions_to_txn_response_results_by_transaction_topic_results, results_by_partition, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition_s),
+    F(add_partitions_to_txn_response_results_by_transaction_topic_results, results_by_partition, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &kafka_add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition_s),
 };
 S(add_partitions_to_txn_response_results_by_transaction_topic_results);
 static const struct kafka_field add_partitions_to_txn_response_results_by_transaction_f[] = {
     F(add_partitions_to_txn_response_results_by_transaction, transactional_id, STRING, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
-    F(add_partitions_to_txn_response_results_by_transaction, topic_results, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &add_partitions_to_txn_response_results_by_transaction_topic_results_s),
+    F(add_partitions_to_txn_response_results_by_transaction, topic_results, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &kafka_add_partitions_to_txn_response_results_by_transaction_topic_results_s),
 };
 S(add_partitions_to_txn_response_results_by_transaction);
 static const struct kafka_field add_partitions_to_txn_response_results_by_topic_v3_and_below_results_by_partition_f[] = {
@@ -844,17 +844,17 @@ static const struct kafka_field add_partitions_to_txn_response_results_by_topic_
 S(add_partitions_to_txn_response_results_by_topic_v3_and_below_results_by_partition);
 static const struct kafka_field add_partitions_to_txn_response_results_by_topic_v3_and_below_f[] = {
     F(add_partitions_to_txn_response_results_by_topic_v3_and_below, name, STRING, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
-    F(add_partitions_to_txn_response_results_by_topic_v3_and_below, results_by_partition, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &add_partitions_to_txn_response_results_by_topic_v3_and_below_results_by_partition_s),
+    F(add_partitions_to_txn_response_results_by_topic_v3_and_below, results_by_partition, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below_results_by_partition_s),
 };
 S(add_partitions_to_txn_response_results_by_topic_v3_and_below);
 static const struct kafka_field add_partitions_to_txn_response_f[] = {
     F(add_partitions_to_txn_response, throttle_time_ms, INT32, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
     F(add_partitions_to_txn_response, error_code, INT16, PLAIN, 4, 5, 127, -1, -1, 0, NULL),
-    F(add_partitions_to_txn_response, results_by_transaction, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &add_partitions_to_txn_response_results_by_transaction_s),
-    F(add_partitions_to_txn_response, results_by_topic_v3_and_below, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &add_partitions_to_txn_response_results_by_topic_v3_and_below_s),
+    F(add_partitions_to_txn_response, results_by_transaction, STRUCT, ARRAY, 4, 5, 127, -1, -1, 0, &kafka_add_partitions_to_txn_response_results_by_transaction_s),
+    F(add_partitions_to_txn_response, results_by_topic_v3_and_below, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below_s),
 };
 S(add_partitions_to_txn_response);
-const struct kafka_message kafka_add_partitions_to_txn_response_m = {"AddPartitionsToTxnResponse", 0, 5, 3, 3, &add_partitions_to_txn_response_s};
+const struct kafka_message kafka_add_partitions_to_txn_response_m = {"AddPartitionsToTxnResponse", 0, 5, 3, 3, &kafka_add_partitions_to_txn_response_s};
 
 static const struct kafka_field add_offsets_to_txn_request_f[] = {
     F(add_offsets_to_txn_request, transactional_id, STRING, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
@@ -863,14 +863,14 @@ static const struct kafka_field add_offsets_to_txn_request_f[] = {
     F(add_offsets_to_txn_request, group_id, STRING, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
 };
 S(add_offsets_to_txn_request);
-const struct kafka_message kafka_add_offsets_to_txn_request_m = {"AddOffsetsToTxnRequest", 0, 4, 3, 3, &add_offsets_to_txn_request_s};
+const struct kafka_message kafka_add_offsets_to_txn_request_m = {"AddOffsetsToTxnRequest", 0, 4, 3, 3, &kafka_add_offsets_to_txn_request_s};
 
 static const struct kafka_field add_offsets_to_txn_response_f[] = {
     F(add_offsets_to_txn_response, throttle_time_ms, INT32, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
     F(add_offsets_to_txn_response, error_code, INT16, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
 };
 S(add_offsets_to_txn_response);
-const struct kafka_message kafka_add_offsets_to_txn_response_m = {"AddOffsetsToTxnResponse", 0, 4, 3, 3, &add_offsets_to_txn_response_s};
+const struct kafka_message kafka_add_offsets_to_txn_response_m = {"AddOffsetsToTxnResponse", 0, 4, 3, 3, &kafka_add_offsets_to_txn_response_s};
 
 static const struct kafka_field end_txn_request_f[] = {
     F(end_txn_request, transactional_id, STRING, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
@@ -879,7 +879,7 @@ static const struct kafka_field end_txn_request_f[] = {
     F(end_txn_request, committed, BOOL, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
 };
 S(end_txn_request);
-const struct kafka_message kafka_end_txn_request_m = {"EndTxnRequest", 0, 5, 3, 3, &end_txn_request_s};
+const struct kafka_message kafka_end_txn_request_m = {"EndTxnRequest", 0, 5, 3, 3, &kafka_end_txn_request_s};
 
 static const struct kafka_field end_txn_response_f[] = {
     F(end_txn_response, throttle_time_ms, INT32, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
@@ -888,7 +888,7 @@ static const struct kafka_field end_txn_response_f[] = {
     F(end_txn_response, producer_epoch, INT16, PLAIN, 5, 5, 127, -1, -1, -1, NULL),
 };
 S(end_txn_response);
-const struct kafka_message kafka_end_txn_response_m = {"EndTxnResponse", 0, 5, 3, 3, &end_txn_response_s};
+const struct kafka_message kafka_end_txn_response_m = {"EndTxnResponse", 0, 5, 3, 3, &kafka_end_txn_response_s};
 
 static const struct kafka_field write_txn_markers_request_markers_topics_f[] = {
     F(write_txn_markers_request_markers_topics, name, STRING, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -899,16 +899,16 @@ static const struct kafka_field write_txn_markers_request_markers_f[] = {
     F(write_txn_markers_request_markers, producer_id, INT64, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(write_txn_markers_request_markers, producer_epoch, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(write_txn_markers_request_markers, transaction_result, BOOL, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(write_txn_markers_request_markers, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &write_txn_markers_request_markers_topics_s),
+    F(write_txn_markers_request_markers, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_write_txn_markers_request_markers_topics_s),
     F(write_txn_markers_request_markers, coordinator_epoch, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(write_txn_markers_request_markers, transaction_version, INT8, PLAIN, 2, 2, 127, -1, -1, 0, NULL),
 };
 S(write_txn_markers_request_markers);
 static const struct kafka_field write_txn_markers_request_f[] = {
-    F(write_txn_markers_request, markers, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &write_txn_markers_request_markers_s),
+    F(write_txn_markers_request, markers, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_write_txn_markers_request_markers_s),
 };
 S(write_txn_markers_request);
-const struct kafka_message kafka_write_txn_markers_request_m = {"WriteTxnMarkersRequest", 1, 2, 1, 1, &write_txn_markers_request_s};
+const struct kafka_message kafka_write_txn_markers_request_m = {"WriteTxnMarkersRequest", 1, 2, 1, 1, &kafka_write_txn_markers_request_s};
 
 static const struct kafka_field write_txn_markers_response_markers_topics_partitions_f[] = {
     F(write_txn_markers_response_markers_topics_partitions, partition_index, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -917,19 +917,19 @@ static const struct kafka_field write_txn_markers_response_markers_topics_partit
 S(write_txn_markers_response_markers_topics_partitions);
 static const struct kafka_field write_txn_markers_response_markers_topics_f[] = {
     F(write_txn_markers_response_markers_topics, name, STRING, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(write_txn_markers_response_markers_topics, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &write_txn_markers_response_markers_topics_partitions_s),
+    F(write_txn_markers_response_markers_topics, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_write_txn_markers_response_markers_topics_partitions_s),
 };
 S(write_txn_markers_response_markers_topics);
 static const struct kafka_field write_txn_markers_response_markers_f[] = {
     F(write_txn_markers_response_markers, producer_id, INT64, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(write_txn_markers_response_markers, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &write_txn_markers_response_markers_topics_s),
+    F(write_txn_markers_response_markers, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_write_txn_markers_response_markers_topics_s),
 };
 S(write_txn_markers_response_markers);
 static const struct kafka_field write_txn_markers_response_f[] = {
-    F(write_txn_markers_response, markers, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &write_txn_markers_response_markers_s),
+    F(write_txn_markers_response, markers, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_write_txn_markers_response_markers_s),
 };
 S(write_txn_markers_response);
-const struct kafka_message kafka_write_txn_markers_response_m = {"WriteTxnMarkersResponse", 1, 2, 1, 1, &write_txn_markers_response_s};
+const struct kafka_message kafka_write_txn_markers_response_m = {"WriteTxnMarkersResponse", 1, 2, 1, 1, &kafka_write_txn_markers_response_s};
 
 static const struct kafka_field txn_offset_commit_request_topics_partitions_f[] = {
     F(txn_offset_commit_request_topics_partitions, partition_index, INT32, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
@@ -941,7 +941,7 @@ S(txn_offset_commit_request_topics_partitions);
 static const struct kafka_field txn_offset_commit_request_topics_f[] = {
     F(txn_offset_commit_request_topics, topic_id, UUID, PLAIN, 6, 6, 127, -1, -1, 0, NULL),
     F(txn_offset_commit_request_topics, name, STRING, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
-    F(txn_offset_commit_request_topics, partitions, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &txn_offset_commit_request_topics_partitions_s),
+    F(txn_offset_commit_request_topics, partitions, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &kafka_txn_offset_commit_request_topics_partitions_s),
 };
 S(txn_offset_commit_request_topics);
 static const struct kafka_field txn_offset_commit_request_f[] = {
@@ -952,10 +952,10 @@ static const struct kafka_field txn_offset_commit_request_f[] = {
     F(txn_offset_commit_request, generation_id_or_member_epoch, INT32, PLAIN, 3, 6, 127, -1, -1, -1, NULL),
     F(txn_offset_commit_request, member_id, STRING, PLAIN, 3, 6, 127, -1, -1, 0, NULL),
     F(txn_offset_commit_request, group_instance_id, STRING, PLAIN, 3, 6, 3, 6, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(txn_offset_commit_request, topics, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &txn_offset_commit_request_topics_s),
+    F(txn_offset_commit_request, topics, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &kafka_txn_offset_commit_request_topics_s),
 };
 S(txn_offset_commit_request);
-const struct kafka_message kafka_txn_offset_commit_request_m = {"TxnOffsetCommitRequest", 0, 6, 3, 3, &txn_offset_commit_request_s};
+const struct kafka_message kafka_txn_offset_commit_request_m = {"TxnOffsetCommitRequest", 0, 6, 3, 3, &kafka_txn_offset_commit_request_s};
 
 static const struct kafka_field txn_offset_commit_response_topics_partitions_f[] = {
     F(txn_offset_commit_response_topics_partitions, partition_index, INT32, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
@@ -965,15 +965,15 @@ S(txn_offset_commit_response_topics_partitions);
 static const struct kafka_field txn_offset_commit_response_topics_f[] = {
     F(txn_offset_commit_response_topics, topic_id, UUID, PLAIN, 6, 6, 127, -1, -1, 0, NULL),
     F(txn_offset_commit_response_topics, name, STRING, PLAIN, 0, 5, 127, -1, -1, 0, NULL),
-    F(txn_offset_commit_response_topics, partitions, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &txn_offset_commit_response_topics_partitions_s),
+    F(txn_offset_commit_response_topics, partitions, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &kafka_txn_offset_commit_response_topics_partitions_s),
 };
 S(txn_offset_commit_response_topics);
 static const struct kafka_field txn_offset_commit_response_f[] = {
     F(txn_offset_commit_response, throttle_time_ms, INT32, PLAIN, 0, 6, 127, -1, -1, 0, NULL),
-    F(txn_offset_commit_response, topics, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &txn_offset_commit_response_topics_s),
+    F(txn_offset_commit_response, topics, STRUCT, ARRAY, 0, 6, 127, -1, -1, 0, &kafka_txn_offset_commit_response_topics_s),
 };
 S(txn_offset_commit_response);
-const struct kafka_message kafka_txn_offset_commit_response_m = {"TxnOffsetCommitResponse", 0, 6, 3, 3, &txn_offset_commit_response_s};
+const struct kafka_message kafka_txn_offset_commit_response_m = {"TxnOffsetCommitResponse", 0, 6, 3, 3, &kafka_txn_offset_commit_response_s};
 
 static const struct kafka_field describe_acls_request_f[] = {
     F(describe_acls_request, resource_type_filter, INT8, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -985,7 +985,7 @@ static const struct kafka_field describe_acls_request_f[] = {
     F(describe_acls_request, permission_type, INT8, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
 };
 S(describe_acls_request);
-const struct kafka_message kafka_describe_acls_request_m = {"DescribeAclsRequest", 1, 3, 2, 2, &describe_acls_request_s};
+const struct kafka_message kafka_describe_acls_request_m = {"DescribeAclsRequest", 1, 3, 2, 2, &kafka_describe_acls_request_s};
 
 static const struct kafka_field describe_acls_response_resources_acls_f[] = {
     F(describe_acls_response_resources_acls, principal, STRING, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -998,17 +998,17 @@ static const struct kafka_field describe_acls_response_resources_f[] = {
     F(describe_acls_response_resources, resource_type, INT8, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
     F(describe_acls_response_resources, resource_name, STRING, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
     F(describe_acls_response_resources, pattern_type, INT8, PLAIN, 1, 3, 127, -1, -1, 3, NULL),
-    F(describe_acls_response_resources, acls, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &describe_acls_response_resources_acls_s),
+    F(describe_acls_response_resources, acls, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_describe_acls_response_resources_acls_s),
 };
 S(describe_acls_response_resources);
 static const struct kafka_field describe_acls_response_f[] = {
     F(describe_acls_response, throttle_time_ms, INT32, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
     F(describe_acls_response, error_code, INT16, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
     F(describe_acls_response, error_message, STRING, PLAIN, 1, 3, 1, 3, -1, 0, NULL),
-    F(describe_acls_response, resources, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &describe_acls_response_resources_s),
+    F(describe_acls_response, resources, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_describe_acls_response_resources_s),
 };
 S(describe_acls_response);
-const struct kafka_message kafka_describe_acls_response_m = {"DescribeAclsResponse", 1, 3, 2, 2, &describe_acls_response_s};
+const struct kafka_message kafka_describe_acls_response_m = {"DescribeAclsResponse", 1, 3, 2, 2, &kafka_describe_acls_response_s};
 
 static const struct kafka_field create_acls_request_creations_f[] = {
     F(create_acls_request_creations, resource_type, INT8, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1021,10 +1021,10 @@ static const struct kafka_field create_acls_request_creations_f[] = {
 };
 S(create_acls_request_creations);
 static const struct kafka_field create_acls_request_f[] = {
-    F(create_acls_request, creations, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &create_acls_request_creations_s),
+    F(create_acls_request, creations, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_create_acls_request_creations_s),
 };
 S(create_acls_request);
-const struct kafka_message kafka_create_acls_request_m = {"CreateAclsRequest", 1, 3, 2, 2, &create_acls_request_s};
+const struct kafka_message kafka_create_acls_request_m = {"CreateAclsRequest", 1, 3, 2, 2, &kafka_create_acls_request_s};
 
 static const struct kafka_field create_acls_response_results_f[] = {
     F(create_acls_response_results, error_code, INT16, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1033,10 +1033,10 @@ static const struct kafka_field create_acls_response_results_f[] = {
 S(create_acls_response_results);
 static const struct kafka_field create_acls_response_f[] = {
     F(create_acls_response, throttle_time_ms, INT32, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
-    F(create_acls_response, results, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &create_acls_response_results_s),
+    F(create_acls_response, results, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_create_acls_response_results_s),
 };
 S(create_acls_response);
-const struct kafka_message kafka_create_acls_response_m = {"CreateAclsResponse", 1, 3, 2, 2, &create_acls_response_s};
+const struct kafka_message kafka_create_acls_response_m = {"CreateAclsResponse", 1, 3, 2, 2, &kafka_create_acls_response_s};
 
 static const struct kafka_field delete_acls_request_filters_f[] = {
     F(delete_acls_request_filters, resource_type_filter, INT8, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1049,10 +1049,10 @@ static const struct kafka_field delete_acls_request_filters_f[] = {
 };
 S(delete_acls_request_filters);
 static const struct kafka_field delete_acls_request_f[] = {
-    F(delete_acls_request, filters, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &delete_acls_request_filters_s),
+    F(delete_acls_request, filters, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_delete_acls_request_filters_s),
 };
 S(delete_acls_request);
-const struct kafka_message kafka_delete_acls_request_m = {"DeleteAclsRequest", 1, 3, 2, 2, &delete_acls_request_s};
+const struct kafka_message kafka_delete_acls_request_m = {"DeleteAclsRequest", 1, 3, 2, 2, &kafka_delete_acls_request_s};
 
 static const struct kafka_field delete_acls_response_filter_results_matching_acls_f[] = {
     F(delete_acls_response_filter_results_matching_acls, error_code, INT16, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1069,15 +1069,15 @@ S(delete_acls_response_filter_results_matching_acls);
 static const struct kafka_field delete_acls_response_filter_results_f[] = {
     F(delete_acls_response_filter_results, error_code, INT16, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
     F(delete_acls_response_filter_results, error_message, STRING, PLAIN, 1, 3, 1, 3, -1, 0, NULL),
-    F(delete_acls_response_filter_results, matching_acls, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &delete_acls_response_filter_results_matching_acls_s),
+    F(delete_acls_response_filter_results, matching_acls, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_delete_acls_response_filter_results_matching_acls_s),
 };
 S(delete_acls_response_filter_results);
 static const struct kafka_field delete_acls_response_f[] = {
     F(delete_acls_response, throttle_time_ms, INT32, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
-    F(delete_acls_response, filter_results, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &delete_acls_response_filter_results_s),
+    F(delete_acls_response, filter_results, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_delete_acls_response_filter_results_s),
 };
 S(delete_acls_response);
-const struct kafka_message kafka_delete_acls_response_m = {"DeleteAclsResponse", 1, 3, 2, 2, &delete_acls_response_s};
+const struct kafka_message kafka_delete_acls_response_m = {"DeleteAclsResponse", 1, 3, 2, 2, &kafka_delete_acls_response_s};
 
 static const struct kafka_field describe_configs_request_resources_f[] = {
     F(describe_configs_request_resources, resource_type, INT8, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
@@ -1086,12 +1086,12 @@ static const struct kafka_field describe_configs_request_resources_f[] = {
 };
 S(describe_configs_request_resources);
 static const struct kafka_field describe_configs_request_f[] = {
-    F(describe_configs_request, resources, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &describe_configs_request_resources_s),
+    F(describe_configs_request, resources, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &kafka_describe_configs_request_resources_s),
     F(describe_configs_request, include_synonyms, BOOL, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
     F(describe_configs_request, include_documentation, BOOL, PLAIN, 3, 4, 127, -1, -1, 0, NULL),
 };
 S(describe_configs_request);
-const struct kafka_message kafka_describe_configs_request_m = {"DescribeConfigsRequest", 1, 4, 4, 4, &describe_configs_request_s};
+const struct kafka_message kafka_describe_configs_request_m = {"DescribeConfigsRequest", 1, 4, 4, 4, &kafka_describe_configs_request_s};
 
 static const struct kafka_field describe_configs_response_results_configs_synonyms_f[] = {
     F(describe_configs_response_results_configs_synonyms, name, STRING, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
@@ -1105,7 +1105,7 @@ static const struct kafka_field describe_configs_response_results_configs_f[] = 
     F(describe_configs_response_results_configs, read_only, BOOL, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
     F(describe_configs_response_results_configs, config_source, INT8, PLAIN, 1, 4, 127, -1, -1, -1, NULL),
     F(describe_configs_response_results_configs, is_sensitive, BOOL, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
-    F(describe_configs_response_results_configs, synonyms, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &describe_configs_response_results_configs_synonyms_s),
+    F(describe_configs_response_results_configs, synonyms, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &kafka_describe_configs_response_results_configs_synonyms_s),
     F(describe_configs_response_results_configs, config_type, INT8, PLAIN, 3, 4, 127, -1, -1, 0, NULL),
     F(describe_configs_response_results_configs, documentation, STRING, PLAIN, 3, 4, 3, 4, -1, 0, NULL),
 };
@@ -1115,15 +1115,15 @@ static const struct kafka_field describe_configs_response_results_f[] = {
     F(describe_configs_response_results, error_message, STRING, PLAIN, 1, 4, 1, 4, -1, 0, NULL),
     F(describe_configs_response_results, resource_type, INT8, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
     F(describe_configs_response_results, resource_name, STRING, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
-    F(describe_configs_response_results, configs, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &describe_configs_response_results_configs_s),
+    F(describe_configs_response_results, configs, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &kafka_describe_configs_response_results_configs_s),
 };
 S(describe_configs_response_results);
 static const struct kafka_field describe_configs_response_f[] = {
     F(describe_configs_response, throttle_time_ms, INT32, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
-    F(describe_configs_response, results, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &describe_configs_response_results_s),
+    F(describe_configs_response, results, STRUCT, ARRAY, 1, 4, 127, -1, -1, 0, &kafka_describe_configs_response_results_s),
 };
 S(describe_configs_response);
-const struct kafka_message kafka_describe_configs_response_m = {"DescribeConfigsResponse", 1, 4, 4, 4, &describe_configs_response_s};
+const struct kafka_message kafka_describe_configs_response_m = {"DescribeConfigsResponse", 1, 4, 4, 4, &kafka_describe_configs_response_s};
 
 static const struct kafka_field alter_configs_request_resources_configs_f[] = {
     F(alter_configs_request_resources_configs, name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1133,15 +1133,15 @@ S(alter_configs_request_resources_configs);
 static const struct kafka_field alter_configs_request_resources_f[] = {
     F(alter_configs_request_resources, resource_type, INT8, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(alter_configs_request_resources, resource_name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(alter_configs_request_resources, configs, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &alter_configs_request_resources_configs_s),
+    F(alter_configs_request_resources, configs, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_alter_configs_request_resources_configs_s),
 };
 S(alter_configs_request_resources);
 static const struct kafka_field alter_configs_request_f[] = {
-    F(alter_configs_request, resources, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &alter_configs_request_resources_s),
+    F(alter_configs_request, resources, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_alter_configs_request_resources_s),
     F(alter_configs_request, validate_only, BOOL, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
 };
 S(alter_configs_request);
-const struct kafka_message kafka_alter_configs_request_m = {"AlterConfigsRequest", 0, 2, 2, 2, &alter_configs_request_s};
+const struct kafka_message kafka_alter_configs_request_m = {"AlterConfigsRequest", 0, 2, 2, 2, &kafka_alter_configs_request_s};
 
 static const struct kafka_field alter_configs_response_responses_f[] = {
     F(alter_configs_response_responses, error_code, INT16, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1152,10 +1152,10 @@ static const struct kafka_field alter_configs_response_responses_f[] = {
 S(alter_configs_response_responses);
 static const struct kafka_field alter_configs_response_f[] = {
     F(alter_configs_response, throttle_time_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(alter_configs_response, responses, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &alter_configs_response_responses_s),
+    F(alter_configs_response, responses, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_alter_configs_response_responses_s),
 };
 S(alter_configs_response);
-const struct kafka_message kafka_alter_configs_response_m = {"AlterConfigsResponse", 0, 2, 2, 2, &alter_configs_response_s};
+const struct kafka_message kafka_alter_configs_response_m = {"AlterConfigsResponse", 0, 2, 2, 2, &kafka_alter_configs_response_s};
 
 static const struct kafka_field alter_replica_log_dirs_request_dirs_topics_f[] = {
     F(alter_replica_log_dirs_request_dirs_topics, name, STRING, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -1164,14 +1164,14 @@ static const struct kafka_field alter_replica_log_dirs_request_dirs_topics_f[] =
 S(alter_replica_log_dirs_request_dirs_topics);
 static const struct kafka_field alter_replica_log_dirs_request_dirs_f[] = {
     F(alter_replica_log_dirs_request_dirs, path, STRING, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(alter_replica_log_dirs_request_dirs, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &alter_replica_log_dirs_request_dirs_topics_s),
+    F(alter_replica_log_dirs_request_dirs, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_alter_replica_log_dirs_request_dirs_topics_s),
 };
 S(alter_replica_log_dirs_request_dirs);
 static const struct kafka_field alter_replica_log_dirs_request_f[] = {
-    F(alter_replica_log_dirs_request, dirs, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &alter_replica_log_dirs_request_dirs_s),
+    F(alter_replica_log_dirs_request, dirs, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_alter_replica_log_dirs_request_dirs_s),
 };
 S(alter_replica_log_dirs_request);
-const struct kafka_message kafka_alter_replica_log_dirs_request_m = {"AlterReplicaLogDirsRequest", 1, 2, 2, 2, &alter_replica_log_dirs_request_s};
+const struct kafka_message kafka_alter_replica_log_dirs_request_m = {"AlterReplicaLogDirsRequest", 1, 2, 2, 2, &kafka_alter_replica_log_dirs_request_s};
 
 static const struct kafka_field alter_replica_log_dirs_response_results_partitions_f[] = {
     F(alter_replica_log_dirs_response_results_partitions, partition_index, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -1180,15 +1180,15 @@ static const struct kafka_field alter_replica_log_dirs_response_results_partitio
 S(alter_replica_log_dirs_response_results_partitions);
 static const struct kafka_field alter_replica_log_dirs_response_results_f[] = {
     F(alter_replica_log_dirs_response_results, topic_name, STRING, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(alter_replica_log_dirs_response_results, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &alter_replica_log_dirs_response_results_partitions_s),
+    F(alter_replica_log_dirs_response_results, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_alter_replica_log_dirs_response_results_partitions_s),
 };
 S(alter_replica_log_dirs_response_results);
 static const struct kafka_field alter_replica_log_dirs_response_f[] = {
     F(alter_replica_log_dirs_response, throttle_time_ms, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(alter_replica_log_dirs_response, results, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &alter_replica_log_dirs_response_results_s),
+    F(alter_replica_log_dirs_response, results, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_alter_replica_log_dirs_response_results_s),
 };
 S(alter_replica_log_dirs_response);
-const struct kafka_message kafka_alter_replica_log_dirs_response_m = {"AlterReplicaLogDirsResponse", 1, 2, 2, 2, &alter_replica_log_dirs_response_s};
+const struct kafka_message kafka_alter_replica_log_dirs_response_m = {"AlterReplicaLogDirsResponse", 1, 2, 2, 2, &kafka_alter_replica_log_dirs_response_s};
 
 static const struct kafka_field describe_log_dirs_request_topics_f[] = {
     F(describe_log_dirs_request_topics, topic, STRING, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
@@ -1196,10 +1196,10 @@ static const struct kafka_field describe_log_dirs_request_topics_f[] = {
 };
 S(describe_log_dirs_request_topics);
 static const struct kafka_field describe_log_dirs_request_f[] = {
-    F(describe_log_dirs_request, topics, STRUCT, ARRAY, 1, 5, 1, 5, -1, 0, &describe_log_dirs_request_topics_s),
+    F(describe_log_dirs_request, topics, STRUCT, ARRAY, 1, 5, 1, 5, -1, 0, &kafka_describe_log_dirs_request_topics_s),
 };
 S(describe_log_dirs_request);
-const struct kafka_message kafka_describe_log_dirs_request_m = {"DescribeLogDirsRequest", 1, 5, 2, 2, &describe_log_dirs_request_s};
+const struct kafka_message kafka_describe_log_dirs_request_m = {"DescribeLogDirsRequest", 1, 5, 2, 2, &kafka_describe_log_dirs_request_s};
 
 static const struct kafka_field describe_log_dirs_response_results_topics_partitions_f[] = {
     F(describe_log_dirs_response_results_topics_partitions, partition_index, INT32, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
@@ -1210,13 +1210,13 @@ static const struct kafka_field describe_log_dirs_response_results_topics_partit
 S(describe_log_dirs_response_results_topics_partitions);
 static const struct kafka_field describe_log_dirs_response_results_topics_f[] = {
     F(describe_log_dirs_response_results_topics, name, STRING, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
-    F(describe_log_dirs_response_results_topics, partitions, STRUCT, ARRAY, 1, 5, 127, -1, -1, 0, &describe_log_dirs_response_results_topics_partitions_s),
+    F(describe_log_dirs_response_results_topics, partitions, STRUCT, ARRAY, 1, 5, 127, -1, -1, 0, &kafka_describe_log_dirs_response_results_topics_partitions_s),
 };
 S(describe_log_dirs_response_results_topics);
 static const struct kafka_field describe_log_dirs_response_results_f[] = {
     F(describe_log_dirs_response_results, error_code, INT16, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
     F(describe_log_dirs_response_results, log_dir, STRING, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
-    F(describe_log_dirs_response_results, topics, STRUCT, ARRAY, 1, 5, 127, -1, -1, 0, &describe_log_dirs_response_results_topics_s),
+    F(describe_log_dirs_response_results, topics, STRUCT, ARRAY, 1, 5, 127, -1, -1, 0, &kafka_describe_log_dirs_response_results_topics_s),
     F(describe_log_dirs_response_results, total_bytes, INT64, PLAIN, 4, 5, 127, -1, -1, -1, NULL),
     F(describe_log_dirs_response_results, usable_bytes, INT64, PLAIN, 4, 5, 127, -1, -1, -1, NULL),
     F(describe_log_dirs_response_results, is_cordoned, BOOL, PLAIN, 5, 5, 127, -1, -1, 0, NULL),
@@ -1225,16 +1225,16 @@ S(describe_log_dirs_response_results);
 static const struct kafka_field describe_log_dirs_response_f[] = {
     F(describe_log_dirs_response, throttle_time_ms, INT32, PLAIN, 1, 5, 127, -1, -1, 0, NULL),
     F(describe_log_dirs_response, error_code, INT16, PLAIN, 3, 5, 127, -1, -1, 0, NULL),
-    F(describe_log_dirs_response, results, STRUCT, ARRAY, 1, 5, 127, -1, -1, 0, &describe_log_dirs_response_results_s),
+    F(describe_log_dirs_response, results, STRUCT, ARRAY, 1, 5, 127, -1, -1, 0, &kafka_describe_log_dirs_response_results_s),
 };
 S(describe_log_dirs_response);
-const struct kafka_message kafka_describe_log_dirs_response_m = {"DescribeLogDirsResponse", 1, 5, 2, 2, &describe_log_dirs_response_s};
+const struct kafka_message kafka_describe_log_dirs_response_m = {"DescribeLogDirsResponse", 1, 5, 2, 2, &kafka_describe_log_dirs_response_s};
 
 static const struct kafka_field sasl_authenticate_request_f[] = {
     F(sasl_authenticate_request, auth_bytes, BYTES, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
 };
 S(sasl_authenticate_request);
-const struct kafka_message kafka_sasl_authenticate_request_m = {"SaslAuthenticateRequest", 0, 2, 2, 2, &sasl_authenticate_request_s};
+const struct kafka_message kafka_sasl_authenticate_request_m = {"SaslAuthenticateRequest", 0, 2, 2, 2, &kafka_sasl_authenticate_request_s};
 
 static const struct kafka_field sasl_authenticate_response_f[] = {
     F(sasl_authenticate_response, error_code, INT16, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1243,7 +1243,7 @@ static const struct kafka_field sasl_authenticate_response_f[] = {
     F(sasl_authenticate_response, session_lifetime_ms, INT64, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
 };
 S(sasl_authenticate_response);
-const struct kafka_message kafka_sasl_authenticate_response_m = {"SaslAuthenticateResponse", 0, 2, 2, 2, &sasl_authenticate_response_s};
+const struct kafka_message kafka_sasl_authenticate_response_m = {"SaslAuthenticateResponse", 0, 2, 2, 2, &kafka_sasl_authenticate_response_s};
 
 static const struct kafka_field create_partitions_request_topics_assignments_f[] = {
     F(create_partitions_request_topics_assignments, broker_ids, INT32, ARRAY, 0, 3, 127, -1, -1, 0, NULL),
@@ -1252,16 +1252,16 @@ S(create_partitions_request_topics_assignments);
 static const struct kafka_field create_partitions_request_topics_f[] = {
     F(create_partitions_request_topics, name, STRING, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
     F(create_partitions_request_topics, count, INT32, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
-    F(create_partitions_request_topics, assignments, STRUCT, ARRAY, 0, 3, 0, 3, -1, 0, &create_partitions_request_topics_assignments_s),
+    F(create_partitions_request_topics, assignments, STRUCT, ARRAY, 0, 3, 0, 3, -1, 0, &kafka_create_partitions_request_topics_assignments_s),
 };
 S(create_partitions_request_topics);
 static const struct kafka_field create_partitions_request_f[] = {
-    F(create_partitions_request, topics, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &create_partitions_request_topics_s),
+    F(create_partitions_request, topics, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &kafka_create_partitions_request_topics_s),
     F(create_partitions_request, timeout_ms, INT32, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
     F(create_partitions_request, validate_only, BOOL, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
 };
 S(create_partitions_request);
-const struct kafka_message kafka_create_partitions_request_m = {"CreatePartitionsRequest", 0, 3, 2, 2, &create_partitions_request_s};
+const struct kafka_message kafka_create_partitions_request_m = {"CreatePartitionsRequest", 0, 3, 2, 2, &kafka_create_partitions_request_s};
 
 static const struct kafka_field create_partitions_response_results_f[] = {
     F(create_partitions_response_results, name, STRING, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
@@ -1271,10 +1271,10 @@ static const struct kafka_field create_partitions_response_results_f[] = {
 S(create_partitions_response_results);
 static const struct kafka_field create_partitions_response_f[] = {
     F(create_partitions_response, throttle_time_ms, INT32, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
-    F(create_partitions_response, results, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &create_partitions_response_results_s),
+    F(create_partitions_response, results, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &kafka_create_partitions_response_results_s),
 };
 S(create_partitions_response);
-const struct kafka_message kafka_create_partitions_response_m = {"CreatePartitionsResponse", 0, 3, 2, 2, &create_partitions_response_s};
+const struct kafka_message kafka_create_partitions_response_m = {"CreatePartitionsResponse", 0, 3, 2, 2, &kafka_create_partitions_response_s};
 
 static const struct kafka_field create_delegation_token_request_renewers_f[] = {
     F(create_delegation_token_request_renewers, principal_type, STRING, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1284,11 +1284,11 @@ S(create_delegation_token_request_renewers);
 static const struct kafka_field create_delegation_token_request_f[] = {
     F(create_delegation_token_request, owner_principal_type, STRING, PLAIN, 3, 3, 3, 3, -1, 0, NULL),
     F(create_delegation_token_request, owner_principal_name, STRING, PLAIN, 3, 3, 3, 3, -1, 0, NULL),
-    F(create_delegation_token_request, renewers, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &create_delegation_token_request_renewers_s),
+    F(create_delegation_token_request, renewers, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_create_delegation_token_request_renewers_s),
     F(create_delegation_token_request, max_lifetime_ms, INT64, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
 };
 S(create_delegation_token_request);
-const struct kafka_message kafka_create_delegation_token_request_m = {"CreateDelegationTokenRequest", 1, 3, 2, 2, &create_delegation_token_request_s};
+const struct kafka_message kafka_create_delegation_token_request_m = {"CreateDelegationTokenRequest", 1, 3, 2, 2, &kafka_create_delegation_token_request_s};
 
 static const struct kafka_field create_delegation_token_response_f[] = {
     F(create_delegation_token_response, error_code, INT16, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1304,14 +1304,14 @@ static const struct kafka_field create_delegation_token_response_f[] = {
     F(create_delegation_token_response, throttle_time_ms, INT32, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
 };
 S(create_delegation_token_response);
-const struct kafka_message kafka_create_delegation_token_response_m = {"CreateDelegationTokenResponse", 1, 3, 2, 2, &create_delegation_token_response_s};
+const struct kafka_message kafka_create_delegation_token_response_m = {"CreateDelegationTokenResponse", 1, 3, 2, 2, &kafka_create_delegation_token_response_s};
 
 static const struct kafka_field renew_delegation_token_request_f[] = {
     F(renew_delegation_token_request, hmac, BYTES, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(renew_delegation_token_request, renew_period_ms, INT64, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
 };
 S(renew_delegation_token_request);
-const struct kafka_message kafka_renew_delegation_token_request_m = {"RenewDelegationTokenRequest", 1, 2, 2, 2, &renew_delegation_token_request_s};
+const struct kafka_message kafka_renew_delegation_token_request_m = {"RenewDelegationTokenRequest", 1, 2, 2, 2, &kafka_renew_delegation_token_request_s};
 
 static const struct kafka_field renew_delegation_token_response_f[] = {
     F(renew_delegation_token_response, error_code, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -1319,14 +1319,14 @@ static const struct kafka_field renew_delegation_token_response_f[] = {
     F(renew_delegation_token_response, throttle_time_ms, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
 };
 S(renew_delegation_token_response);
-const struct kafka_message kafka_renew_delegation_token_response_m = {"RenewDelegationTokenResponse", 1, 2, 2, 2, &renew_delegation_token_response_s};
+const struct kafka_message kafka_renew_delegation_token_response_m = {"RenewDelegationTokenResponse", 1, 2, 2, 2, &kafka_renew_delegation_token_response_s};
 
 static const struct kafka_field expire_delegation_token_request_f[] = {
     F(expire_delegation_token_request, hmac, BYTES, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(expire_delegation_token_request, expiry_time_period_ms, INT64, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
 };
 S(expire_delegation_token_request);
-const struct kafka_message kafka_expire_delegation_token_request_m = {"ExpireDelegationTokenRequest", 1, 2, 2, 2, &expire_delegation_token_request_s};
+const struct kafka_message kafka_expire_delegation_token_request_m = {"ExpireDelegationTokenRequest", 1, 2, 2, 2, &kafka_expire_delegation_token_request_s};
 
 static const struct kafka_field expire_delegation_token_response_f[] = {
     F(expire_delegation_token_response, error_code, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -1334,7 +1334,7 @@ static const struct kafka_field expire_delegation_token_response_f[] = {
     F(expire_delegation_token_response, throttle_time_ms, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
 };
 S(expire_delegation_token_response);
-const struct kafka_message kafka_expire_delegation_token_response_m = {"ExpireDelegationTokenResponse", 1, 2, 2, 2, &expire_delegation_token_response_s};
+const struct kafka_message kafka_expire_delegation_token_response_m = {"ExpireDelegationTokenResponse", 1, 2, 2, 2, &kafka_expire_delegation_token_response_s};
 
 static const struct kafka_field describe_delegation_token_request_owners_f[] = {
     F(describe_delegation_token_request_owners, principal_type, STRING, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1342,10 +1342,10 @@ static const struct kafka_field describe_delegation_token_request_owners_f[] = {
 };
 S(describe_delegation_token_request_owners);
 static const struct kafka_field describe_delegation_token_request_f[] = {
-    F(describe_delegation_token_request, owners, STRUCT, ARRAY, 1, 3, 1, 3, -1, 0, &describe_delegation_token_request_owners_s),
+    F(describe_delegation_token_request, owners, STRUCT, ARRAY, 1, 3, 1, 3, -1, 0, &kafka_describe_delegation_token_request_owners_s),
 };
 S(describe_delegation_token_request);
-const struct kafka_message kafka_describe_delegation_token_request_m = {"DescribeDelegationTokenRequest", 1, 3, 2, 2, &describe_delegation_token_request_s};
+const struct kafka_message kafka_describe_delegation_token_request_m = {"DescribeDelegationTokenRequest", 1, 3, 2, 2, &kafka_describe_delegation_token_request_s};
 
 static const struct kafka_field describe_delegation_token_response_tokens_renewers_f[] = {
     F(describe_delegation_token_response_tokens_renewers, principal_type, STRING, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -1362,22 +1362,22 @@ static const struct kafka_field describe_delegation_token_response_tokens_f[] = 
     F(describe_delegation_token_response_tokens, max_timestamp, INT64, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
     F(describe_delegation_token_response_tokens, token_id, STRING, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
     F(describe_delegation_token_response_tokens, hmac, BYTES, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
-    F(describe_delegation_token_response_tokens, renewers, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &describe_delegation_token_response_tokens_renewers_s),
+    F(describe_delegation_token_response_tokens, renewers, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_describe_delegation_token_response_tokens_renewers_s),
 };
 S(describe_delegation_token_response_tokens);
 static const struct kafka_field describe_delegation_token_response_f[] = {
     F(describe_delegation_token_response, error_code, INT16, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
-    F(describe_delegation_token_response, tokens, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &describe_delegation_token_response_tokens_s),
+    F(describe_delegation_token_response, tokens, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_describe_delegation_token_response_tokens_s),
     F(describe_delegation_token_response, throttle_time_ms, INT32, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
 };
 S(describe_delegation_token_response);
-const struct kafka_message kafka_describe_delegation_token_response_m = {"DescribeDelegationTokenResponse", 1, 3, 2, 2, &describe_delegation_token_response_s};
+const struct kafka_message kafka_describe_delegation_token_response_m = {"DescribeDelegationTokenResponse", 1, 3, 2, 2, &kafka_describe_delegation_token_response_s};
 
 static const struct kafka_field delete_groups_request_f[] = {
     F(delete_groups_request, groups_names, STRING, ARRAY, 0, 3, 127, -1, -1, 0, NULL),
 };
 S(delete_groups_request);
-const struct kafka_message kafka_delete_groups_request_m = {"DeleteGroupsRequest", 0, 3, 2, 2, &delete_groups_request_s};
+const struct kafka_message kafka_delete_groups_request_m = {"DeleteGroupsRequest", 0, 3, 2, 2, &kafka_delete_groups_request_s};
 
 static const struct kafka_field delete_groups_response_results_f[] = {
     F(delete_groups_response_results, group_id, STRING, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
@@ -1387,10 +1387,10 @@ static const struct kafka_field delete_groups_response_results_f[] = {
 S(delete_groups_response_results);
 static const struct kafka_field delete_groups_response_f[] = {
     F(delete_groups_response, throttle_time_ms, INT32, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
-    F(delete_groups_response, results, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &delete_groups_response_results_s),
+    F(delete_groups_response, results, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &kafka_delete_groups_response_results_s),
 };
 S(delete_groups_response);
-const struct kafka_message kafka_delete_groups_response_m = {"DeleteGroupsResponse", 0, 3, 2, 2, &delete_groups_response_s};
+const struct kafka_message kafka_delete_groups_response_m = {"DeleteGroupsResponse", 0, 3, 2, 2, &kafka_delete_groups_response_s};
 
 static const struct kafka_field elect_leaders_request_topic_partitions_f[] = {
     F(elect_leaders_request_topic_partitions, topic, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1399,11 +1399,11 @@ static const struct kafka_field elect_leaders_request_topic_partitions_f[] = {
 S(elect_leaders_request_topic_partitions);
 static const struct kafka_field elect_leaders_request_f[] = {
     F(elect_leaders_request, election_type, INT8, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(elect_leaders_request, topic_partitions, STRUCT, ARRAY, 0, 2, 0, 2, -1, 0, &elect_leaders_request_topic_partitions_s),
+    F(elect_leaders_request, topic_partitions, STRUCT, ARRAY, 0, 2, 0, 2, -1, 0, &kafka_elect_leaders_request_topic_partitions_s),
     F(elect_leaders_request, timeout_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 60000, NULL),
 };
 S(elect_leaders_request);
-const struct kafka_message kafka_elect_leaders_request_m = {"ElectLeadersRequest", 0, 2, 2, 2, &elect_leaders_request_s};
+const struct kafka_message kafka_elect_leaders_request_m = {"ElectLeadersRequest", 0, 2, 2, 2, &kafka_elect_leaders_request_s};
 
 static const struct kafka_field elect_leaders_response_replica_election_results_partition_result_f[] = {
     F(elect_leaders_response_replica_election_results_partition_result, partition_id, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1413,16 +1413,16 @@ static const struct kafka_field elect_leaders_response_replica_election_results_
 S(elect_leaders_response_replica_election_results_partition_result);
 static const struct kafka_field elect_leaders_response_replica_election_results_f[] = {
     F(elect_leaders_response_replica_election_results, topic, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(elect_leaders_response_replica_election_results, partition_result, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &elect_leaders_response_replica_election_results_partition_result_s),
+    F(elect_leaders_response_replica_election_results, partition_result, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_elect_leaders_response_replica_election_results_partition_result_s),
 };
 S(elect_leaders_response_replica_election_results);
 static const struct kafka_field elect_leaders_response_f[] = {
     F(elect_leaders_response, throttle_time_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(elect_leaders_response, error_code, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(elect_leaders_response, replica_election_results, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &elect_leaders_response_replica_election_results_s),
+    F(elect_leaders_response, replica_election_results, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_elect_leaders_response_replica_election_results_s),
 };
 S(elect_leaders_response);
-const struct kafka_message kafka_elect_leaders_response_m = {"ElectLeadersResponse", 0, 2, 2, 2, &elect_leaders_response_s};
+const struct kafka_message kafka_elect_leaders_response_m = {"ElectLeadersResponse", 0, 2, 2, 2, &kafka_elect_leaders_response_s};
 
 static const struct kafka_field incremental_alter_configs_request_resources_configs_f[] = {
     F(incremental_alter_configs_request_resources_configs, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1433,15 +1433,15 @@ S(incremental_alter_configs_request_resources_configs);
 static const struct kafka_field incremental_alter_configs_request_resources_f[] = {
     F(incremental_alter_configs_request_resources, resource_type, INT8, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(incremental_alter_configs_request_resources, resource_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(incremental_alter_configs_request_resources, configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &incremental_alter_configs_request_resources_configs_s),
+    F(incremental_alter_configs_request_resources, configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_incremental_alter_configs_request_resources_configs_s),
 };
 S(incremental_alter_configs_request_resources);
 static const struct kafka_field incremental_alter_configs_request_f[] = {
-    F(incremental_alter_configs_request, resources, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &incremental_alter_configs_request_resources_s),
+    F(incremental_alter_configs_request, resources, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_incremental_alter_configs_request_resources_s),
     F(incremental_alter_configs_request, validate_only, BOOL, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(incremental_alter_configs_request);
-const struct kafka_message kafka_incremental_alter_configs_request_m = {"IncrementalAlterConfigsRequest", 0, 1, 1, 1, &incremental_alter_configs_request_s};
+const struct kafka_message kafka_incremental_alter_configs_request_m = {"IncrementalAlterConfigsRequest", 0, 1, 1, 1, &kafka_incremental_alter_configs_request_s};
 
 static const struct kafka_field incremental_alter_configs_response_responses_f[] = {
     F(incremental_alter_configs_response_responses, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1452,10 +1452,10 @@ static const struct kafka_field incremental_alter_configs_response_responses_f[]
 S(incremental_alter_configs_response_responses);
 static const struct kafka_field incremental_alter_configs_response_f[] = {
     F(incremental_alter_configs_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(incremental_alter_configs_response, responses, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &incremental_alter_configs_response_responses_s),
+    F(incremental_alter_configs_response, responses, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_incremental_alter_configs_response_responses_s),
 };
 S(incremental_alter_configs_response);
-const struct kafka_message kafka_incremental_alter_configs_response_m = {"IncrementalAlterConfigsResponse", 0, 1, 1, 1, &incremental_alter_configs_response_s};
+const struct kafka_message kafka_incremental_alter_configs_response_m = {"IncrementalAlterConfigsResponse", 0, 1, 1, 1, &kafka_incremental_alter_configs_response_s};
 
 static const struct kafka_field alter_partition_reassignments_request_topics_partitions_f[] = {
     F(alter_partition_reassignments_request_topics_partitions, partition_index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1464,16 +1464,16 @@ static const struct kafka_field alter_partition_reassignments_request_topics_par
 S(alter_partition_reassignments_request_topics_partitions);
 static const struct kafka_field alter_partition_reassignments_request_topics_f[] = {
     F(alter_partition_reassignments_request_topics, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(alter_partition_reassignments_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_partition_reassignments_request_topics_partitions_s),
+    F(alter_partition_reassignments_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_partition_reassignments_request_topics_partitions_s),
 };
 S(alter_partition_reassignments_request_topics);
 static const struct kafka_field alter_partition_reassignments_request_f[] = {
     F(alter_partition_reassignments_request, timeout_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 60000, NULL),
     F(alter_partition_reassignments_request, allow_replication_factor_change, BOOL, PLAIN, 1, 1, 127, -1, -1, 1, NULL),
-    F(alter_partition_reassignments_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_partition_reassignments_request_topics_s),
+    F(alter_partition_reassignments_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_partition_reassignments_request_topics_s),
 };
 S(alter_partition_reassignments_request);
-const struct kafka_message kafka_alter_partition_reassignments_request_m = {"AlterPartitionReassignmentsRequest", 0, 1, 0, 0, &alter_partition_reassignments_request_s};
+const struct kafka_message kafka_alter_partition_reassignments_request_m = {"AlterPartitionReassignmentsRequest", 0, 1, 0, 0, &kafka_alter_partition_reassignments_request_s};
 
 static const struct kafka_field alter_partition_reassignments_response_responses_partitions_f[] = {
     F(alter_partition_reassignments_response_responses_partitions, partition_index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1483,7 +1483,7 @@ static const struct kafka_field alter_partition_reassignments_response_responses
 S(alter_partition_reassignments_response_responses_partitions);
 static const struct kafka_field alter_partition_reassignments_response_responses_f[] = {
     F(alter_partition_reassignments_response_responses, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(alter_partition_reassignments_response_responses, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_partition_reassignments_response_responses_partitions_s),
+    F(alter_partition_reassignments_response_responses, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_partition_reassignments_response_responses_partitions_s),
 };
 S(alter_partition_reassignments_response_responses);
 static const struct kafka_field alter_partition_reassignments_response_f[] = {
@@ -1491,10 +1491,10 @@ static const struct kafka_field alter_partition_reassignments_response_f[] = {
     F(alter_partition_reassignments_response, allow_replication_factor_change, BOOL, PLAIN, 1, 1, 127, -1, -1, 1, NULL),
     F(alter_partition_reassignments_response, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(alter_partition_reassignments_response, error_message, STRING, PLAIN, 0, 1, 0, 1, -1, 0, NULL),
-    F(alter_partition_reassignments_response, responses, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_partition_reassignments_response_responses_s),
+    F(alter_partition_reassignments_response, responses, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_partition_reassignments_response_responses_s),
 };
 S(alter_partition_reassignments_response);
-const struct kafka_message kafka_alter_partition_reassignments_response_m = {"AlterPartitionReassignmentsResponse", 0, 1, 0, 0, &alter_partition_reassignments_response_s};
+const struct kafka_message kafka_alter_partition_reassignments_response_m = {"AlterPartitionReassignmentsResponse", 0, 1, 0, 0, &kafka_alter_partition_reassignments_response_s};
 
 static const struct kafka_field list_partition_reassignments_request_topics_f[] = {
     F(list_partition_reassignments_request_topics, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -1503,10 +1503,10 @@ static const struct kafka_field list_partition_reassignments_request_topics_f[] 
 S(list_partition_reassignments_request_topics);
 static const struct kafka_field list_partition_reassignments_request_f[] = {
     F(list_partition_reassignments_request, timeout_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 60000, NULL),
-    F(list_partition_reassignments_request, topics, STRUCT, ARRAY, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, &list_partition_reassignments_request_topics_s),
+    F(list_partition_reassignments_request, topics, STRUCT, ARRAY, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, &kafka_list_partition_reassignments_request_topics_s),
 };
 S(list_partition_reassignments_request);
-const struct kafka_message kafka_list_partition_reassignments_request_m = {"ListPartitionReassignmentsRequest", 0, 0, 0, 0, &list_partition_reassignments_request_s};
+const struct kafka_message kafka_list_partition_reassignments_request_m = {"ListPartitionReassignmentsRequest", 0, 0, 0, 0, &kafka_list_partition_reassignments_request_s};
 
 static const struct kafka_field list_partition_reassignments_response_topics_partitions_f[] = {
     F(list_partition_reassignments_response_topics_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -1517,17 +1517,17 @@ static const struct kafka_field list_partition_reassignments_response_topics_par
 S(list_partition_reassignments_response_topics_partitions);
 static const struct kafka_field list_partition_reassignments_response_topics_f[] = {
     F(list_partition_reassignments_response_topics, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(list_partition_reassignments_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &list_partition_reassignments_response_topics_partitions_s),
+    F(list_partition_reassignments_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_list_partition_reassignments_response_topics_partitions_s),
 };
 S(list_partition_reassignments_response_topics);
 static const struct kafka_field list_partition_reassignments_response_f[] = {
     F(list_partition_reassignments_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(list_partition_reassignments_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(list_partition_reassignments_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
-    F(list_partition_reassignments_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &list_partition_reassignments_response_topics_s),
+    F(list_partition_reassignments_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_list_partition_reassignments_response_topics_s),
 };
 S(list_partition_reassignments_response);
-const struct kafka_message kafka_list_partition_reassignments_response_m = {"ListPartitionReassignmentsResponse", 0, 0, 0, 0, &list_partition_reassignments_response_s};
+const struct kafka_message kafka_list_partition_reassignments_response_m = {"ListPartitionReassignmentsResponse", 0, 0, 0, 0, &kafka_list_partition_reassignments_response_s};
 
 static const struct kafka_field offset_delete_request_topics_partitions_f[] = {
     F(offset_delete_request_topics_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -1535,15 +1535,15 @@ static const struct kafka_field offset_delete_request_topics_partitions_f[] = {
 S(offset_delete_request_topics_partitions);
 static const struct kafka_field offset_delete_request_topics_f[] = {
     F(offset_delete_request_topics, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(offset_delete_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &offset_delete_request_topics_partitions_s),
+    F(offset_delete_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_offset_delete_request_topics_partitions_s),
 };
 S(offset_delete_request_topics);
 static const struct kafka_field offset_delete_request_f[] = {
     F(offset_delete_request, group_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(offset_delete_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &offset_delete_request_topics_s),
+    F(offset_delete_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_offset_delete_request_topics_s),
 };
 S(offset_delete_request);
-const struct kafka_message kafka_offset_delete_request_m = {"OffsetDeleteRequest", 0, 0, 127, 127, &offset_delete_request_s};
+const struct kafka_message kafka_offset_delete_request_m = {"OffsetDeleteRequest", 0, 0, 127, 127, &kafka_offset_delete_request_s};
 
 static const struct kafka_field offset_delete_response_topics_partitions_f[] = {
     F(offset_delete_response_topics_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -1552,16 +1552,16 @@ static const struct kafka_field offset_delete_response_topics_partitions_f[] = {
 S(offset_delete_response_topics_partitions);
 static const struct kafka_field offset_delete_response_topics_f[] = {
     F(offset_delete_response_topics, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(offset_delete_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &offset_delete_response_topics_partitions_s),
+    F(offset_delete_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_offset_delete_response_topics_partitions_s),
 };
 S(offset_delete_response_topics);
 static const struct kafka_field offset_delete_response_f[] = {
     F(offset_delete_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(offset_delete_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(offset_delete_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &offset_delete_response_topics_s),
+    F(offset_delete_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_offset_delete_response_topics_s),
 };
 S(offset_delete_response);
-const struct kafka_message kafka_offset_delete_response_m = {"OffsetDeleteResponse", 0, 0, 127, 127, &offset_delete_response_s};
+const struct kafka_message kafka_offset_delete_response_m = {"OffsetDeleteResponse", 0, 0, 127, 127, &kafka_offset_delete_response_s};
 
 static const struct kafka_field describe_client_quotas_request_components_f[] = {
     F(describe_client_quotas_request_components, entity_type, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1570,11 +1570,11 @@ static const struct kafka_field describe_client_quotas_request_components_f[] = 
 };
 S(describe_client_quotas_request_components);
 static const struct kafka_field describe_client_quotas_request_f[] = {
-    F(describe_client_quotas_request, components, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &describe_client_quotas_request_components_s),
+    F(describe_client_quotas_request, components, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_describe_client_quotas_request_components_s),
     F(describe_client_quotas_request, strict, BOOL, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(describe_client_quotas_request);
-const struct kafka_message kafka_describe_client_quotas_request_m = {"DescribeClientQuotasRequest", 0, 1, 1, 1, &describe_client_quotas_request_s};
+const struct kafka_message kafka_describe_client_quotas_request_m = {"DescribeClientQuotasRequest", 0, 1, 1, 1, &kafka_describe_client_quotas_request_s};
 
 static const struct kafka_field describe_client_quotas_response_entries_entity_f[] = {
     F(describe_client_quotas_response_entries_entity, entity_type, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1587,18 +1587,18 @@ static const struct kafka_field describe_client_quotas_response_entries_values_f
 };
 S(describe_client_quotas_response_entries_values);
 static const struct kafka_field describe_client_quotas_response_entries_f[] = {
-    F(describe_client_quotas_response_entries, entity, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &describe_client_quotas_response_entries_entity_s),
-    F(describe_client_quotas_response_entries, values, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &describe_client_quotas_response_entries_values_s),
+    F(describe_client_quotas_response_entries, entity, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_describe_client_quotas_response_entries_entity_s),
+    F(describe_client_quotas_response_entries, values, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_describe_client_quotas_response_entries_values_s),
 };
 S(describe_client_quotas_response_entries);
 static const struct kafka_field describe_client_quotas_response_f[] = {
     F(describe_client_quotas_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(describe_client_quotas_response, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(describe_client_quotas_response, error_message, STRING, PLAIN, 0, 1, 0, 1, -1, 0, NULL),
-    F(describe_client_quotas_response, entries, STRUCT, ARRAY, 0, 1, 0, 1, -1, 0, &describe_client_quotas_response_entries_s),
+    F(describe_client_quotas_response, entries, STRUCT, ARRAY, 0, 1, 0, 1, -1, 0, &kafka_describe_client_quotas_response_entries_s),
 };
 S(describe_client_quotas_response);
-const struct kafka_message kafka_describe_client_quotas_response_m = {"DescribeClientQuotasResponse", 0, 1, 1, 1, &describe_client_quotas_response_s};
+const struct kafka_message kafka_describe_client_quotas_response_m = {"DescribeClientQuotasResponse", 0, 1, 1, 1, &kafka_describe_client_quotas_response_s};
 
 static const struct kafka_field alter_client_quotas_request_entries_entity_f[] = {
     F(alter_client_quotas_request_entries_entity, entity_type, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1612,16 +1612,16 @@ static const struct kafka_field alter_client_quotas_request_entries_ops_f[] = {
 };
 S(alter_client_quotas_request_entries_ops);
 static const struct kafka_field alter_client_quotas_request_entries_f[] = {
-    F(alter_client_quotas_request_entries, entity, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_client_quotas_request_entries_entity_s),
-    F(alter_client_quotas_request_entries, ops, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_client_quotas_request_entries_ops_s),
+    F(alter_client_quotas_request_entries, entity, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_client_quotas_request_entries_entity_s),
+    F(alter_client_quotas_request_entries, ops, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_client_quotas_request_entries_ops_s),
 };
 S(alter_client_quotas_request_entries);
 static const struct kafka_field alter_client_quotas_request_f[] = {
-    F(alter_client_quotas_request, entries, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_client_quotas_request_entries_s),
+    F(alter_client_quotas_request, entries, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_client_quotas_request_entries_s),
     F(alter_client_quotas_request, validate_only, BOOL, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(alter_client_quotas_request);
-const struct kafka_message kafka_alter_client_quotas_request_m = {"AlterClientQuotasRequest", 0, 1, 1, 1, &alter_client_quotas_request_s};
+const struct kafka_message kafka_alter_client_quotas_request_m = {"AlterClientQuotasRequest", 0, 1, 1, 1, &kafka_alter_client_quotas_request_s};
 
 static const struct kafka_field alter_client_quotas_response_entries_entity_f[] = {
     F(alter_client_quotas_response_entries_entity, entity_type, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1631,25 +1631,25 @@ S(alter_client_quotas_response_entries_entity);
 static const struct kafka_field alter_client_quotas_response_entries_f[] = {
     F(alter_client_quotas_response_entries, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(alter_client_quotas_response_entries, error_message, STRING, PLAIN, 0, 1, 0, 1, -1, 0, NULL),
-    F(alter_client_quotas_response_entries, entity, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_client_quotas_response_entries_entity_s),
+    F(alter_client_quotas_response_entries, entity, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_client_quotas_response_entries_entity_s),
 };
 S(alter_client_quotas_response_entries);
 static const struct kafka_field alter_client_quotas_response_f[] = {
     F(alter_client_quotas_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(alter_client_quotas_response, entries, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &alter_client_quotas_response_entries_s),
+    F(alter_client_quotas_response, entries, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_alter_client_quotas_response_entries_s),
 };
 S(alter_client_quotas_response);
-const struct kafka_message kafka_alter_client_quotas_response_m = {"AlterClientQuotasResponse", 0, 1, 1, 1, &alter_client_quotas_response_s};
+const struct kafka_message kafka_alter_client_quotas_response_m = {"AlterClientQuotasResponse", 0, 1, 1, 1, &kafka_alter_client_quotas_response_s};
 
 static const struct kafka_field describe_user_scram_credentials_request_users_f[] = {
     F(describe_user_scram_credentials_request_users, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(describe_user_scram_credentials_request_users);
 static const struct kafka_field describe_user_scram_credentials_request_f[] = {
-    F(describe_user_scram_credentials_request, users, STRUCT, ARRAY, 0, 0, 0, 0, -1, 0, &describe_user_scram_credentials_request_users_s),
+    F(describe_user_scram_credentials_request, users, STRUCT, ARRAY, 0, 0, 0, 0, -1, 0, &kafka_describe_user_scram_credentials_request_users_s),
 };
 S(describe_user_scram_credentials_request);
-const struct kafka_message kafka_describe_user_scram_credentials_request_m = {"DescribeUserScramCredentialsRequest", 0, 0, 0, 0, &describe_user_scram_credentials_request_s};
+const struct kafka_message kafka_describe_user_scram_credentials_request_m = {"DescribeUserScramCredentialsRequest", 0, 0, 0, 0, &kafka_describe_user_scram_credentials_request_s};
 
 static const struct kafka_field describe_user_scram_credentials_response_results_credential_infos_f[] = {
     F(describe_user_scram_credentials_response_results_credential_infos, mechanism, INT8, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -1660,17 +1660,17 @@ static const struct kafka_field describe_user_scram_credentials_response_results
     F(describe_user_scram_credentials_response_results, user, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_user_scram_credentials_response_results, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_user_scram_credentials_response_results, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
-    F(describe_user_scram_credentials_response_results, credential_infos, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_user_scram_credentials_response_results_credential_infos_s),
+    F(describe_user_scram_credentials_response_results, credential_infos, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_user_scram_credentials_response_results_credential_infos_s),
 };
 S(describe_user_scram_credentials_response_results);
 static const struct kafka_field describe_user_scram_credentials_response_f[] = {
     F(describe_user_scram_credentials_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_user_scram_credentials_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_user_scram_credentials_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
-    F(describe_user_scram_credentials_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_user_scram_credentials_response_results_s),
+    F(describe_user_scram_credentials_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_user_scram_credentials_response_results_s),
 };
 S(describe_user_scram_credentials_response);
-const struct kafka_message kafka_describe_user_scram_credentials_response_m = {"DescribeUserScramCredentialsResponse", 0, 0, 0, 0, &describe_user_scram_credentials_response_s};
+const struct kafka_message kafka_describe_user_scram_credentials_response_m = {"DescribeUserScramCredentialsResponse", 0, 0, 0, 0, &kafka_describe_user_scram_credentials_response_s};
 
 static const struct kafka_field alter_user_scram_credentials_request_deletions_f[] = {
     F(alter_user_scram_credentials_request_deletions, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -1686,11 +1686,11 @@ static const struct kafka_field alter_user_scram_credentials_request_upsertions_
 };
 S(alter_user_scram_credentials_request_upsertions);
 static const struct kafka_field alter_user_scram_credentials_request_f[] = {
-    F(alter_user_scram_credentials_request, deletions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &alter_user_scram_credentials_request_deletions_s),
-    F(alter_user_scram_credentials_request, upsertions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &alter_user_scram_credentials_request_upsertions_s),
+    F(alter_user_scram_credentials_request, deletions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_alter_user_scram_credentials_request_deletions_s),
+    F(alter_user_scram_credentials_request, upsertions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_alter_user_scram_credentials_request_upsertions_s),
 };
 S(alter_user_scram_credentials_request);
-const struct kafka_message kafka_alter_user_scram_credentials_request_m = {"AlterUserScramCredentialsRequest", 0, 0, 0, 0, &alter_user_scram_credentials_request_s};
+const struct kafka_message kafka_alter_user_scram_credentials_request_m = {"AlterUserScramCredentialsRequest", 0, 0, 0, 0, &kafka_alter_user_scram_credentials_request_s};
 
 static const struct kafka_field alter_user_scram_credentials_response_results_f[] = {
     F(alter_user_scram_credentials_response_results, user, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -1700,10 +1700,10 @@ static const struct kafka_field alter_user_scram_credentials_response_results_f[
 S(alter_user_scram_credentials_response_results);
 static const struct kafka_field alter_user_scram_credentials_response_f[] = {
     F(alter_user_scram_credentials_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(alter_user_scram_credentials_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &alter_user_scram_credentials_response_results_s),
+    F(alter_user_scram_credentials_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_alter_user_scram_credentials_response_results_s),
 };
 S(alter_user_scram_credentials_response);
-const struct kafka_message kafka_alter_user_scram_credentials_response_m = {"AlterUserScramCredentialsResponse", 0, 0, 0, 0, &alter_user_scram_credentials_response_s};
+const struct kafka_message kafka_alter_user_scram_credentials_response_m = {"AlterUserScramCredentialsResponse", 0, 0, 0, 0, &kafka_alter_user_scram_credentials_response_s};
 
 static const struct kafka_field vote_request_topics_partitions_f[] = {
     F(vote_request_topics_partitions, partition_index, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1718,16 +1718,16 @@ static const struct kafka_field vote_request_topics_partitions_f[] = {
 S(vote_request_topics_partitions);
 static const struct kafka_field vote_request_topics_f[] = {
     F(vote_request_topics, topic_name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(vote_request_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &vote_request_topics_partitions_s),
+    F(vote_request_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_vote_request_topics_partitions_s),
 };
 S(vote_request_topics);
 static const struct kafka_field vote_request_f[] = {
     F(vote_request, cluster_id, STRING, PLAIN, 0, 2, 0, 2, -1, KAFKA_DEFAULT_NULL, NULL),
     F(vote_request, voter_id, INT32, PLAIN, 1, 2, 127, -1, -1, -1, NULL),
-    F(vote_request, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &vote_request_topics_s),
+    F(vote_request, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_vote_request_topics_s),
 };
 S(vote_request);
-const struct kafka_message kafka_vote_request_m = {"VoteRequest", 0, 2, 0, 0, &vote_request_s};
+const struct kafka_message kafka_vote_request_m = {"VoteRequest", 0, 2, 0, 0, &kafka_vote_request_s};
 
 static const struct kafka_field vote_response_topics_partitions_f[] = {
     F(vote_response_topics_partitions, partition_index, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1739,7 +1739,7 @@ static const struct kafka_field vote_response_topics_partitions_f[] = {
 S(vote_response_topics_partitions);
 static const struct kafka_field vote_response_topics_f[] = {
     F(vote_response_topics, topic_name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(vote_response_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &vote_response_topics_partitions_s),
+    F(vote_response_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_vote_response_topics_partitions_s),
 };
 S(vote_response_topics);
 static const struct kafka_field vote_response_node_endpoints_f[] = {
@@ -1750,11 +1750,11 @@ static const struct kafka_field vote_response_node_endpoints_f[] = {
 S(vote_response_node_endpoints);
 static const struct kafka_field vote_response_f[] = {
     F(vote_response, error_code, INT16, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(vote_response, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &vote_response_topics_s),
-    F(vote_response, node_endpoints, STRUCT, ARRAY, 1, 2, 127, -1, 0, 0, &vote_response_node_endpoints_s),
+    F(vote_response, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_vote_response_topics_s),
+    F(vote_response, node_endpoints, STRUCT, ARRAY, 1, 2, 127, -1, 0, 0, &kafka_vote_response_node_endpoints_s),
 };
 S(vote_response);
-const struct kafka_message kafka_vote_response_m = {"VoteResponse", 0, 2, 0, 0, &vote_response_s};
+const struct kafka_message kafka_vote_response_m = {"VoteResponse", 0, 2, 0, 0, &kafka_vote_response_s};
 
 static const struct kafka_field begin_quorum_epoch_request_topics_partitions_f[] = {
     F(begin_quorum_epoch_request_topics_partitions, partition_index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1765,7 +1765,7 @@ static const struct kafka_field begin_quorum_epoch_request_topics_partitions_f[]
 S(begin_quorum_epoch_request_topics_partitions);
 static const struct kafka_field begin_quorum_epoch_request_topics_f[] = {
     F(begin_quorum_epoch_request_topics, topic_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(begin_quorum_epoch_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &begin_quorum_epoch_request_topics_partitions_s),
+    F(begin_quorum_epoch_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_begin_quorum_epoch_request_topics_partitions_s),
 };
 S(begin_quorum_epoch_request_topics);
 static const struct kafka_field begin_quorum_epoch_request_leader_endpoints_f[] = {
@@ -1777,11 +1777,11 @@ S(begin_quorum_epoch_request_leader_endpoints);
 static const struct kafka_field begin_quorum_epoch_request_f[] = {
     F(begin_quorum_epoch_request, cluster_id, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
     F(begin_quorum_epoch_request, voter_id, INT32, PLAIN, 1, 1, 127, -1, -1, -1, NULL),
-    F(begin_quorum_epoch_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &begin_quorum_epoch_request_topics_s),
-    F(begin_quorum_epoch_request, leader_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &begin_quorum_epoch_request_leader_endpoints_s),
+    F(begin_quorum_epoch_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_begin_quorum_epoch_request_topics_s),
+    F(begin_quorum_epoch_request, leader_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_begin_quorum_epoch_request_leader_endpoints_s),
 };
 S(begin_quorum_epoch_request);
-const struct kafka_message kafka_begin_quorum_epoch_request_m = {"BeginQuorumEpochRequest", 0, 1, 1, 1, &begin_quorum_epoch_request_s};
+const struct kafka_message kafka_begin_quorum_epoch_request_m = {"BeginQuorumEpochRequest", 0, 1, 1, 1, &kafka_begin_quorum_epoch_request_s};
 
 static const struct kafka_field begin_quorum_epoch_response_topics_partitions_f[] = {
     F(begin_quorum_epoch_response_topics_partitions, partition_index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1792,7 +1792,7 @@ static const struct kafka_field begin_quorum_epoch_response_topics_partitions_f[
 S(begin_quorum_epoch_response_topics_partitions);
 static const struct kafka_field begin_quorum_epoch_response_topics_f[] = {
     F(begin_quorum_epoch_response_topics, topic_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(begin_quorum_epoch_response_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &begin_quorum_epoch_response_topics_partitions_s),
+    F(begin_quorum_epoch_response_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_begin_quorum_epoch_response_topics_partitions_s),
 };
 S(begin_quorum_epoch_response_topics);
 static const struct kafka_field begin_quorum_epoch_response_node_endpoints_f[] = {
@@ -1803,11 +1803,11 @@ static const struct kafka_field begin_quorum_epoch_response_node_endpoints_f[] =
 S(begin_quorum_epoch_response_node_endpoints);
 static const struct kafka_field begin_quorum_epoch_response_f[] = {
     F(begin_quorum_epoch_response, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(begin_quorum_epoch_response, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &begin_quorum_epoch_response_topics_s),
-    F(begin_quorum_epoch_response, node_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, 0, 0, &begin_quorum_epoch_response_node_endpoints_s),
+    F(begin_quorum_epoch_response, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_begin_quorum_epoch_response_topics_s),
+    F(begin_quorum_epoch_response, node_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, 0, 0, &kafka_begin_quorum_epoch_response_node_endpoints_s),
 };
 S(begin_quorum_epoch_response);
-const struct kafka_message kafka_begin_quorum_epoch_response_m = {"BeginQuorumEpochResponse", 0, 1, 1, 1, &begin_quorum_epoch_response_s};
+const struct kafka_message kafka_begin_quorum_epoch_response_m = {"BeginQuorumEpochResponse", 0, 1, 1, 1, &kafka_begin_quorum_epoch_response_s};
 
 static const struct kafka_field end_quorum_epoch_request_topics_partitions_preferred_candidates_f[] = {
     F(end_quorum_epoch_request_topics_partitions_preferred_candidates, candidate_id, INT32, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
@@ -1818,13 +1818,13 @@ static const struct kafka_field end_quorum_epoch_request_topics_partitions_f[] =
     F(end_quorum_epoch_request_topics_partitions, partition_index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(end_quorum_epoch_request_topics_partitions, leader_id, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(end_quorum_epoch_request_topics_partitions, leader_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(end_quorum_epoch_request_topics_partitions, preferred_candidates, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &end_quorum_epoch_request_topics_partitions_preferred_candidates_s),
+    F(end_quorum_epoch_request_topics_partitions, preferred_candidates, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_end_quorum_epoch_request_topics_partitions_preferred_candidates_s),
     F(end_quorum_epoch_request_topics_partitions, preferred_successors, INT32, ARRAY, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(end_quorum_epoch_request_topics_partitions);
 static const struct kafka_field end_quorum_epoch_request_topics_f[] = {
     F(end_quorum_epoch_request_topics, topic_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(end_quorum_epoch_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &end_quorum_epoch_request_topics_partitions_s),
+    F(end_quorum_epoch_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_end_quorum_epoch_request_topics_partitions_s),
 };
 S(end_quorum_epoch_request_topics);
 static const struct kafka_field end_quorum_epoch_request_leader_endpoints_f[] = {
@@ -1835,11 +1835,11 @@ static const struct kafka_field end_quorum_epoch_request_leader_endpoints_f[] = 
 S(end_quorum_epoch_request_leader_endpoints);
 static const struct kafka_field end_quorum_epoch_request_f[] = {
     F(end_quorum_epoch_request, cluster_id, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(end_quorum_epoch_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &end_quorum_epoch_request_topics_s),
-    F(end_quorum_epoch_request, leader_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &end_quorum_epoch_request_leader_endpoints_s),
+    F(end_quorum_epoch_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_end_quorum_epoch_request_topics_s),
+    F(end_quorum_epoch_request, leader_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_end_quorum_epoch_request_leader_endpoints_s),
 };
 S(end_quorum_epoch_request);
-const struct kafka_message kafka_end_quorum_epoch_request_m = {"EndQuorumEpochRequest", 0, 1, 1, 1, &end_quorum_epoch_request_s};
+const struct kafka_message kafka_end_quorum_epoch_request_m = {"EndQuorumEpochRequest", 0, 1, 1, 1, &kafka_end_quorum_epoch_request_s};
 
 static const struct kafka_field end_quorum_epoch_response_topics_partitions_f[] = {
     F(end_quorum_epoch_response_topics_partitions, partition_index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -1850,7 +1850,7 @@ static const struct kafka_field end_quorum_epoch_response_topics_partitions_f[] 
 S(end_quorum_epoch_response_topics_partitions);
 static const struct kafka_field end_quorum_epoch_response_topics_f[] = {
     F(end_quorum_epoch_response_topics, topic_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(end_quorum_epoch_response_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &end_quorum_epoch_response_topics_partitions_s),
+    F(end_quorum_epoch_response_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_end_quorum_epoch_response_topics_partitions_s),
 };
 S(end_quorum_epoch_response_topics);
 static const struct kafka_field end_quorum_epoch_response_node_endpoints_f[] = {
@@ -1861,11 +1861,11 @@ static const struct kafka_field end_quorum_epoch_response_node_endpoints_f[] = {
 S(end_quorum_epoch_response_node_endpoints);
 static const struct kafka_field end_quorum_epoch_response_f[] = {
     F(end_quorum_epoch_response, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(end_quorum_epoch_response, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &end_quorum_epoch_response_topics_s),
-    F(end_quorum_epoch_response, node_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, 0, 0, &end_quorum_epoch_response_node_endpoints_s),
+    F(end_quorum_epoch_response, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_end_quorum_epoch_response_topics_s),
+    F(end_quorum_epoch_response, node_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, 0, 0, &kafka_end_quorum_epoch_response_node_endpoints_s),
 };
 S(end_quorum_epoch_response);
-const struct kafka_message kafka_end_quorum_epoch_response_m = {"EndQuorumEpochResponse", 0, 1, 1, 1, &end_quorum_epoch_response_s};
+const struct kafka_message kafka_end_quorum_epoch_response_m = {"EndQuorumEpochResponse", 0, 1, 1, 1, &kafka_end_quorum_epoch_response_s};
 
 static const struct kafka_field describe_quorum_request_topics_partitions_f[] = {
     F(describe_quorum_request_topics_partitions, partition_index, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1873,14 +1873,14 @@ static const struct kafka_field describe_quorum_request_topics_partitions_f[] = 
 S(describe_quorum_request_topics_partitions);
 static const struct kafka_field describe_quorum_request_topics_f[] = {
     F(describe_quorum_request_topics, topic_name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(describe_quorum_request_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &describe_quorum_request_topics_partitions_s),
+    F(describe_quorum_request_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_describe_quorum_request_topics_partitions_s),
 };
 S(describe_quorum_request_topics);
 static const struct kafka_field describe_quorum_request_f[] = {
-    F(describe_quorum_request, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &describe_quorum_request_topics_s),
+    F(describe_quorum_request, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_describe_quorum_request_topics_s),
 };
 S(describe_quorum_request);
-const struct kafka_message kafka_describe_quorum_request_m = {"DescribeQuorumRequest", 0, 2, 0, 0, &describe_quorum_request_s};
+const struct kafka_message kafka_describe_quorum_request_m = {"DescribeQuorumRequest", 0, 2, 0, 0, &kafka_describe_quorum_request_s};
 
 static const struct kafka_field describe_quorum_response_topics_partitions_current_voters_f[] = {
     F(describe_quorum_response_topics_partitions_current_voters, replica_id, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1905,13 +1905,13 @@ static const struct kafka_field describe_quorum_response_topics_partitions_f[] =
     F(describe_quorum_response_topics_partitions, leader_id, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(describe_quorum_response_topics_partitions, leader_epoch, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(describe_quorum_response_topics_partitions, high_watermark, INT64, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(describe_quorum_response_topics_partitions, current_voters, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &describe_quorum_response_topics_partitions_current_voters_s),
-    F(describe_quorum_response_topics_partitions, observers, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &describe_quorum_response_topics_partitions_observers_s),
+    F(describe_quorum_response_topics_partitions, current_voters, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_describe_quorum_response_topics_partitions_current_voters_s),
+    F(describe_quorum_response_topics_partitions, observers, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_describe_quorum_response_topics_partitions_observers_s),
 };
 S(describe_quorum_response_topics_partitions);
 static const struct kafka_field describe_quorum_response_topics_f[] = {
     F(describe_quorum_response_topics, topic_name, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
-    F(describe_quorum_response_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &describe_quorum_response_topics_partitions_s),
+    F(describe_quorum_response_topics, partitions, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_describe_quorum_response_topics_partitions_s),
 };
 S(describe_quorum_response_topics);
 static const struct kafka_field describe_quorum_response_nodes_listeners_f[] = {
@@ -1922,17 +1922,17 @@ static const struct kafka_field describe_quorum_response_nodes_listeners_f[] = {
 S(describe_quorum_response_nodes_listeners);
 static const struct kafka_field describe_quorum_response_nodes_f[] = {
     F(describe_quorum_response_nodes, node_id, INT32, PLAIN, 2, 2, 127, -1, -1, 0, NULL),
-    F(describe_quorum_response_nodes, listeners, STRUCT, ARRAY, 2, 2, 127, -1, -1, 0, &describe_quorum_response_nodes_listeners_s),
+    F(describe_quorum_response_nodes, listeners, STRUCT, ARRAY, 2, 2, 127, -1, -1, 0, &kafka_describe_quorum_response_nodes_listeners_s),
 };
 S(describe_quorum_response_nodes);
 static const struct kafka_field describe_quorum_response_f[] = {
     F(describe_quorum_response, error_code, INT16, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(describe_quorum_response, error_message, STRING, PLAIN, 2, 2, 2, 2, -1, 0, NULL),
-    F(describe_quorum_response, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &describe_quorum_response_topics_s),
-    F(describe_quorum_response, nodes, STRUCT, ARRAY, 2, 2, 127, -1, -1, 0, &describe_quorum_response_nodes_s),
+    F(describe_quorum_response, topics, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_describe_quorum_response_topics_s),
+    F(describe_quorum_response, nodes, STRUCT, ARRAY, 2, 2, 127, -1, -1, 0, &kafka_describe_quorum_response_nodes_s),
 };
 S(describe_quorum_response);
-const struct kafka_message kafka_describe_quorum_response_m = {"DescribeQuorumResponse", 0, 2, 0, 0, &describe_quorum_response_s};
+const struct kafka_message kafka_describe_quorum_response_m = {"DescribeQuorumResponse", 0, 2, 0, 0, &kafka_describe_quorum_response_s};
 
 static const struct kafka_field alter_partition_request_topics_partitions_new_isr_with_epochs_f[] = {
     F(alter_partition_request_topics_partitions_new_isr_with_epochs, broker_id, INT32, PLAIN, 3, 3, 127, -1, -1, 0, NULL),
@@ -1942,7 +1942,7 @@ S(alter_partition_request_topics_partitions_new_isr_with_epochs);
 static const struct kafka_field alter_partition_request_topics_partitions_f[] = {
     F(alter_partition_request_topics_partitions, partition_index, INT32, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
     F(alter_partition_request_topics_partitions, leader_epoch, INT32, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
-    F(alter_partition_request_topics_partitions, new_isr_with_epochs, STRUCT, ARRAY, 3, 3, 127, -1, -1, 0, &alter_partition_request_topics_partitions_new_isr_with_epochs_s),
+    F(alter_partition_request_topics_partitions, new_isr_with_epochs, STRUCT, ARRAY, 3, 3, 127, -1, -1, 0, &kafka_alter_partition_request_topics_partitions_new_isr_with_epochs_s),
     F(alter_partition_request_topics_partitions, new_isr, INT32, ARRAY, 2, 2, 127, -1, -1, 0, NULL),
     F(alter_partition_request_topics_partitions, leader_recovery_state, INT8, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
     F(alter_partition_request_topics_partitions, partition_epoch, INT32, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
@@ -1950,16 +1950,16 @@ static const struct kafka_field alter_partition_request_topics_partitions_f[] = 
 S(alter_partition_request_topics_partitions);
 static const struct kafka_field alter_partition_request_topics_f[] = {
     F(alter_partition_request_topics, topic_id, UUID, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
-    F(alter_partition_request_topics, partitions, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &alter_partition_request_topics_partitions_s),
+    F(alter_partition_request_topics, partitions, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &kafka_alter_partition_request_topics_partitions_s),
 };
 S(alter_partition_request_topics);
 static const struct kafka_field alter_partition_request_f[] = {
     F(alter_partition_request, broker_id, INT32, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
     F(alter_partition_request, broker_epoch, INT64, PLAIN, 2, 3, 127, -1, -1, -1, NULL),
-    F(alter_partition_request, topics, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &alter_partition_request_topics_s),
+    F(alter_partition_request, topics, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &kafka_alter_partition_request_topics_s),
 };
 S(alter_partition_request);
-const struct kafka_message kafka_alter_partition_request_m = {"AlterPartitionRequest", 2, 3, 2, 2, &alter_partition_request_s};
+const struct kafka_message kafka_alter_partition_request_m = {"AlterPartitionRequest", 2, 3, 2, 2, &kafka_alter_partition_request_s};
 
 static const struct kafka_field alter_partition_response_topics_partitions_f[] = {
     F(alter_partition_response_topics_partitions, partition_index, INT32, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
@@ -1973,16 +1973,16 @@ static const struct kafka_field alter_partition_response_topics_partitions_f[] =
 S(alter_partition_response_topics_partitions);
 static const struct kafka_field alter_partition_response_topics_f[] = {
     F(alter_partition_response_topics, topic_id, UUID, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
-    F(alter_partition_response_topics, partitions, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &alter_partition_response_topics_partitions_s),
+    F(alter_partition_response_topics, partitions, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &kafka_alter_partition_response_topics_partitions_s),
 };
 S(alter_partition_response_topics);
 static const struct kafka_field alter_partition_response_f[] = {
     F(alter_partition_response, throttle_time_ms, INT32, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
     F(alter_partition_response, error_code, INT16, PLAIN, 2, 3, 127, -1, -1, 0, NULL),
-    F(alter_partition_response, topics, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &alter_partition_response_topics_s),
+    F(alter_partition_response, topics, STRUCT, ARRAY, 2, 3, 127, -1, -1, 0, &kafka_alter_partition_response_topics_s),
 };
 S(alter_partition_response);
-const struct kafka_message kafka_alter_partition_response_m = {"AlterPartitionResponse", 2, 3, 2, 2, &alter_partition_response_s};
+const struct kafka_message kafka_alter_partition_response_m = {"AlterPartitionResponse", 2, 3, 2, 2, &kafka_alter_partition_response_s};
 
 static const struct kafka_field update_features_request_feature_updates_f[] = {
     F(update_features_request_feature_updates, feature, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -1993,11 +1993,11 @@ static const struct kafka_field update_features_request_feature_updates_f[] = {
 S(update_features_request_feature_updates);
 static const struct kafka_field update_features_request_f[] = {
     F(update_features_request, timeout_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 60000, NULL),
-    F(update_features_request, feature_updates, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &update_features_request_feature_updates_s),
+    F(update_features_request, feature_updates, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_update_features_request_feature_updates_s),
     F(update_features_request, validate_only, BOOL, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
 };
 S(update_features_request);
-const struct kafka_message kafka_update_features_request_m = {"UpdateFeaturesRequest", 0, 2, 0, 0, &update_features_request_s};
+const struct kafka_message kafka_update_features_request_m = {"UpdateFeaturesRequest", 0, 2, 0, 0, &kafka_update_features_request_s};
 
 static const struct kafka_field update_features_response_results_f[] = {
     F(update_features_response_results, feature, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2009,10 +2009,10 @@ static const struct kafka_field update_features_response_f[] = {
     F(update_features_response, throttle_time_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(update_features_response, error_code, INT16, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(update_features_response, error_message, STRING, PLAIN, 0, 2, 0, 2, -1, 0, NULL),
-    F(update_features_response, results, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &update_features_response_results_s),
+    F(update_features_response, results, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_update_features_response_results_s),
 };
 S(update_features_response);
-const struct kafka_message kafka_update_features_response_m = {"UpdateFeaturesResponse", 0, 2, 0, 0, &update_features_response_s};
+const struct kafka_message kafka_update_features_response_m = {"UpdateFeaturesResponse", 0, 2, 0, 0, &kafka_update_features_response_s};
 
 static const struct kafka_field envelope_request_f[] = {
     F(envelope_request, request_data, BYTES, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2020,14 +2020,14 @@ static const struct kafka_field envelope_request_f[] = {
     F(envelope_request, client_host_address, BYTES, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(envelope_request);
-const struct kafka_message kafka_envelope_request_m = {"EnvelopeRequest", 0, 0, 0, 0, &envelope_request_s};
+const struct kafka_message kafka_envelope_request_m = {"EnvelopeRequest", 0, 0, 0, 0, &kafka_envelope_request_s};
 
 static const struct kafka_field envelope_response_f[] = {
     F(envelope_response, response_data, BYTES, PLAIN, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, NULL),
     F(envelope_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(envelope_response);
-const struct kafka_message kafka_envelope_response_m = {"EnvelopeResponse", 0, 0, 0, 0, &envelope_response_s};
+const struct kafka_message kafka_envelope_response_m = {"EnvelopeResponse", 0, 0, 0, 0, &kafka_envelope_response_s};
 
 static const struct kafka_field fetch_snapshot_request_topics_partitions_snapshot_id_f[] = {
     F(fetch_snapshot_request_topics_partitions_snapshot_id, end_offset, INT64, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2037,24 +2037,24 @@ S(fetch_snapshot_request_topics_partitions_snapshot_id);
 static const struct kafka_field fetch_snapshot_request_topics_partitions_f[] = {
     F(fetch_snapshot_request_topics_partitions, partition, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(fetch_snapshot_request_topics_partitions, current_leader_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(fetch_snapshot_request_topics_partitions, snapshot_id, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &fetch_snapshot_request_topics_partitions_snapshot_id_s),
+    F(fetch_snapshot_request_topics_partitions, snapshot_id, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &kafka_fetch_snapshot_request_topics_partitions_snapshot_id_s),
     F(fetch_snapshot_request_topics_partitions, position, INT64, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(fetch_snapshot_request_topics_partitions, replica_directory_id, UUID, PLAIN, 1, 1, 127, -1, 0, 0, NULL),
 };
 S(fetch_snapshot_request_topics_partitions);
 static const struct kafka_field fetch_snapshot_request_topics_f[] = {
     F(fetch_snapshot_request_topics, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(fetch_snapshot_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &fetch_snapshot_request_topics_partitions_s),
+    F(fetch_snapshot_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_fetch_snapshot_request_topics_partitions_s),
 };
 S(fetch_snapshot_request_topics);
 static const struct kafka_field fetch_snapshot_request_f[] = {
     F(fetch_snapshot_request, replica_id, INT32, PLAIN, 0, 1, 127, -1, -1, -1, NULL),
     F(fetch_snapshot_request, max_bytes, INT32, PLAIN, 0, 1, 127, -1, -1, 2147483647, NULL),
-    F(fetch_snapshot_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &fetch_snapshot_request_topics_s),
+    F(fetch_snapshot_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_fetch_snapshot_request_topics_s),
     F(fetch_snapshot_request, cluster_id, STRING, PLAIN, 0, 1, 0, 1, 0, KAFKA_DEFAULT_NULL, NULL),
 };
 S(fetch_snapshot_request);
-const struct kafka_message kafka_fetch_snapshot_request_m = {"FetchSnapshotRequest", 0, 1, 0, 0, &fetch_snapshot_request_s};
+const struct kafka_message kafka_fetch_snapshot_request_m = {"FetchSnapshotRequest", 0, 1, 0, 0, &kafka_fetch_snapshot_request_s};
 
 static const struct kafka_field fetch_snapshot_response_topics_partitions_snapshot_id_f[] = {
     F(fetch_snapshot_response_topics_partitions_snapshot_id, end_offset, INT64, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2069,16 +2069,16 @@ S(fetch_snapshot_response_topics_partitions_current_leader);
 static const struct kafka_field fetch_snapshot_response_topics_partitions_f[] = {
     F(fetch_snapshot_response_topics_partitions, index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(fetch_snapshot_response_topics_partitions, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(fetch_snapshot_response_topics_partitions, snapshot_id, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &fetch_snapshot_response_topics_partitions_snapshot_id_s),
+    F(fetch_snapshot_response_topics_partitions, snapshot_id, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &kafka_fetch_snapshot_response_topics_partitions_snapshot_id_s),
     F(fetch_snapshot_response_topics_partitions, size, INT64, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(fetch_snapshot_response_topics_partitions, position, INT64, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(fetch_snapshot_response_topics_partitions, unaligned_records, RECORDS, PLAIN, 0, 1, 127, -1, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(fetch_snapshot_response_topics_partitions, current_leader, STRUCT, PLAIN, 0, 1, 127, -1, 0, 0, &fetch_snapshot_response_topics_partitions_current_leader_s),
+    F(fetch_snapshot_response_topics_partitions, current_leader, STRUCT, PLAIN, 0, 1, 127, -1, 0, 0, &kafka_fetch_snapshot_response_topics_partitions_current_leader_s),
 };
 S(fetch_snapshot_response_topics_partitions);
 static const struct kafka_field fetch_snapshot_response_topics_f[] = {
     F(fetch_snapshot_response_topics, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(fetch_snapshot_response_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &fetch_snapshot_response_topics_partitions_s),
+    F(fetch_snapshot_response_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_fetch_snapshot_response_topics_partitions_s),
 };
 S(fetch_snapshot_response_topics);
 static const struct kafka_field fetch_snapshot_response_node_endpoints_f[] = {
@@ -2090,11 +2090,11 @@ S(fetch_snapshot_response_node_endpoints);
 static const struct kafka_field fetch_snapshot_response_f[] = {
     F(fetch_snapshot_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(fetch_snapshot_response, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(fetch_snapshot_response, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &fetch_snapshot_response_topics_s),
-    F(fetch_snapshot_response, node_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, 0, 0, &fetch_snapshot_response_node_endpoints_s),
+    F(fetch_snapshot_response, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_fetch_snapshot_response_topics_s),
+    F(fetch_snapshot_response, node_endpoints, STRUCT, ARRAY, 1, 1, 127, -1, 0, 0, &kafka_fetch_snapshot_response_node_endpoints_s),
 };
 S(fetch_snapshot_response);
-const struct kafka_message kafka_fetch_snapshot_response_m = {"FetchSnapshotResponse", 0, 1, 0, 0, &fetch_snapshot_response_s};
+const struct kafka_message kafka_fetch_snapshot_response_m = {"FetchSnapshotResponse", 0, 1, 0, 0, &kafka_fetch_snapshot_response_s};
 
 static const struct kafka_field describe_cluster_request_f[] = {
     F(describe_cluster_request, include_cluster_authorized_operations, BOOL, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -2102,7 +2102,7 @@ static const struct kafka_field describe_cluster_request_f[] = {
     F(describe_cluster_request, include_fenced_brokers, BOOL, PLAIN, 2, 2, 127, -1, -1, 0, NULL),
 };
 S(describe_cluster_request);
-const struct kafka_message kafka_describe_cluster_request_m = {"DescribeClusterRequest", 0, 2, 0, 0, &describe_cluster_request_s};
+const struct kafka_message kafka_describe_cluster_request_m = {"DescribeClusterRequest", 0, 2, 0, 0, &kafka_describe_cluster_request_s};
 
 static const struct kafka_field describe_cluster_response_brokers_f[] = {
     F(describe_cluster_response_brokers, broker_id, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -2119,11 +2119,11 @@ static const struct kafka_field describe_cluster_response_f[] = {
     F(describe_cluster_response, endpoint_type, INT8, PLAIN, 1, 2, 127, -1, -1, 1, NULL),
     F(describe_cluster_response, cluster_id, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(describe_cluster_response, controller_id, INT32, PLAIN, 0, 2, 127, -1, -1, -1, NULL),
-    F(describe_cluster_response, brokers, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &describe_cluster_response_brokers_s),
+    F(describe_cluster_response, brokers, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_describe_cluster_response_brokers_s),
     F(describe_cluster_response, cluster_authorized_operations, INT32, PLAIN, 0, 2, 127, -1, -1, INT32_MIN, NULL),
 };
 S(describe_cluster_response);
-const struct kafka_message kafka_describe_cluster_response_m = {"DescribeClusterResponse", 0, 2, 0, 0, &describe_cluster_response_s};
+const struct kafka_message kafka_describe_cluster_response_m = {"DescribeClusterResponse", 0, 2, 0, 0, &kafka_describe_cluster_response_s};
 
 static const struct kafka_field describe_producers_request_topics_f[] = {
     F(describe_producers_request_topics, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2131,10 +2131,10 @@ static const struct kafka_field describe_producers_request_topics_f[] = {
 };
 S(describe_producers_request_topics);
 static const struct kafka_field describe_producers_request_f[] = {
-    F(describe_producers_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_producers_request_topics_s),
+    F(describe_producers_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_producers_request_topics_s),
 };
 S(describe_producers_request);
-const struct kafka_message kafka_describe_producers_request_m = {"DescribeProducersRequest", 0, 0, 0, 0, &describe_producers_request_s};
+const struct kafka_message kafka_describe_producers_request_m = {"DescribeProducersRequest", 0, 0, 0, 0, &kafka_describe_producers_request_s};
 
 static const struct kafka_field describe_producers_response_topics_partitions_active_producers_f[] = {
     F(describe_producers_response_topics_partitions_active_producers, producer_id, INT64, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2149,20 +2149,20 @@ static const struct kafka_field describe_producers_response_topics_partitions_f[
     F(describe_producers_response_topics_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_producers_response_topics_partitions, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_producers_response_topics_partitions, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(describe_producers_response_topics_partitions, active_producers, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_producers_response_topics_partitions_active_producers_s),
+    F(describe_producers_response_topics_partitions, active_producers, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_producers_response_topics_partitions_active_producers_s),
 };
 S(describe_producers_response_topics_partitions);
 static const struct kafka_field describe_producers_response_topics_f[] = {
     F(describe_producers_response_topics, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(describe_producers_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_producers_response_topics_partitions_s),
+    F(describe_producers_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_producers_response_topics_partitions_s),
 };
 S(describe_producers_response_topics);
 static const struct kafka_field describe_producers_response_f[] = {
     F(describe_producers_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(describe_producers_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_producers_response_topics_s),
+    F(describe_producers_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_producers_response_topics_s),
 };
 S(describe_producers_response);
-const struct kafka_message kafka_describe_producers_response_m = {"DescribeProducersResponse", 0, 0, 0, 0, &describe_producers_response_s};
+const struct kafka_message kafka_describe_producers_response_m = {"DescribeProducersResponse", 0, 0, 0, 0, &kafka_describe_producers_response_s};
 
 static const struct kafka_field broker_registration_request_listeners_f[] = {
     F(broker_registration_request_listeners, name, STRING, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
@@ -2181,15 +2181,15 @@ static const struct kafka_field broker_registration_request_f[] = {
     F(broker_registration_request, broker_id, INT32, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
     F(broker_registration_request, cluster_id, STRING, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
     F(broker_registration_request, incarnation_id, UUID, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
-    F(broker_registration_request, listeners, STRUCT, ARRAY, 0, 4, 127, -1, -1, 0, &broker_registration_request_listeners_s),
-    F(broker_registration_request, features, STRUCT, ARRAY, 0, 4, 127, -1, -1, 0, &broker_registration_request_features_s),
+    F(broker_registration_request, listeners, STRUCT, ARRAY, 0, 4, 127, -1, -1, 0, &kafka_broker_registration_request_listeners_s),
+    F(broker_registration_request, features, STRUCT, ARRAY, 0, 4, 127, -1, -1, 0, &kafka_broker_registration_request_features_s),
     F(broker_registration_request, rack, STRING, PLAIN, 0, 4, 0, 4, -1, 0, NULL),
     F(broker_registration_request, is_migrating_zk_broker, BOOL, PLAIN, 1, 4, 127, -1, -1, 0, NULL),
     F(broker_registration_request, log_dirs, UUID, ARRAY, 2, 4, 127, -1, -1, 0, NULL),
     F(broker_registration_request, previous_broker_epoch, INT64, PLAIN, 3, 4, 127, -1, -1, -1, NULL),
 };
 S(broker_registration_request);
-const struct kafka_message kafka_broker_registration_request_m = {"BrokerRegistrationRequest", 0, 4, 0, 0, &broker_registration_request_s};
+const struct kafka_message kafka_broker_registration_request_m = {"BrokerRegistrationRequest", 0, 4, 0, 0, &kafka_broker_registration_request_s};
 
 static const struct kafka_field broker_registration_response_f[] = {
     F(broker_registration_response, throttle_time_ms, INT32, PLAIN, 0, 4, 127, -1, -1, 0, NULL),
@@ -2197,7 +2197,7 @@ static const struct kafka_field broker_registration_response_f[] = {
     F(broker_registration_response, broker_epoch, INT64, PLAIN, 0, 4, 127, -1, -1, -1, NULL),
 };
 S(broker_registration_response);
-const struct kafka_message kafka_broker_registration_response_m = {"BrokerRegistrationResponse", 0, 4, 0, 0, &broker_registration_response_s};
+const struct kafka_message kafka_broker_registration_response_m = {"BrokerRegistrationResponse", 0, 4, 0, 0, &kafka_broker_registration_response_s};
 
 static const struct kafka_field broker_heartbeat_request_f[] = {
     F(broker_heartbeat_request, broker_id, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -2209,7 +2209,7 @@ static const struct kafka_field broker_heartbeat_request_f[] = {
     F(broker_heartbeat_request, cordoned_log_dirs, UUID, ARRAY, 2, 2, 2, 2, 1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(broker_heartbeat_request);
-const struct kafka_message kafka_broker_heartbeat_request_m = {"BrokerHeartbeatRequest", 0, 2, 0, 0, &broker_heartbeat_request_s};
+const struct kafka_message kafka_broker_heartbeat_request_m = {"BrokerHeartbeatRequest", 0, 2, 0, 0, &kafka_broker_heartbeat_request_s};
 
 static const struct kafka_field broker_heartbeat_response_f[] = {
     F(broker_heartbeat_response, throttle_time_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -2219,13 +2219,13 @@ static const struct kafka_field broker_heartbeat_response_f[] = {
     F(broker_heartbeat_response, should_shut_down, BOOL, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
 };
 S(broker_heartbeat_response);
-const struct kafka_message kafka_broker_heartbeat_response_m = {"BrokerHeartbeatResponse", 0, 2, 0, 0, &broker_heartbeat_response_s};
+const struct kafka_message kafka_broker_heartbeat_response_m = {"BrokerHeartbeatResponse", 0, 2, 0, 0, &kafka_broker_heartbeat_response_s};
 
 static const struct kafka_field unregister_broker_request_f[] = {
     F(unregister_broker_request, broker_id, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(unregister_broker_request);
-const struct kafka_message kafka_unregister_broker_request_m = {"UnregisterBrokerRequest", 0, 0, 0, 0, &unregister_broker_request_s};
+const struct kafka_message kafka_unregister_broker_request_m = {"UnregisterBrokerRequest", 0, 0, 0, 0, &kafka_unregister_broker_request_s};
 
 static const struct kafka_field unregister_broker_response_f[] = {
     F(unregister_broker_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2233,13 +2233,13 @@ static const struct kafka_field unregister_broker_response_f[] = {
     F(unregister_broker_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
 };
 S(unregister_broker_response);
-const struct kafka_message kafka_unregister_broker_response_m = {"UnregisterBrokerResponse", 0, 0, 0, 0, &unregister_broker_response_s};
+const struct kafka_message kafka_unregister_broker_response_m = {"UnregisterBrokerResponse", 0, 0, 0, 0, &kafka_unregister_broker_response_s};
 
 static const struct kafka_field describe_transactions_request_f[] = {
     F(describe_transactions_request, transactional_ids, STRING, ARRAY, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(describe_transactions_request);
-const struct kafka_message kafka_describe_transactions_request_m = {"DescribeTransactionsRequest", 0, 0, 0, 0, &describe_transactions_request_s};
+const struct kafka_message kafka_describe_transactions_request_m = {"DescribeTransactionsRequest", 0, 0, 0, 0, &kafka_describe_transactions_request_s};
 
 static const struct kafka_field describe_transactions_response_transaction_states_topics_f[] = {
     F(describe_transactions_response_transaction_states_topics, topic, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2254,15 +2254,15 @@ static const struct kafka_field describe_transactions_response_transaction_state
     F(describe_transactions_response_transaction_states, transaction_start_time_ms, INT64, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_transactions_response_transaction_states, producer_id, INT64, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_transactions_response_transaction_states, producer_epoch, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(describe_transactions_response_transaction_states, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_transactions_response_transaction_states_topics_s),
+    F(describe_transactions_response_transaction_states, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_transactions_response_transaction_states_topics_s),
 };
 S(describe_transactions_response_transaction_states);
 static const struct kafka_field describe_transactions_response_f[] = {
     F(describe_transactions_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(describe_transactions_response, transaction_states, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_transactions_response_transaction_states_s),
+    F(describe_transactions_response, transaction_states, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_transactions_response_transaction_states_s),
 };
 S(describe_transactions_response);
-const struct kafka_message kafka_describe_transactions_response_m = {"DescribeTransactionsResponse", 0, 0, 0, 0, &describe_transactions_response_s};
+const struct kafka_message kafka_describe_transactions_response_m = {"DescribeTransactionsResponse", 0, 0, 0, 0, &kafka_describe_transactions_response_s};
 
 static const struct kafka_field list_transactions_request_f[] = {
     F(list_transactions_request, state_filters, STRING, ARRAY, 0, 2, 127, -1, -1, 0, NULL),
@@ -2271,7 +2271,7 @@ static const struct kafka_field list_transactions_request_f[] = {
     F(list_transactions_request, transactional_id_pattern, STRING, PLAIN, 2, 2, 2, 2, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(list_transactions_request);
-const struct kafka_message kafka_list_transactions_request_m = {"ListTransactionsRequest", 0, 2, 0, 0, &list_transactions_request_s};
+const struct kafka_message kafka_list_transactions_request_m = {"ListTransactionsRequest", 0, 2, 0, 0, &kafka_list_transactions_request_s};
 
 static const struct kafka_field list_transactions_response_transaction_states_f[] = {
     F(list_transactions_response_transaction_states, transactional_id, STRING, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
@@ -2283,17 +2283,17 @@ static const struct kafka_field list_transactions_response_f[] = {
     F(list_transactions_response, throttle_time_ms, INT32, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(list_transactions_response, error_code, INT16, PLAIN, 0, 2, 127, -1, -1, 0, NULL),
     F(list_transactions_response, unknown_state_filters, STRING, ARRAY, 0, 2, 127, -1, -1, 0, NULL),
-    F(list_transactions_response, transaction_states, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &list_transactions_response_transaction_states_s),
+    F(list_transactions_response, transaction_states, STRUCT, ARRAY, 0, 2, 127, -1, -1, 0, &kafka_list_transactions_response_transaction_states_s),
 };
 S(list_transactions_response);
-const struct kafka_message kafka_list_transactions_response_m = {"ListTransactionsResponse", 0, 2, 0, 0, &list_transactions_response_s};
+const struct kafka_message kafka_list_transactions_response_m = {"ListTransactionsResponse", 0, 2, 0, 0, &kafka_list_transactions_response_s};
 
 static const struct kafka_field allocate_producer_ids_request_f[] = {
     F(allocate_producer_ids_request, broker_id, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(allocate_producer_ids_request, broker_epoch, INT64, PLAIN, 0, 0, 127, -1, -1, -1, NULL),
 };
 S(allocate_producer_ids_request);
-const struct kafka_message kafka_allocate_producer_ids_request_m = {"AllocateProducerIdsRequest", 0, 0, 0, 0, &allocate_producer_ids_request_s};
+const struct kafka_message kafka_allocate_producer_ids_request_m = {"AllocateProducerIdsRequest", 0, 0, 0, 0, &kafka_allocate_producer_ids_request_s};
 
 static const struct kafka_field allocate_producer_ids_response_f[] = {
     F(allocate_producer_ids_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2302,7 +2302,7 @@ static const struct kafka_field allocate_producer_ids_response_f[] = {
     F(allocate_producer_ids_response, producer_id_len, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(allocate_producer_ids_response);
-const struct kafka_message kafka_allocate_producer_ids_response_m = {"AllocateProducerIdsResponse", 0, 0, 0, 0, &allocate_producer_ids_response_s};
+const struct kafka_message kafka_allocate_producer_ids_response_m = {"AllocateProducerIdsResponse", 0, 0, 0, 0, &kafka_allocate_producer_ids_response_s};
 
 static const struct kafka_field consumer_group_heartbeat_request_topic_partitions_f[] = {
     F(consumer_group_heartbeat_request_topic_partitions, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2319,10 +2319,10 @@ static const struct kafka_field consumer_group_heartbeat_request_f[] = {
     F(consumer_group_heartbeat_request, subscribed_topic_names, STRING, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
     F(consumer_group_heartbeat_request, subscribed_topic_regex, STRING, PLAIN, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, NULL),
     F(consumer_group_heartbeat_request, server_assignor, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(consumer_group_heartbeat_request, topic_partitions, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &consumer_group_heartbeat_request_topic_partitions_s),
+    F(consumer_group_heartbeat_request, topic_partitions, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_consumer_group_heartbeat_request_topic_partitions_s),
 };
 S(consumer_group_heartbeat_request);
-const struct kafka_message kafka_consumer_group_heartbeat_request_m = {"ConsumerGroupHeartbeatRequest", 0, 1, 0, 0, &consumer_group_heartbeat_request_s};
+const struct kafka_message kafka_consumer_group_heartbeat_request_m = {"ConsumerGroupHeartbeatRequest", 0, 1, 0, 0, &kafka_consumer_group_heartbeat_request_s};
 
 static const struct kafka_field consumer_group_heartbeat_response_assignment_topic_partitions_f[] = {
     F(consumer_group_heartbeat_response_assignment_topic_partitions, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2330,7 +2330,7 @@ static const struct kafka_field consumer_group_heartbeat_response_assignment_top
 };
 S(consumer_group_heartbeat_response_assignment_topic_partitions);
 static const struct kafka_field consumer_group_heartbeat_response_assignment_f[] = {
-    F(consumer_group_heartbeat_response_assignment, topic_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &consumer_group_heartbeat_response_assignment_topic_partitions_s),
+    F(consumer_group_heartbeat_response_assignment, topic_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_consumer_group_heartbeat_response_assignment_topic_partitions_s),
 };
 S(consumer_group_heartbeat_response_assignment);
 static const struct kafka_field consumer_group_heartbeat_response_f[] = {
@@ -2340,17 +2340,17 @@ static const struct kafka_field consumer_group_heartbeat_response_f[] = {
     F(consumer_group_heartbeat_response, member_id, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
     F(consumer_group_heartbeat_response, member_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(consumer_group_heartbeat_response, heartbeat_interval_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(consumer_group_heartbeat_response, assignment, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &consumer_group_heartbeat_response_assignment_s),
+    F(consumer_group_heartbeat_response, assignment, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_consumer_group_heartbeat_response_assignment_s),
 };
 S(consumer_group_heartbeat_response);
-const struct kafka_message kafka_consumer_group_heartbeat_response_m = {"ConsumerGroupHeartbeatResponse", 0, 1, 0, 0, &consumer_group_heartbeat_response_s};
+const struct kafka_message kafka_consumer_group_heartbeat_response_m = {"ConsumerGroupHeartbeatResponse", 0, 1, 0, 0, &kafka_consumer_group_heartbeat_response_s};
 
 static const struct kafka_field consumer_group_describe_request_f[] = {
     F(consumer_group_describe_request, group_ids, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
     F(consumer_group_describe_request, include_authorized_operations, BOOL, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(consumer_group_describe_request);
-const struct kafka_message kafka_consumer_group_describe_request_m = {"ConsumerGroupDescribeRequest", 0, 1, 0, 0, &consumer_group_describe_request_s};
+const struct kafka_message kafka_consumer_group_describe_request_m = {"ConsumerGroupDescribeRequest", 0, 1, 0, 0, &kafka_consumer_group_describe_request_s};
 
 static const struct kafka_field consumer_group_describe_response_groups_members_assignment_topic_partitions_f[] = {
     F(consumer_group_describe_response_groups_members_assignment_topic_partitions, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2359,7 +2359,7 @@ static const struct kafka_field consumer_group_describe_response_groups_members_
 };
 S(consumer_group_describe_response_groups_members_assignment_topic_partitions);
 static const struct kafka_field consumer_group_describe_response_groups_members_assignment_f[] = {
-    F(consumer_group_describe_response_groups_members_assignment, topic_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &consumer_group_describe_response_groups_members_assignment_topic_partitions_s),
+    F(consumer_group_describe_response_groups_members_assignment, topic_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_consumer_group_describe_response_groups_members_assignment_topic_partitions_s),
 };
 S(consumer_group_describe_response_groups_members_assignment);
 static const struct kafka_field consumer_group_describe_response_groups_members_target_assignment_topic_partitions_f[] = {
@@ -2369,7 +2369,7 @@ static const struct kafka_field consumer_group_describe_response_groups_members_
 };
 S(consumer_group_describe_response_groups_members_target_assignment_topic_partitions);
 static const struct kafka_field consumer_group_describe_response_groups_members_target_assignment_f[] = {
-    F(consumer_group_describe_response_groups_members_target_assignment, topic_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &consumer_group_describe_response_groups_members_target_assignment_topic_partitions_s),
+    F(consumer_group_describe_response_groups_members_target_assignment, topic_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_consumer_group_describe_response_groups_members_target_assignment_topic_partitions_s),
 };
 S(consumer_group_describe_response_groups_members_target_assignment);
 static const struct kafka_field consumer_group_describe_response_groups_members_f[] = {
@@ -2381,8 +2381,8 @@ static const struct kafka_field consumer_group_describe_response_groups_members_
     F(consumer_group_describe_response_groups_members, client_host, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(consumer_group_describe_response_groups_members, subscribed_topic_names, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
     F(consumer_group_describe_response_groups_members, subscribed_topic_regex, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(consumer_group_describe_response_groups_members, assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &consumer_group_describe_response_groups_members_assignment_s),
-    F(consumer_group_describe_response_groups_members, target_assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &consumer_group_describe_response_groups_members_target_assignment_s),
+    F(consumer_group_describe_response_groups_members, assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &kafka_consumer_group_describe_response_groups_members_assignment_s),
+    F(consumer_group_describe_response_groups_members, target_assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &kafka_consumer_group_describe_response_groups_members_target_assignment_s),
     F(consumer_group_describe_response_groups_members, member_type, INT8, PLAIN, 1, 1, 127, -1, -1, -1, NULL),
 };
 S(consumer_group_describe_response_groups_members);
@@ -2394,16 +2394,16 @@ static const struct kafka_field consumer_group_describe_response_groups_f[] = {
     F(consumer_group_describe_response_groups, group_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(consumer_group_describe_response_groups, assignment_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(consumer_group_describe_response_groups, assignor_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(consumer_group_describe_response_groups, members, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &consumer_group_describe_response_groups_members_s),
+    F(consumer_group_describe_response_groups, members, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_consumer_group_describe_response_groups_members_s),
     F(consumer_group_describe_response_groups, authorized_operations, INT32, PLAIN, 0, 1, 127, -1, -1, INT32_MIN, NULL),
 };
 S(consumer_group_describe_response_groups);
 static const struct kafka_field consumer_group_describe_response_f[] = {
     F(consumer_group_describe_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(consumer_group_describe_response, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &consumer_group_describe_response_groups_s),
+    F(consumer_group_describe_response, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_consumer_group_describe_response_groups_s),
 };
 S(consumer_group_describe_response);
-const struct kafka_message kafka_consumer_group_describe_response_m = {"ConsumerGroupDescribeResponse", 0, 1, 0, 0, &consumer_group_describe_response_s};
+const struct kafka_message kafka_consumer_group_describe_response_m = {"ConsumerGroupDescribeResponse", 0, 1, 0, 0, &kafka_consumer_group_describe_response_s};
 
 static const struct kafka_field controller_registration_request_listeners_f[] = {
     F(controller_registration_request_listeners, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2422,11 +2422,11 @@ static const struct kafka_field controller_registration_request_f[] = {
     F(controller_registration_request, controller_id, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(controller_registration_request, incarnation_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(controller_registration_request, zk_migration_ready, BOOL, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(controller_registration_request, listeners, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &controller_registration_request_listeners_s),
-    F(controller_registration_request, features, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &controller_registration_request_features_s),
+    F(controller_registration_request, listeners, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_controller_registration_request_listeners_s),
+    F(controller_registration_request, features, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_controller_registration_request_features_s),
 };
 S(controller_registration_request);
-const struct kafka_message kafka_controller_registration_request_m = {"ControllerRegistrationRequest", 0, 0, 0, 0, &controller_registration_request_s};
+const struct kafka_message kafka_controller_registration_request_m = {"ControllerRegistrationRequest", 0, 0, 0, 0, &kafka_controller_registration_request_s};
 
 static const struct kafka_field controller_registration_response_f[] = {
     F(controller_registration_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2434,13 +2434,13 @@ static const struct kafka_field controller_registration_response_f[] = {
     F(controller_registration_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
 };
 S(controller_registration_response);
-const struct kafka_message kafka_controller_registration_response_m = {"ControllerRegistrationResponse", 0, 0, 0, 0, &controller_registration_response_s};
+const struct kafka_message kafka_controller_registration_response_m = {"ControllerRegistrationResponse", 0, 0, 0, 0, &kafka_controller_registration_response_s};
 
 static const struct kafka_field get_telemetry_subscriptions_request_f[] = {
     F(get_telemetry_subscriptions_request, client_instance_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(get_telemetry_subscriptions_request);
-const struct kafka_message kafka_get_telemetry_subscriptions_request_m = {"GetTelemetrySubscriptionsRequest", 0, 0, 0, 0, &get_telemetry_subscriptions_request_s};
+const struct kafka_message kafka_get_telemetry_subscriptions_request_m = {"GetTelemetrySubscriptionsRequest", 0, 0, 0, 0, &kafka_get_telemetry_subscriptions_request_s};
 
 static const struct kafka_field get_telemetry_subscriptions_response_f[] = {
     F(get_telemetry_subscriptions_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2454,7 +2454,7 @@ static const struct kafka_field get_telemetry_subscriptions_response_f[] = {
     F(get_telemetry_subscriptions_response, requested_metrics, STRING, ARRAY, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(get_telemetry_subscriptions_response);
-const struct kafka_message kafka_get_telemetry_subscriptions_response_m = {"GetTelemetrySubscriptionsResponse", 0, 0, 0, 0, &get_telemetry_subscriptions_response_s};
+const struct kafka_message kafka_get_telemetry_subscriptions_response_m = {"GetTelemetrySubscriptionsResponse", 0, 0, 0, 0, &kafka_get_telemetry_subscriptions_response_s};
 
 static const struct kafka_field push_telemetry_request_f[] = {
     F(push_telemetry_request, client_instance_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2464,14 +2464,14 @@ static const struct kafka_field push_telemetry_request_f[] = {
     F(push_telemetry_request, metrics, BYTES, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(push_telemetry_request);
-const struct kafka_message kafka_push_telemetry_request_m = {"PushTelemetryRequest", 0, 0, 0, 0, &push_telemetry_request_s};
+const struct kafka_message kafka_push_telemetry_request_m = {"PushTelemetryRequest", 0, 0, 0, 0, &kafka_push_telemetry_request_s};
 
 static const struct kafka_field push_telemetry_response_f[] = {
     F(push_telemetry_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(push_telemetry_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(push_telemetry_response);
-const struct kafka_message kafka_push_telemetry_response_m = {"PushTelemetryResponse", 0, 0, 0, 0, &push_telemetry_response_s};
+const struct kafka_message kafka_push_telemetry_response_m = {"PushTelemetryResponse", 0, 0, 0, 0, &kafka_push_telemetry_response_s};
 
 static const struct kafka_field assign_replicas_to_dirs_request_directories_topics_partitions_f[] = {
     F(assign_replicas_to_dirs_request_directories_topics_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2479,21 +2479,21 @@ static const struct kafka_field assign_replicas_to_dirs_request_directories_topi
 S(assign_replicas_to_dirs_request_directories_topics_partitions);
 static const struct kafka_field assign_replicas_to_dirs_request_directories_topics_f[] = {
     F(assign_replicas_to_dirs_request_directories_topics, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(assign_replicas_to_dirs_request_directories_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &assign_replicas_to_dirs_request_directories_topics_partitions_s),
+    F(assign_replicas_to_dirs_request_directories_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_assign_replicas_to_dirs_request_directories_topics_partitions_s),
 };
 S(assign_replicas_to_dirs_request_directories_topics);
 static const struct kafka_field assign_replicas_to_dirs_request_directories_f[] = {
     F(assign_replicas_to_dirs_request_directories, id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(assign_replicas_to_dirs_request_directories, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &assign_replicas_to_dirs_request_directories_topics_s),
+    F(assign_replicas_to_dirs_request_directories, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_assign_replicas_to_dirs_request_directories_topics_s),
 };
 S(assign_replicas_to_dirs_request_directories);
 static const struct kafka_field assign_replicas_to_dirs_request_f[] = {
     F(assign_replicas_to_dirs_request, broker_id, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(assign_replicas_to_dirs_request, broker_epoch, INT64, PLAIN, 0, 0, 127, -1, -1, -1, NULL),
-    F(assign_replicas_to_dirs_request, directories, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &assign_replicas_to_dirs_request_directories_s),
+    F(assign_replicas_to_dirs_request, directories, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_assign_replicas_to_dirs_request_directories_s),
 };
 S(assign_replicas_to_dirs_request);
-const struct kafka_message kafka_assign_replicas_to_dirs_request_m = {"AssignReplicasToDirsRequest", 0, 0, 0, 0, &assign_replicas_to_dirs_request_s};
+const struct kafka_message kafka_assign_replicas_to_dirs_request_m = {"AssignReplicasToDirsRequest", 0, 0, 0, 0, &kafka_assign_replicas_to_dirs_request_s};
 
 static const struct kafka_field assign_replicas_to_dirs_response_directories_topics_partitions_f[] = {
     F(assign_replicas_to_dirs_response_directories_topics_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2502,27 +2502,27 @@ static const struct kafka_field assign_replicas_to_dirs_response_directories_top
 S(assign_replicas_to_dirs_response_directories_topics_partitions);
 static const struct kafka_field assign_replicas_to_dirs_response_directories_topics_f[] = {
     F(assign_replicas_to_dirs_response_directories_topics, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(assign_replicas_to_dirs_response_directories_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &assign_replicas_to_dirs_response_directories_topics_partitions_s),
+    F(assign_replicas_to_dirs_response_directories_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_assign_replicas_to_dirs_response_directories_topics_partitions_s),
 };
 S(assign_replicas_to_dirs_response_directories_topics);
 static const struct kafka_field assign_replicas_to_dirs_response_directories_f[] = {
     F(assign_replicas_to_dirs_response_directories, id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(assign_replicas_to_dirs_response_directories, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &assign_replicas_to_dirs_response_directories_topics_s),
+    F(assign_replicas_to_dirs_response_directories, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_assign_replicas_to_dirs_response_directories_topics_s),
 };
 S(assign_replicas_to_dirs_response_directories);
 static const struct kafka_field assign_replicas_to_dirs_response_f[] = {
     F(assign_replicas_to_dirs_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(assign_replicas_to_dirs_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(assign_replicas_to_dirs_response, directories, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &assign_replicas_to_dirs_response_directories_s),
+    F(assign_replicas_to_dirs_response, directories, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_assign_replicas_to_dirs_response_directories_s),
 };
 S(assign_replicas_to_dirs_response);
-const struct kafka_message kafka_assign_replicas_to_dirs_response_m = {"AssignReplicasToDirsResponse", 0, 0, 0, 0, &assign_replicas_to_dirs_response_s};
+const struct kafka_message kafka_assign_replicas_to_dirs_response_m = {"AssignReplicasToDirsResponse", 0, 0, 0, 0, &kafka_assign_replicas_to_dirs_response_s};
 
 static const struct kafka_field list_config_resources_request_f[] = {
     F(list_config_resources_request, resource_types, INT8, ARRAY, 1, 1, 127, -1, -1, 0, NULL),
 };
 S(list_config_resources_request);
-const struct kafka_message kafka_list_config_resources_request_m = {"ListConfigResourcesRequest", 0, 1, 0, 0, &list_config_resources_request_s};
+const struct kafka_message kafka_list_config_resources_request_m = {"ListConfigResourcesRequest", 0, 1, 0, 0, &kafka_list_config_resources_request_s};
 
 static const struct kafka_field list_config_resources_response_config_resources_f[] = {
     F(list_config_resources_response_config_resources, resource_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2532,10 +2532,10 @@ S(list_config_resources_response_config_resources);
 static const struct kafka_field list_config_resources_response_f[] = {
     F(list_config_resources_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(list_config_resources_response, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(list_config_resources_response, config_resources, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &list_config_resources_response_config_resources_s),
+    F(list_config_resources_response, config_resources, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_list_config_resources_response_config_resources_s),
 };
 S(list_config_resources_response);
-const struct kafka_message kafka_list_config_resources_response_m = {"ListConfigResourcesResponse", 0, 1, 0, 0, &list_config_resources_response_s};
+const struct kafka_message kafka_list_config_resources_response_m = {"ListConfigResourcesResponse", 0, 1, 0, 0, &kafka_list_config_resources_response_s};
 
 static const struct kafka_field describe_topic_partitions_request_topics_f[] = {
     F(describe_topic_partitions_request_topics, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2547,12 +2547,12 @@ static const struct kafka_field describe_topic_partitions_request_cursor_f[] = {
 };
 S(describe_topic_partitions_request_cursor);
 static const struct kafka_field describe_topic_partitions_request_f[] = {
-    F(describe_topic_partitions_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_topic_partitions_request_topics_s),
+    F(describe_topic_partitions_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_topic_partitions_request_topics_s),
     F(describe_topic_partitions_request, response_partition_limit, INT32, PLAIN, 0, 0, 127, -1, -1, 2000, NULL),
-    F(describe_topic_partitions_request, cursor, STRUCT, POINTER, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, &describe_topic_partitions_request_cursor_s),
+    F(describe_topic_partitions_request, cursor, STRUCT, POINTER, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, &kafka_describe_topic_partitions_request_cursor_s),
 };
 S(describe_topic_partitions_request);
-const struct kafka_message kafka_describe_topic_partitions_request_m = {"DescribeTopicPartitionsRequest", 0, 0, 0, 0, &describe_topic_partitions_request_s};
+const struct kafka_message kafka_describe_topic_partitions_request_m = {"DescribeTopicPartitionsRequest", 0, 0, 0, 0, &kafka_describe_topic_partitions_request_s};
 
 static const struct kafka_field describe_topic_partitions_response_topics_partitions_f[] = {
     F(describe_topic_partitions_response_topics_partitions, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2571,7 +2571,7 @@ static const struct kafka_field describe_topic_partitions_response_topics_f[] = 
     F(describe_topic_partitions_response_topics, name, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
     F(describe_topic_partitions_response_topics, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(describe_topic_partitions_response_topics, is_internal, BOOL, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(describe_topic_partitions_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_topic_partitions_response_topics_partitions_s),
+    F(describe_topic_partitions_response_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_topic_partitions_response_topics_partitions_s),
     F(describe_topic_partitions_response_topics, topic_authorized_operations, INT32, PLAIN, 0, 0, 127, -1, -1, INT32_MIN, NULL),
 };
 S(describe_topic_partitions_response_topics);
@@ -2582,11 +2582,11 @@ static const struct kafka_field describe_topic_partitions_response_next_cursor_f
 S(describe_topic_partitions_response_next_cursor);
 static const struct kafka_field describe_topic_partitions_response_f[] = {
     F(describe_topic_partitions_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(describe_topic_partitions_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &describe_topic_partitions_response_topics_s),
-    F(describe_topic_partitions_response, next_cursor, STRUCT, POINTER, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, &describe_topic_partitions_response_next_cursor_s),
+    F(describe_topic_partitions_response, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_describe_topic_partitions_response_topics_s),
+    F(describe_topic_partitions_response, next_cursor, STRUCT, POINTER, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, &kafka_describe_topic_partitions_response_next_cursor_s),
 };
 S(describe_topic_partitions_response);
-const struct kafka_message kafka_describe_topic_partitions_response_m = {"DescribeTopicPartitionsResponse", 0, 0, 0, 0, &describe_topic_partitions_response_s};
+const struct kafka_message kafka_describe_topic_partitions_response_m = {"DescribeTopicPartitionsResponse", 0, 0, 0, 0, &kafka_describe_topic_partitions_response_s};
 
 static const struct kafka_field share_group_heartbeat_request_f[] = {
     F(share_group_heartbeat_request, group_id, STRING, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
@@ -2596,7 +2596,7 @@ static const struct kafka_field share_group_heartbeat_request_f[] = {
     F(share_group_heartbeat_request, subscribed_topic_names, STRING, ARRAY, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(share_group_heartbeat_request);
-const struct kafka_message kafka_share_group_heartbeat_request_m = {"ShareGroupHeartbeatRequest", 1, 1, 1, 1, &share_group_heartbeat_request_s};
+const struct kafka_message kafka_share_group_heartbeat_request_m = {"ShareGroupHeartbeatRequest", 1, 1, 1, 1, &kafka_share_group_heartbeat_request_s};
 
 static const struct kafka_field share_group_heartbeat_response_assignment_topic_partitions_f[] = {
     F(share_group_heartbeat_response_assignment_topic_partitions, topic_id, UUID, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
@@ -2604,7 +2604,7 @@ static const struct kafka_field share_group_heartbeat_response_assignment_topic_
 };
 S(share_group_heartbeat_response_assignment_topic_partitions);
 static const struct kafka_field share_group_heartbeat_response_assignment_f[] = {
-    F(share_group_heartbeat_response_assignment, topic_partitions, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &share_group_heartbeat_response_assignment_topic_partitions_s),
+    F(share_group_heartbeat_response_assignment, topic_partitions, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_share_group_heartbeat_response_assignment_topic_partitions_s),
 };
 S(share_group_heartbeat_response_assignment);
 static const struct kafka_field share_group_heartbeat_response_f[] = {
@@ -2614,17 +2614,17 @@ static const struct kafka_field share_group_heartbeat_response_f[] = {
     F(share_group_heartbeat_response, member_id, STRING, PLAIN, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, NULL),
     F(share_group_heartbeat_response, member_epoch, INT32, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
     F(share_group_heartbeat_response, heartbeat_interval_ms, INT32, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
-    F(share_group_heartbeat_response, assignment, STRUCT, POINTER, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, &share_group_heartbeat_response_assignment_s),
+    F(share_group_heartbeat_response, assignment, STRUCT, POINTER, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, &kafka_share_group_heartbeat_response_assignment_s),
 };
 S(share_group_heartbeat_response);
-const struct kafka_message kafka_share_group_heartbeat_response_m = {"ShareGroupHeartbeatResponse", 1, 1, 1, 1, &share_group_heartbeat_response_s};
+const struct kafka_message kafka_share_group_heartbeat_response_m = {"ShareGroupHeartbeatResponse", 1, 1, 1, 1, &kafka_share_group_heartbeat_response_s};
 
 static const struct kafka_field share_group_describe_request_f[] = {
     F(share_group_describe_request, group_ids, STRING, ARRAY, 1, 1, 127, -1, -1, 0, NULL),
     F(share_group_describe_request, include_authorized_operations, BOOL, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
 };
 S(share_group_describe_request);
-const struct kafka_message kafka_share_group_describe_request_m = {"ShareGroupDescribeRequest", 1, 1, 1, 1, &share_group_describe_request_s};
+const struct kafka_message kafka_share_group_describe_request_m = {"ShareGroupDescribeRequest", 1, 1, 1, 1, &kafka_share_group_describe_request_s};
 
 static const struct kafka_field share_group_describe_response_groups_members_assignment_topic_partitions_f[] = {
     F(share_group_describe_response_groups_members_assignment_topic_partitions, topic_id, UUID, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
@@ -2633,7 +2633,7 @@ static const struct kafka_field share_group_describe_response_groups_members_ass
 };
 S(share_group_describe_response_groups_members_assignment_topic_partitions);
 static const struct kafka_field share_group_describe_response_groups_members_assignment_f[] = {
-    F(share_group_describe_response_groups_members_assignment, topic_partitions, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &share_group_describe_response_groups_members_assignment_topic_partitions_s),
+    F(share_group_describe_response_groups_members_assignment, topic_partitions, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_share_group_describe_response_groups_members_assignment_topic_partitions_s),
 };
 S(share_group_describe_response_groups_members_assignment);
 static const struct kafka_field share_group_describe_response_groups_members_f[] = {
@@ -2643,7 +2643,7 @@ static const struct kafka_field share_group_describe_response_groups_members_f[]
     F(share_group_describe_response_groups_members, client_id, STRING, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
     F(share_group_describe_response_groups_members, client_host, STRING, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
     F(share_group_describe_response_groups_members, subscribed_topic_names, STRING, ARRAY, 1, 1, 127, -1, -1, 0, NULL),
-    F(share_group_describe_response_groups_members, assignment, STRUCT, PLAIN, 1, 1, 127, -1, -1, 0, &share_group_describe_response_groups_members_assignment_s),
+    F(share_group_describe_response_groups_members, assignment, STRUCT, PLAIN, 1, 1, 127, -1, -1, 0, &kafka_share_group_describe_response_groups_members_assignment_s),
 };
 S(share_group_describe_response_groups_members);
 static const struct kafka_field share_group_describe_response_groups_f[] = {
@@ -2654,16 +2654,16 @@ static const struct kafka_field share_group_describe_response_groups_f[] = {
     F(share_group_describe_response_groups, group_epoch, INT32, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
     F(share_group_describe_response_groups, assignment_epoch, INT32, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
     F(share_group_describe_response_groups, assignor_name, STRING, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
-    F(share_group_describe_response_groups, members, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &share_group_describe_response_groups_members_s),
+    F(share_group_describe_response_groups, members, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_share_group_describe_response_groups_members_s),
     F(share_group_describe_response_groups, authorized_operations, INT32, PLAIN, 1, 1, 127, -1, -1, INT32_MIN, NULL),
 };
 S(share_group_describe_response_groups);
 static const struct kafka_field share_group_describe_response_f[] = {
     F(share_group_describe_response, throttle_time_ms, INT32, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
-    F(share_group_describe_response, groups, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &share_group_describe_response_groups_s),
+    F(share_group_describe_response, groups, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_share_group_describe_response_groups_s),
 };
 S(share_group_describe_response);
-const struct kafka_message kafka_share_group_describe_response_m = {"ShareGroupDescribeResponse", 1, 1, 1, 1, &share_group_describe_response_s};
+const struct kafka_message kafka_share_group_describe_response_m = {"ShareGroupDescribeResponse", 1, 1, 1, 1, &kafka_share_group_describe_response_s};
 
 static const struct kafka_field share_fetch_request_topics_partitions_acknowledgement_batches_f[] = {
     F(share_fetch_request_topics_partitions_acknowledgement_batches, first_offset, INT64, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -2673,12 +2673,12 @@ static const struct kafka_field share_fetch_request_topics_partitions_acknowledg
 S(share_fetch_request_topics_partitions_acknowledgement_batches);
 static const struct kafka_field share_fetch_request_topics_partitions_f[] = {
     F(share_fetch_request_topics_partitions, partition_index, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(share_fetch_request_topics_partitions, acknowledgement_batches, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_request_topics_partitions_acknowledgement_batches_s),
+    F(share_fetch_request_topics_partitions, acknowledgement_batches, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_request_topics_partitions_acknowledgement_batches_s),
 };
 S(share_fetch_request_topics_partitions);
 static const struct kafka_field share_fetch_request_topics_f[] = {
     F(share_fetch_request_topics, topic_id, UUID, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(share_fetch_request_topics, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_request_topics_partitions_s),
+    F(share_fetch_request_topics, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_request_topics_partitions_s),
 };
 S(share_fetch_request_topics);
 static const struct kafka_field share_fetch_request_forgotten_topics_data_f[] = {
@@ -2697,11 +2697,11 @@ static const struct kafka_field share_fetch_request_f[] = {
     F(share_fetch_request, batch_size, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(share_fetch_request, share_acquire_mode, INT8, PLAIN, 2, 2, 127, -1, -1, 0, NULL),
     F(share_fetch_request, is_renew_ack, BOOL, PLAIN, 2, 2, 127, -1, -1, 0, NULL),
-    F(share_fetch_request, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_request_topics_s),
-    F(share_fetch_request, forgotten_topics_data, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_request_forgotten_topics_data_s),
+    F(share_fetch_request, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_request_topics_s),
+    F(share_fetch_request, forgotten_topics_data, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_request_forgotten_topics_data_s),
 };
 S(share_fetch_request);
-const struct kafka_message kafka_share_fetch_request_m = {"ShareFetchRequest", 1, 2, 1, 1, &share_fetch_request_s};
+const struct kafka_message kafka_share_fetch_request_m = {"ShareFetchRequest", 1, 2, 1, 1, &kafka_share_fetch_request_s};
 
 static const struct kafka_field share_fetch_response_responses_partitions_current_leader_f[] = {
     F(share_fetch_response_responses_partitions_current_leader, leader_id, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -2720,14 +2720,14 @@ static const struct kafka_field share_fetch_response_responses_partitions_f[] = 
     F(share_fetch_response_responses_partitions, error_message, STRING, PLAIN, 1, 2, 1, 2, -1, KAFKA_DEFAULT_NULL, NULL),
     F(share_fetch_response_responses_partitions, acknowledge_error_code, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(share_fetch_response_responses_partitions, acknowledge_error_message, STRING, PLAIN, 1, 2, 1, 2, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(share_fetch_response_responses_partitions, current_leader, STRUCT, PLAIN, 1, 2, 127, -1, -1, 0, &share_fetch_response_responses_partitions_current_leader_s),
+    F(share_fetch_response_responses_partitions, current_leader, STRUCT, PLAIN, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_response_responses_partitions_current_leader_s),
     F(share_fetch_response_responses_partitions, records, RECORDS, PLAIN, 1, 2, 127, -1, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(share_fetch_response_responses_partitions, acquired_records, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_response_responses_partitions_acquired_records_s),
+    F(share_fetch_response_responses_partitions, acquired_records, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_response_responses_partitions_acquired_records_s),
 };
 S(share_fetch_response_responses_partitions);
 static const struct kafka_field share_fetch_response_responses_f[] = {
     F(share_fetch_response_responses, topic_id, UUID, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(share_fetch_response_responses, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_response_responses_partitions_s),
+    F(share_fetch_response_responses, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_response_responses_partitions_s),
 };
 S(share_fetch_response_responses);
 static const struct kafka_field share_fetch_response_node_endpoints_f[] = {
@@ -2742,11 +2742,11 @@ static const struct kafka_field share_fetch_response_f[] = {
     F(share_fetch_response, error_code, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(share_fetch_response, error_message, STRING, PLAIN, 1, 2, 1, 2, -1, KAFKA_DEFAULT_NULL, NULL),
     F(share_fetch_response, acquisition_lock_timeout_ms, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(share_fetch_response, responses, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_response_responses_s),
-    F(share_fetch_response, node_endpoints, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_fetch_response_node_endpoints_s),
+    F(share_fetch_response, responses, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_response_responses_s),
+    F(share_fetch_response, node_endpoints, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_fetch_response_node_endpoints_s),
 };
 S(share_fetch_response);
-const struct kafka_message kafka_share_fetch_response_m = {"ShareFetchResponse", 1, 2, 1, 1, &share_fetch_response_s};
+const struct kafka_message kafka_share_fetch_response_m = {"ShareFetchResponse", 1, 2, 1, 1, &kafka_share_fetch_response_s};
 
 static const struct kafka_field share_acknowledge_request_topics_partitions_acknowledgement_batches_f[] = {
     F(share_acknowledge_request_topics_partitions_acknowledgement_batches, first_offset, INT64, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -2756,12 +2756,12 @@ static const struct kafka_field share_acknowledge_request_topics_partitions_ackn
 S(share_acknowledge_request_topics_partitions_acknowledgement_batches);
 static const struct kafka_field share_acknowledge_request_topics_partitions_f[] = {
     F(share_acknowledge_request_topics_partitions, partition_index, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(share_acknowledge_request_topics_partitions, acknowledgement_batches, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_acknowledge_request_topics_partitions_acknowledgement_batches_s),
+    F(share_acknowledge_request_topics_partitions, acknowledgement_batches, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_acknowledge_request_topics_partitions_acknowledgement_batches_s),
 };
 S(share_acknowledge_request_topics_partitions);
 static const struct kafka_field share_acknowledge_request_topics_f[] = {
     F(share_acknowledge_request_topics, topic_id, UUID, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(share_acknowledge_request_topics, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_acknowledge_request_topics_partitions_s),
+    F(share_acknowledge_request_topics, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_acknowledge_request_topics_partitions_s),
 };
 S(share_acknowledge_request_topics);
 static const struct kafka_field share_acknowledge_request_f[] = {
@@ -2769,10 +2769,10 @@ static const struct kafka_field share_acknowledge_request_f[] = {
     F(share_acknowledge_request, member_id, STRING, PLAIN, 1, 2, 1, 2, -1, 0, NULL),
     F(share_acknowledge_request, share_session_epoch, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(share_acknowledge_request, is_renew_ack, BOOL, PLAIN, 2, 2, 127, -1, -1, 0, NULL),
-    F(share_acknowledge_request, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_acknowledge_request_topics_s),
+    F(share_acknowledge_request, topics, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_acknowledge_request_topics_s),
 };
 S(share_acknowledge_request);
-const struct kafka_message kafka_share_acknowledge_request_m = {"ShareAcknowledgeRequest", 1, 2, 1, 1, &share_acknowledge_request_s};
+const struct kafka_message kafka_share_acknowledge_request_m = {"ShareAcknowledgeRequest", 1, 2, 1, 1, &kafka_share_acknowledge_request_s};
 
 static const struct kafka_field share_acknowledge_response_responses_partitions_current_leader_f[] = {
     F(share_acknowledge_response_responses_partitions_current_leader, leader_id, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
@@ -2783,12 +2783,12 @@ static const struct kafka_field share_acknowledge_response_responses_partitions_
     F(share_acknowledge_response_responses_partitions, partition_index, INT32, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(share_acknowledge_response_responses_partitions, error_code, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(share_acknowledge_response_responses_partitions, error_message, STRING, PLAIN, 1, 2, 1, 2, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(share_acknowledge_response_responses_partitions, current_leader, STRUCT, PLAIN, 1, 2, 127, -1, -1, 0, &share_acknowledge_response_responses_partitions_current_leader_s),
+    F(share_acknowledge_response_responses_partitions, current_leader, STRUCT, PLAIN, 1, 2, 127, -1, -1, 0, &kafka_share_acknowledge_response_responses_partitions_current_leader_s),
 };
 S(share_acknowledge_response_responses_partitions);
 static const struct kafka_field share_acknowledge_response_responses_f[] = {
     F(share_acknowledge_response_responses, topic_id, UUID, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
-    F(share_acknowledge_response_responses, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_acknowledge_response_responses_partitions_s),
+    F(share_acknowledge_response_responses, partitions, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_acknowledge_response_responses_partitions_s),
 };
 S(share_acknowledge_response_responses);
 static const struct kafka_field share_acknowledge_response_node_endpoints_f[] = {
@@ -2803,11 +2803,11 @@ static const struct kafka_field share_acknowledge_response_f[] = {
     F(share_acknowledge_response, error_code, INT16, PLAIN, 1, 2, 127, -1, -1, 0, NULL),
     F(share_acknowledge_response, error_message, STRING, PLAIN, 1, 2, 1, 2, -1, KAFKA_DEFAULT_NULL, NULL),
     F(share_acknowledge_response, acquisition_lock_timeout_ms, INT32, PLAIN, 2, 2, 127, -1, -1, 0, NULL),
-    F(share_acknowledge_response, responses, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_acknowledge_response_responses_s),
-    F(share_acknowledge_response, node_endpoints, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &share_acknowledge_response_node_endpoints_s),
+    F(share_acknowledge_response, responses, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_acknowledge_response_responses_s),
+    F(share_acknowledge_response, node_endpoints, STRUCT, ARRAY, 1, 2, 127, -1, -1, 0, &kafka_share_acknowledge_response_node_endpoints_s),
 };
 S(share_acknowledge_response);
-const struct kafka_message kafka_share_acknowledge_response_m = {"ShareAcknowledgeResponse", 1, 2, 1, 1, &share_acknowledge_response_s};
+const struct kafka_message kafka_share_acknowledge_response_m = {"ShareAcknowledgeResponse", 1, 2, 1, 1, &kafka_share_acknowledge_response_s};
 
 static const struct kafka_field add_raft_voter_request_listeners_f[] = {
     F(add_raft_voter_request_listeners, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2820,11 +2820,11 @@ static const struct kafka_field add_raft_voter_request_f[] = {
     F(add_raft_voter_request, timeout_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(add_raft_voter_request, voter_id, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(add_raft_voter_request, voter_directory_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(add_raft_voter_request, listeners, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &add_raft_voter_request_listeners_s),
+    F(add_raft_voter_request, listeners, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_add_raft_voter_request_listeners_s),
     F(add_raft_voter_request, ack_when_committed, BOOL, PLAIN, 1, 1, 127, -1, -1, 1, NULL),
 };
 S(add_raft_voter_request);
-const struct kafka_message kafka_add_raft_voter_request_m = {"AddRaftVoterRequest", 0, 1, 0, 0, &add_raft_voter_request_s};
+const struct kafka_message kafka_add_raft_voter_request_m = {"AddRaftVoterRequest", 0, 1, 0, 0, &kafka_add_raft_voter_request_s};
 
 static const struct kafka_field add_raft_voter_response_f[] = {
     F(add_raft_voter_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2832,7 +2832,7 @@ static const struct kafka_field add_raft_voter_response_f[] = {
     F(add_raft_voter_response, error_message, STRING, PLAIN, 0, 1, 0, 1, -1, 0, NULL),
 };
 S(add_raft_voter_response);
-const struct kafka_message kafka_add_raft_voter_response_m = {"AddRaftVoterResponse", 0, 1, 0, 0, &add_raft_voter_response_s};
+const struct kafka_message kafka_add_raft_voter_response_m = {"AddRaftVoterResponse", 0, 1, 0, 0, &kafka_add_raft_voter_response_s};
 
 static const struct kafka_field remove_raft_voter_request_f[] = {
     F(remove_raft_voter_request, cluster_id, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
@@ -2840,7 +2840,7 @@ static const struct kafka_field remove_raft_voter_request_f[] = {
     F(remove_raft_voter_request, voter_directory_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(remove_raft_voter_request);
-const struct kafka_message kafka_remove_raft_voter_request_m = {"RemoveRaftVoterRequest", 0, 0, 0, 0, &remove_raft_voter_request_s};
+const struct kafka_message kafka_remove_raft_voter_request_m = {"RemoveRaftVoterRequest", 0, 0, 0, 0, &kafka_remove_raft_voter_request_s};
 
 static const struct kafka_field remove_raft_voter_response_f[] = {
     F(remove_raft_voter_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2848,7 +2848,7 @@ static const struct kafka_field remove_raft_voter_response_f[] = {
     F(remove_raft_voter_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
 };
 S(remove_raft_voter_response);
-const struct kafka_message kafka_remove_raft_voter_response_m = {"RemoveRaftVoterResponse", 0, 0, 0, 0, &remove_raft_voter_response_s};
+const struct kafka_message kafka_remove_raft_voter_response_m = {"RemoveRaftVoterResponse", 0, 0, 0, 0, &kafka_remove_raft_voter_response_s};
 
 static const struct kafka_field update_raft_voter_request_listeners_f[] = {
     F(update_raft_voter_request_listeners, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2866,11 +2866,11 @@ static const struct kafka_field update_raft_voter_request_f[] = {
     F(update_raft_voter_request, current_leader_epoch, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(update_raft_voter_request, voter_id, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(update_raft_voter_request, voter_directory_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(update_raft_voter_request, listeners, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &update_raft_voter_request_listeners_s),
-    F(update_raft_voter_request, kraft_version_feature, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &update_raft_voter_request_kraft_version_feature_s),
+    F(update_raft_voter_request, listeners, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_update_raft_voter_request_listeners_s),
+    F(update_raft_voter_request, kraft_version_feature, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &kafka_update_raft_voter_request_kraft_version_feature_s),
 };
 S(update_raft_voter_request);
-const struct kafka_message kafka_update_raft_voter_request_m = {"UpdateRaftVoterRequest", 0, 0, 0, 0, &update_raft_voter_request_s};
+const struct kafka_message kafka_update_raft_voter_request_m = {"UpdateRaftVoterRequest", 0, 0, 0, 0, &kafka_update_raft_voter_request_s};
 
 static const struct kafka_field update_raft_voter_response_current_leader_f[] = {
     F(update_raft_voter_response_current_leader, leader_id, INT32, PLAIN, 0, 0, 127, -1, -1, -1, NULL),
@@ -2882,10 +2882,10 @@ S(update_raft_voter_response_current_leader);
 static const struct kafka_field update_raft_voter_response_f[] = {
     F(update_raft_voter_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(update_raft_voter_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(update_raft_voter_response, current_leader, STRUCT, PLAIN, 0, 0, 127, -1, 0, 0, &update_raft_voter_response_current_leader_s),
+    F(update_raft_voter_response, current_leader, STRUCT, PLAIN, 0, 0, 127, -1, 0, 0, &kafka_update_raft_voter_response_current_leader_s),
 };
 S(update_raft_voter_response);
-const struct kafka_message kafka_update_raft_voter_response_m = {"UpdateRaftVoterResponse", 0, 0, 0, 0, &update_raft_voter_response_s};
+const struct kafka_message kafka_update_raft_voter_response_m = {"UpdateRaftVoterResponse", 0, 0, 0, 0, &kafka_update_raft_voter_response_s};
 
 static const struct kafka_field initialize_share_group_state_request_topics_partitions_f[] = {
     F(initialize_share_group_state_request_topics_partitions, partition, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2895,15 +2895,15 @@ static const struct kafka_field initialize_share_group_state_request_topics_part
 S(initialize_share_group_state_request_topics_partitions);
 static const struct kafka_field initialize_share_group_state_request_topics_f[] = {
     F(initialize_share_group_state_request_topics, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(initialize_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &initialize_share_group_state_request_topics_partitions_s),
+    F(initialize_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_initialize_share_group_state_request_topics_partitions_s),
 };
 S(initialize_share_group_state_request_topics);
 static const struct kafka_field initialize_share_group_state_request_f[] = {
     F(initialize_share_group_state_request, group_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(initialize_share_group_state_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &initialize_share_group_state_request_topics_s),
+    F(initialize_share_group_state_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_initialize_share_group_state_request_topics_s),
 };
 S(initialize_share_group_state_request);
-const struct kafka_message kafka_initialize_share_group_state_request_m = {"InitializeShareGroupStateRequest", 0, 0, 0, 0, &initialize_share_group_state_request_s};
+const struct kafka_message kafka_initialize_share_group_state_request_m = {"InitializeShareGroupStateRequest", 0, 0, 0, 0, &kafka_initialize_share_group_state_request_s};
 
 static const struct kafka_field initialize_share_group_state_response_results_partitions_f[] = {
     F(initialize_share_group_state_response_results_partitions, partition, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2913,14 +2913,14 @@ static const struct kafka_field initialize_share_group_state_response_results_pa
 S(initialize_share_group_state_response_results_partitions);
 static const struct kafka_field initialize_share_group_state_response_results_f[] = {
     F(initialize_share_group_state_response_results, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(initialize_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &initialize_share_group_state_response_results_partitions_s),
+    F(initialize_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_initialize_share_group_state_response_results_partitions_s),
 };
 S(initialize_share_group_state_response_results);
 static const struct kafka_field initialize_share_group_state_response_f[] = {
-    F(initialize_share_group_state_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &initialize_share_group_state_response_results_s),
+    F(initialize_share_group_state_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_initialize_share_group_state_response_results_s),
 };
 S(initialize_share_group_state_response);
-const struct kafka_message kafka_initialize_share_group_state_response_m = {"InitializeShareGroupStateResponse", 0, 0, 0, 0, &initialize_share_group_state_response_s};
+const struct kafka_message kafka_initialize_share_group_state_response_m = {"InitializeShareGroupStateResponse", 0, 0, 0, 0, &kafka_initialize_share_group_state_response_s};
 
 static const struct kafka_field read_share_group_state_request_topics_partitions_f[] = {
     F(read_share_group_state_request_topics_partitions, partition, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2929,15 +2929,15 @@ static const struct kafka_field read_share_group_state_request_topics_partitions
 S(read_share_group_state_request_topics_partitions);
 static const struct kafka_field read_share_group_state_request_topics_f[] = {
     F(read_share_group_state_request_topics, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(read_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &read_share_group_state_request_topics_partitions_s),
+    F(read_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_read_share_group_state_request_topics_partitions_s),
 };
 S(read_share_group_state_request_topics);
 static const struct kafka_field read_share_group_state_request_f[] = {
     F(read_share_group_state_request, group_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(read_share_group_state_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &read_share_group_state_request_topics_s),
+    F(read_share_group_state_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_read_share_group_state_request_topics_s),
 };
 S(read_share_group_state_request);
-const struct kafka_message kafka_read_share_group_state_request_m = {"ReadShareGroupStateRequest", 0, 0, 0, 0, &read_share_group_state_request_s};
+const struct kafka_message kafka_read_share_group_state_request_m = {"ReadShareGroupStateRequest", 0, 0, 0, 0, &kafka_read_share_group_state_request_s};
 
 static const struct kafka_field read_share_group_state_response_results_partitions_state_batches_f[] = {
     F(read_share_group_state_response_results_partitions_state_batches, first_offset, INT64, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -2952,19 +2952,19 @@ static const struct kafka_field read_share_group_state_response_results_partitio
     F(read_share_group_state_response_results_partitions, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, NULL),
     F(read_share_group_state_response_results_partitions, state_epoch, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(read_share_group_state_response_results_partitions, start_offset, INT64, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(read_share_group_state_response_results_partitions, state_batches, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &read_share_group_state_response_results_partitions_state_batches_s),
+    F(read_share_group_state_response_results_partitions, state_batches, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_read_share_group_state_response_results_partitions_state_batches_s),
 };
 S(read_share_group_state_response_results_partitions);
 static const struct kafka_field read_share_group_state_response_results_f[] = {
     F(read_share_group_state_response_results, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(read_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &read_share_group_state_response_results_partitions_s),
+    F(read_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_read_share_group_state_response_results_partitions_s),
 };
 S(read_share_group_state_response_results);
 static const struct kafka_field read_share_group_state_response_f[] = {
-    F(read_share_group_state_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &read_share_group_state_response_results_s),
+    F(read_share_group_state_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_read_share_group_state_response_results_s),
 };
 S(read_share_group_state_response);
-const struct kafka_message kafka_read_share_group_state_response_m = {"ReadShareGroupStateResponse", 0, 0, 0, 0, &read_share_group_state_response_s};
+const struct kafka_message kafka_read_share_group_state_response_m = {"ReadShareGroupStateResponse", 0, 0, 0, 0, &kafka_read_share_group_state_response_s};
 
 static const struct kafka_field write_share_group_state_request_topics_partitions_state_batches_f[] = {
     F(write_share_group_state_request_topics_partitions_state_batches, first_offset, INT64, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -2979,20 +2979,20 @@ static const struct kafka_field write_share_group_state_request_topics_partition
     F(write_share_group_state_request_topics_partitions, leader_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(write_share_group_state_request_topics_partitions, start_offset, INT64, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(write_share_group_state_request_topics_partitions, delivery_complete_count, INT32, PLAIN, 1, 1, 127, -1, -1, -1, NULL),
-    F(write_share_group_state_request_topics_partitions, state_batches, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &write_share_group_state_request_topics_partitions_state_batches_s),
+    F(write_share_group_state_request_topics_partitions, state_batches, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_write_share_group_state_request_topics_partitions_state_batches_s),
 };
 S(write_share_group_state_request_topics_partitions);
 static const struct kafka_field write_share_group_state_request_topics_f[] = {
     F(write_share_group_state_request_topics, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(write_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &write_share_group_state_request_topics_partitions_s),
+    F(write_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_write_share_group_state_request_topics_partitions_s),
 };
 S(write_share_group_state_request_topics);
 static const struct kafka_field write_share_group_state_request_f[] = {
     F(write_share_group_state_request, group_id, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(write_share_group_state_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &write_share_group_state_request_topics_s),
+    F(write_share_group_state_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_write_share_group_state_request_topics_s),
 };
 S(write_share_group_state_request);
-const struct kafka_message kafka_write_share_group_state_request_m = {"WriteShareGroupStateRequest", 0, 1, 0, 0, &write_share_group_state_request_s};
+const struct kafka_message kafka_write_share_group_state_request_m = {"WriteShareGroupStateRequest", 0, 1, 0, 0, &kafka_write_share_group_state_request_s};
 
 static const struct kafka_field write_share_group_state_response_results_partitions_f[] = {
     F(write_share_group_state_response_results_partitions, partition, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3002,14 +3002,14 @@ static const struct kafka_field write_share_group_state_response_results_partiti
 S(write_share_group_state_response_results_partitions);
 static const struct kafka_field write_share_group_state_response_results_f[] = {
     F(write_share_group_state_response_results, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(write_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &write_share_group_state_response_results_partitions_s),
+    F(write_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_write_share_group_state_response_results_partitions_s),
 };
 S(write_share_group_state_response_results);
 static const struct kafka_field write_share_group_state_response_f[] = {
-    F(write_share_group_state_response, results, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &write_share_group_state_response_results_s),
+    F(write_share_group_state_response, results, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_write_share_group_state_response_results_s),
 };
 S(write_share_group_state_response);
-const struct kafka_message kafka_write_share_group_state_response_m = {"WriteShareGroupStateResponse", 0, 1, 0, 0, &write_share_group_state_response_s};
+const struct kafka_message kafka_write_share_group_state_response_m = {"WriteShareGroupStateResponse", 0, 1, 0, 0, &kafka_write_share_group_state_response_s};
 
 static const struct kafka_field delete_share_group_state_request_topics_partitions_f[] = {
     F(delete_share_group_state_request_topics_partitions, partition, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3017,15 +3017,15 @@ static const struct kafka_field delete_share_group_state_request_topics_partitio
 S(delete_share_group_state_request_topics_partitions);
 static const struct kafka_field delete_share_group_state_request_topics_f[] = {
     F(delete_share_group_state_request_topics, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(delete_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &delete_share_group_state_request_topics_partitions_s),
+    F(delete_share_group_state_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_delete_share_group_state_request_topics_partitions_s),
 };
 S(delete_share_group_state_request_topics);
 static const struct kafka_field delete_share_group_state_request_f[] = {
     F(delete_share_group_state_request, group_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(delete_share_group_state_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &delete_share_group_state_request_topics_s),
+    F(delete_share_group_state_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_delete_share_group_state_request_topics_s),
 };
 S(delete_share_group_state_request);
-const struct kafka_message kafka_delete_share_group_state_request_m = {"DeleteShareGroupStateRequest", 0, 0, 0, 0, &delete_share_group_state_request_s};
+const struct kafka_message kafka_delete_share_group_state_request_m = {"DeleteShareGroupStateRequest", 0, 0, 0, 0, &kafka_delete_share_group_state_request_s};
 
 static const struct kafka_field delete_share_group_state_response_results_partitions_f[] = {
     F(delete_share_group_state_response_results_partitions, partition, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3035,14 +3035,14 @@ static const struct kafka_field delete_share_group_state_response_results_partit
 S(delete_share_group_state_response_results_partitions);
 static const struct kafka_field delete_share_group_state_response_results_f[] = {
     F(delete_share_group_state_response_results, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(delete_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &delete_share_group_state_response_results_partitions_s),
+    F(delete_share_group_state_response_results, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_delete_share_group_state_response_results_partitions_s),
 };
 S(delete_share_group_state_response_results);
 static const struct kafka_field delete_share_group_state_response_f[] = {
-    F(delete_share_group_state_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &delete_share_group_state_response_results_s),
+    F(delete_share_group_state_response, results, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_delete_share_group_state_response_results_s),
 };
 S(delete_share_group_state_response);
-const struct kafka_message kafka_delete_share_group_state_response_m = {"DeleteShareGroupStateResponse", 0, 0, 0, 0, &delete_share_group_state_response_s};
+const struct kafka_message kafka_delete_share_group_state_response_m = {"DeleteShareGroupStateResponse", 0, 0, 0, 0, &kafka_delete_share_group_state_response_s};
 
 static const struct kafka_field read_share_group_state_summary_request_topics_partitions_f[] = {
     F(read_share_group_state_summary_request_topics_partitions, partition, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3051,15 +3051,15 @@ static const struct kafka_field read_share_group_state_summary_request_topics_pa
 S(read_share_group_state_summary_request_topics_partitions);
 static const struct kafka_field read_share_group_state_summary_request_topics_f[] = {
     F(read_share_group_state_summary_request_topics, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(read_share_group_state_summary_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &read_share_group_state_summary_request_topics_partitions_s),
+    F(read_share_group_state_summary_request_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_read_share_group_state_summary_request_topics_partitions_s),
 };
 S(read_share_group_state_summary_request_topics);
 static const struct kafka_field read_share_group_state_summary_request_f[] = {
     F(read_share_group_state_summary_request, group_id, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(read_share_group_state_summary_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &read_share_group_state_summary_request_topics_s),
+    F(read_share_group_state_summary_request, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_read_share_group_state_summary_request_topics_s),
 };
 S(read_share_group_state_summary_request);
-const struct kafka_message kafka_read_share_group_state_summary_request_m = {"ReadShareGroupStateSummaryRequest", 0, 1, 0, 0, &read_share_group_state_summary_request_s};
+const struct kafka_message kafka_read_share_group_state_summary_request_m = {"ReadShareGroupStateSummaryRequest", 0, 1, 0, 0, &kafka_read_share_group_state_summary_request_s};
 
 static const struct kafka_field read_share_group_state_summary_response_results_partitions_f[] = {
     F(read_share_group_state_summary_response_results_partitions, partition, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3073,14 +3073,14 @@ static const struct kafka_field read_share_group_state_summary_response_results_
 S(read_share_group_state_summary_response_results_partitions);
 static const struct kafka_field read_share_group_state_summary_response_results_f[] = {
     F(read_share_group_state_summary_response_results, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(read_share_group_state_summary_response_results, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &read_share_group_state_summary_response_results_partitions_s),
+    F(read_share_group_state_summary_response_results, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_read_share_group_state_summary_response_results_partitions_s),
 };
 S(read_share_group_state_summary_response_results);
 static const struct kafka_field read_share_group_state_summary_response_f[] = {
-    F(read_share_group_state_summary_response, results, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &read_share_group_state_summary_response_results_s),
+    F(read_share_group_state_summary_response, results, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_read_share_group_state_summary_response_results_s),
 };
 S(read_share_group_state_summary_response);
-const struct kafka_message kafka_read_share_group_state_summary_response_m = {"ReadShareGroupStateSummaryResponse", 0, 1, 0, 0, &read_share_group_state_summary_response_s};
+const struct kafka_message kafka_read_share_group_state_summary_response_m = {"ReadShareGroupStateSummaryResponse", 0, 1, 0, 0, &kafka_read_share_group_state_summary_response_s};
 
 static const struct kafka_field streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_topic_configs_f[] = {
     F(streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_topic_configs, key, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3091,7 +3091,7 @@ static const struct kafka_field streams_group_heartbeat_request_topology_subtopo
     F(streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics, partitions, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics, replication_factor, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_topic_configs_s),
+    F(streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_topic_configs_s),
 };
 S(streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics);
 static const struct kafka_field streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_topic_configs_f[] = {
@@ -3103,7 +3103,7 @@ static const struct kafka_field streams_group_heartbeat_request_topology_subtopo
     F(streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics, partitions, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics, replication_factor, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_topic_configs_s),
+    F(streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_topic_configs_s),
 };
 S(streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics);
 static const struct kafka_field streams_group_heartbeat_request_topology_subtopologies_copartition_groups_f[] = {
@@ -3116,15 +3116,15 @@ static const struct kafka_field streams_group_heartbeat_request_topology_subtopo
     F(streams_group_heartbeat_request_topology_subtopologies, subtopology_id, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_request_topology_subtopologies, source_topics, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_request_topology_subtopologies, source_topic_regex, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_heartbeat_request_topology_subtopologies, state_changelog_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_s),
+    F(streams_group_heartbeat_request_topology_subtopologies, state_changelog_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_s),
     F(streams_group_heartbeat_request_topology_subtopologies, repartition_sink_topics, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_heartbeat_request_topology_subtopologies, repartition_source_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_s),
-    F(streams_group_heartbeat_request_topology_subtopologies, copartition_groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_request_topology_subtopologies_copartition_groups_s),
+    F(streams_group_heartbeat_request_topology_subtopologies, repartition_source_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_s),
+    F(streams_group_heartbeat_request_topology_subtopologies, copartition_groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_request_topology_subtopologies_copartition_groups_s),
 };
 S(streams_group_heartbeat_request_topology_subtopologies);
 static const struct kafka_field streams_group_heartbeat_request_topology_f[] = {
     F(streams_group_heartbeat_request_topology, epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_heartbeat_request_topology, subtopologies, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_request_topology_subtopologies_s),
+    F(streams_group_heartbeat_request_topology, subtopologies, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_request_topology_subtopologies_s),
 };
 S(streams_group_heartbeat_request_topology);
 static const struct kafka_field streams_group_heartbeat_request_active_tasks_f[] = {
@@ -3172,19 +3172,19 @@ static const struct kafka_field streams_group_heartbeat_request_f[] = {
     F(streams_group_heartbeat_request, instance_id, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
     F(streams_group_heartbeat_request, rack_id, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
     F(streams_group_heartbeat_request, rebalance_timeout_ms, INT32, PLAIN, 0, 1, 127, -1, -1, -1, NULL),
-    F(streams_group_heartbeat_request, topology, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_topology_s),
-    F(streams_group_heartbeat_request, active_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_active_tasks_s),
-    F(streams_group_heartbeat_request, standby_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_standby_tasks_s),
-    F(streams_group_heartbeat_request, warmup_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_warmup_tasks_s),
+    F(streams_group_heartbeat_request, topology, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_topology_s),
+    F(streams_group_heartbeat_request, active_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_active_tasks_s),
+    F(streams_group_heartbeat_request, standby_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_standby_tasks_s),
+    F(streams_group_heartbeat_request, warmup_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_warmup_tasks_s),
     F(streams_group_heartbeat_request, process_id, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(streams_group_heartbeat_request, user_endpoint, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_user_endpoint_s),
-    F(streams_group_heartbeat_request, client_tags, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_client_tags_s),
-    F(streams_group_heartbeat_request, task_offsets, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_task_offsets_s),
-    F(streams_group_heartbeat_request, task_end_offsets, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_request_task_end_offsets_s),
+    F(streams_group_heartbeat_request, user_endpoint, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_user_endpoint_s),
+    F(streams_group_heartbeat_request, client_tags, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_client_tags_s),
+    F(streams_group_heartbeat_request, task_offsets, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_task_offsets_s),
+    F(streams_group_heartbeat_request, task_end_offsets, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_request_task_end_offsets_s),
     F(streams_group_heartbeat_request, shutdown_application, BOOL, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(streams_group_heartbeat_request);
-const struct kafka_message kafka_streams_group_heartbeat_request_m = {"StreamsGroupHeartbeatRequest", 0, 1, 0, 0, &streams_group_heartbeat_request_s};
+const struct kafka_message kafka_streams_group_heartbeat_request_m = {"StreamsGroupHeartbeatRequest", 0, 1, 0, 0, &kafka_streams_group_heartbeat_request_s};
 
 static const struct kafka_field streams_group_heartbeat_response_status_f[] = {
     F(streams_group_heartbeat_response_status, status_code, INT8, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3222,9 +3222,9 @@ static const struct kafka_field streams_group_heartbeat_response_partitions_by_u
 };
 S(streams_group_heartbeat_response_partitions_by_user_endpoint_standby_partitions);
 static const struct kafka_field streams_group_heartbeat_response_partitions_by_user_endpoint_f[] = {
-    F(streams_group_heartbeat_response_partitions_by_user_endpoint, user_endpoint, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_response_partitions_by_user_endpoint_user_endpoint_s),
-    F(streams_group_heartbeat_response_partitions_by_user_endpoint, active_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_response_partitions_by_user_endpoint_active_partitions_s),
-    F(streams_group_heartbeat_response_partitions_by_user_endpoint, standby_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_heartbeat_response_partitions_by_user_endpoint_standby_partitions_s),
+    F(streams_group_heartbeat_response_partitions_by_user_endpoint, user_endpoint, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_user_endpoint_s),
+    F(streams_group_heartbeat_response_partitions_by_user_endpoint, active_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_active_partitions_s),
+    F(streams_group_heartbeat_response_partitions_by_user_endpoint, standby_partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_standby_partitions_s),
 };
 S(streams_group_heartbeat_response_partitions_by_user_endpoint);
 static const struct kafka_field streams_group_heartbeat_response_f[] = {
@@ -3237,16 +3237,16 @@ static const struct kafka_field streams_group_heartbeat_response_f[] = {
     F(streams_group_heartbeat_response, acceptable_recovery_lag_legacy, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_response, task_offset_interval_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_response, acceptable_recovery_lag, INT64, PLAIN, 1, 1, 127, -1, -1, -1, NULL),
-    F(streams_group_heartbeat_response, status, STRUCT, ARRAY, 0, 1, 0, 1, -1, 0, &streams_group_heartbeat_response_status_s),
-    F(streams_group_heartbeat_response, active_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_response_active_tasks_s),
-    F(streams_group_heartbeat_response, standby_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_response_standby_tasks_s),
-    F(streams_group_heartbeat_response, warmup_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_response_warmup_tasks_s),
+    F(streams_group_heartbeat_response, status, STRUCT, ARRAY, 0, 1, 0, 1, -1, 0, &kafka_streams_group_heartbeat_response_status_s),
+    F(streams_group_heartbeat_response, active_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_response_active_tasks_s),
+    F(streams_group_heartbeat_response, standby_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_response_standby_tasks_s),
+    F(streams_group_heartbeat_response, warmup_tasks, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_response_warmup_tasks_s),
     F(streams_group_heartbeat_response, topology_description_required, BOOL, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
     F(streams_group_heartbeat_response, endpoint_information_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_heartbeat_response, partitions_by_user_endpoint, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_heartbeat_response_partitions_by_user_endpoint_s),
+    F(streams_group_heartbeat_response, partitions_by_user_endpoint, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_s),
 };
 S(streams_group_heartbeat_response);
-const struct kafka_message kafka_streams_group_heartbeat_response_m = {"StreamsGroupHeartbeatResponse", 0, 1, 0, 0, &streams_group_heartbeat_response_s};
+const struct kafka_message kafka_streams_group_heartbeat_response_m = {"StreamsGroupHeartbeatResponse", 0, 1, 0, 0, &kafka_streams_group_heartbeat_response_s};
 
 static const struct kafka_field streams_group_describe_request_f[] = {
     F(streams_group_describe_request, group_ids, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
@@ -3254,7 +3254,7 @@ static const struct kafka_field streams_group_describe_request_f[] = {
     F(streams_group_describe_request, include_topology_description, BOOL, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
 };
 S(streams_group_describe_request);
-const struct kafka_message kafka_streams_group_describe_request_m = {"StreamsGroupDescribeRequest", 0, 1, 0, 0, &streams_group_describe_request_s};
+const struct kafka_message kafka_streams_group_describe_request_m = {"StreamsGroupDescribeRequest", 0, 1, 0, 0, &kafka_streams_group_describe_request_s};
 
 static const struct kafka_field streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_topic_configs_f[] = {
     F(streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_topic_configs, key, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3265,7 +3265,7 @@ static const struct kafka_field streams_group_describe_response_groups_topology_
     F(streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics, partitions, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics, replication_factor, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_topic_configs_s),
+    F(streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_topic_configs_s),
 };
 S(streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics);
 static const struct kafka_field streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_topic_configs_f[] = {
@@ -3277,20 +3277,20 @@ static const struct kafka_field streams_group_describe_response_groups_topology_
     F(streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics, name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics, partitions, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics, replication_factor, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_topic_configs_s),
+    F(streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics, topic_configs, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_topic_configs_s),
 };
 S(streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics);
 static const struct kafka_field streams_group_describe_response_groups_topology_subtopologies_f[] = {
     F(streams_group_describe_response_groups_topology_subtopologies, subtopology_id, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_topology_subtopologies, source_topics, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_topology_subtopologies, repartition_sink_topics, STRING, ARRAY, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response_groups_topology_subtopologies, state_changelog_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_s),
-    F(streams_group_describe_response_groups_topology_subtopologies, repartition_source_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_s),
+    F(streams_group_describe_response_groups_topology_subtopologies, state_changelog_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_s),
+    F(streams_group_describe_response_groups_topology_subtopologies, repartition_source_topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_s),
 };
 S(streams_group_describe_response_groups_topology_subtopologies);
 static const struct kafka_field streams_group_describe_response_groups_topology_f[] = {
     F(streams_group_describe_response_groups_topology, epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response_groups_topology, subtopologies, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_describe_response_groups_topology_subtopologies_s),
+    F(streams_group_describe_response_groups_topology, subtopologies, STRUCT, ARRAY, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_describe_response_groups_topology_subtopologies_s),
 };
 S(streams_group_describe_response_groups_topology);
 static const struct kafka_field streams_group_describe_response_groups_members_user_endpoint_f[] = {
@@ -3331,9 +3331,9 @@ static const struct kafka_field streams_group_describe_response_groups_members_a
 };
 S(streams_group_describe_response_groups_members_assignment_warmup_tasks);
 static const struct kafka_field streams_group_describe_response_groups_members_assignment_f[] = {
-    F(streams_group_describe_response_groups_members_assignment, active_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_assignment_active_tasks_s),
-    F(streams_group_describe_response_groups_members_assignment, standby_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_assignment_standby_tasks_s),
-    F(streams_group_describe_response_groups_members_assignment, warmup_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_assignment_warmup_tasks_s),
+    F(streams_group_describe_response_groups_members_assignment, active_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_assignment_active_tasks_s),
+    F(streams_group_describe_response_groups_members_assignment, standby_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_assignment_standby_tasks_s),
+    F(streams_group_describe_response_groups_members_assignment, warmup_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_assignment_warmup_tasks_s),
 };
 S(streams_group_describe_response_groups_members_assignment);
 static const struct kafka_field streams_group_describe_response_groups_members_target_assignment_active_tasks_f[] = {
@@ -3352,9 +3352,9 @@ static const struct kafka_field streams_group_describe_response_groups_members_t
 };
 S(streams_group_describe_response_groups_members_target_assignment_warmup_tasks);
 static const struct kafka_field streams_group_describe_response_groups_members_target_assignment_f[] = {
-    F(streams_group_describe_response_groups_members_target_assignment, active_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_target_assignment_active_tasks_s),
-    F(streams_group_describe_response_groups_members_target_assignment, standby_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_target_assignment_standby_tasks_s),
-    F(streams_group_describe_response_groups_members_target_assignment, warmup_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_target_assignment_warmup_tasks_s),
+    F(streams_group_describe_response_groups_members_target_assignment, active_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_target_assignment_active_tasks_s),
+    F(streams_group_describe_response_groups_members_target_assignment, standby_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_target_assignment_standby_tasks_s),
+    F(streams_group_describe_response_groups_members_target_assignment, warmup_tasks, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_target_assignment_warmup_tasks_s),
 };
 S(streams_group_describe_response_groups_members_target_assignment);
 static const struct kafka_field streams_group_describe_response_groups_members_f[] = {
@@ -3366,12 +3366,12 @@ static const struct kafka_field streams_group_describe_response_groups_members_f
     F(streams_group_describe_response_groups_members, client_host, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_members, topology_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups_members, process_id, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response_groups_members, user_endpoint, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_describe_response_groups_members_user_endpoint_s),
-    F(streams_group_describe_response_groups_members, client_tags, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_client_tags_s),
-    F(streams_group_describe_response_groups_members, task_offsets, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_task_offsets_s),
-    F(streams_group_describe_response_groups_members, task_end_offsets, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_task_end_offsets_s),
-    F(streams_group_describe_response_groups_members, assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_assignment_s),
-    F(streams_group_describe_response_groups_members, target_assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_target_assignment_s),
+    F(streams_group_describe_response_groups_members, user_endpoint, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_describe_response_groups_members_user_endpoint_s),
+    F(streams_group_describe_response_groups_members, client_tags, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_client_tags_s),
+    F(streams_group_describe_response_groups_members, task_offsets, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_task_offsets_s),
+    F(streams_group_describe_response_groups_members, task_end_offsets, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_task_end_offsets_s),
+    F(streams_group_describe_response_groups_members, assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_assignment_s),
+    F(streams_group_describe_response_groups_members, target_assignment, STRUCT, PLAIN, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_target_assignment_s),
     F(streams_group_describe_response_groups_members, is_classic, BOOL, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
 };
 S(streams_group_describe_response_groups_members);
@@ -3386,7 +3386,7 @@ static const struct kafka_field streams_group_describe_response_groups_topology_
 S(streams_group_describe_response_groups_topology_description_subtopologies_nodes);
 static const struct kafka_field streams_group_describe_response_groups_topology_description_subtopologies_f[] = {
     F(streams_group_describe_response_groups_topology_description_subtopologies, subtopology_id, STRING, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response_groups_topology_description_subtopologies, nodes, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_description_subtopologies_nodes_s),
+    F(streams_group_describe_response_groups_topology_description_subtopologies, nodes, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_description_subtopologies_nodes_s),
 };
 S(streams_group_describe_response_groups_topology_description_subtopologies);
 static const struct kafka_field streams_group_describe_response_groups_topology_description_global_stores_source_f[] = {
@@ -3408,13 +3408,13 @@ static const struct kafka_field streams_group_describe_response_groups_topology_
 };
 S(streams_group_describe_response_groups_topology_description_global_stores_processor);
 static const struct kafka_field streams_group_describe_response_groups_topology_description_global_stores_f[] = {
-    F(streams_group_describe_response_groups_topology_description_global_stores, source, STRUCT, PLAIN, 1, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_description_global_stores_source_s),
-    F(streams_group_describe_response_groups_topology_description_global_stores, processor, STRUCT, PLAIN, 1, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_description_global_stores_processor_s),
+    F(streams_group_describe_response_groups_topology_description_global_stores, source, STRUCT, PLAIN, 1, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_description_global_stores_source_s),
+    F(streams_group_describe_response_groups_topology_description_global_stores, processor, STRUCT, PLAIN, 1, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_description_global_stores_processor_s),
 };
 S(streams_group_describe_response_groups_topology_description_global_stores);
 static const struct kafka_field streams_group_describe_response_groups_topology_description_f[] = {
-    F(streams_group_describe_response_groups_topology_description, subtopologies, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_description_subtopologies_s),
-    F(streams_group_describe_response_groups_topology_description, global_stores, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_topology_description_global_stores_s),
+    F(streams_group_describe_response_groups_topology_description, subtopologies, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_description_subtopologies_s),
+    F(streams_group_describe_response_groups_topology_description, global_stores, STRUCT, ARRAY, 1, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_topology_description_global_stores_s),
 };
 S(streams_group_describe_response_groups_topology_description);
 static const struct kafka_field streams_group_describe_response_groups_f[] = {
@@ -3424,20 +3424,20 @@ static const struct kafka_field streams_group_describe_response_groups_f[] = {
     F(streams_group_describe_response_groups, group_state, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups, group_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups, assignment_epoch, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response_groups, topology, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_describe_response_groups_topology_s),
-    F(streams_group_describe_response_groups, members, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_members_s),
+    F(streams_group_describe_response_groups, topology, STRUCT, POINTER, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_describe_response_groups_topology_s),
+    F(streams_group_describe_response_groups, members, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_members_s),
     F(streams_group_describe_response_groups, authorized_operations, INT32, PLAIN, 0, 1, 127, -1, -1, INT32_MIN, NULL),
-    F(streams_group_describe_response_groups, topology_description, STRUCT, POINTER, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, &streams_group_describe_response_groups_topology_description_s),
+    F(streams_group_describe_response_groups, topology_description, STRUCT, POINTER, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, &kafka_streams_group_describe_response_groups_topology_description_s),
     F(streams_group_describe_response_groups, topology_description_status, INT8, PLAIN, 1, 1, 127, -1, -1, 0, NULL),
     F(streams_group_describe_response_groups, assignor_name, STRING, PLAIN, 1, 1, 1, 1, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(streams_group_describe_response_groups);
 static const struct kafka_field streams_group_describe_response_f[] = {
     F(streams_group_describe_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(streams_group_describe_response, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &streams_group_describe_response_groups_s),
+    F(streams_group_describe_response, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_streams_group_describe_response_groups_s),
 };
 S(streams_group_describe_response);
-const struct kafka_message kafka_streams_group_describe_response_m = {"StreamsGroupDescribeResponse", 0, 1, 0, 0, &streams_group_describe_response_s};
+const struct kafka_message kafka_streams_group_describe_response_m = {"StreamsGroupDescribeResponse", 0, 1, 0, 0, &kafka_streams_group_describe_response_s};
 
 static const struct kafka_field describe_share_group_offsets_request_groups_topics_f[] = {
     F(describe_share_group_offsets_request_groups_topics, topic_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3446,14 +3446,14 @@ static const struct kafka_field describe_share_group_offsets_request_groups_topi
 S(describe_share_group_offsets_request_groups_topics);
 static const struct kafka_field describe_share_group_offsets_request_groups_f[] = {
     F(describe_share_group_offsets_request_groups, group_id, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(describe_share_group_offsets_request_groups, topics, STRUCT, ARRAY, 0, 1, 0, 1, -1, 0, &describe_share_group_offsets_request_groups_topics_s),
+    F(describe_share_group_offsets_request_groups, topics, STRUCT, ARRAY, 0, 1, 0, 1, -1, 0, &kafka_describe_share_group_offsets_request_groups_topics_s),
 };
 S(describe_share_group_offsets_request_groups);
 static const struct kafka_field describe_share_group_offsets_request_f[] = {
-    F(describe_share_group_offsets_request, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &describe_share_group_offsets_request_groups_s),
+    F(describe_share_group_offsets_request, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_describe_share_group_offsets_request_groups_s),
 };
 S(describe_share_group_offsets_request);
-const struct kafka_message kafka_describe_share_group_offsets_request_m = {"DescribeShareGroupOffsetsRequest", 0, 1, 0, 0, &describe_share_group_offsets_request_s};
+const struct kafka_message kafka_describe_share_group_offsets_request_m = {"DescribeShareGroupOffsetsRequest", 0, 1, 0, 0, &kafka_describe_share_group_offsets_request_s};
 
 static const struct kafka_field describe_share_group_offsets_response_groups_topics_partitions_f[] = {
     F(describe_share_group_offsets_response_groups_topics_partitions, partition_index, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3467,22 +3467,22 @@ S(describe_share_group_offsets_response_groups_topics_partitions);
 static const struct kafka_field describe_share_group_offsets_response_groups_topics_f[] = {
     F(describe_share_group_offsets_response_groups_topics, topic_name, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(describe_share_group_offsets_response_groups_topics, topic_id, UUID, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(describe_share_group_offsets_response_groups_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &describe_share_group_offsets_response_groups_topics_partitions_s),
+    F(describe_share_group_offsets_response_groups_topics, partitions, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_describe_share_group_offsets_response_groups_topics_partitions_s),
 };
 S(describe_share_group_offsets_response_groups_topics);
 static const struct kafka_field describe_share_group_offsets_response_groups_f[] = {
     F(describe_share_group_offsets_response_groups, group_id, STRING, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(describe_share_group_offsets_response_groups, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &describe_share_group_offsets_response_groups_topics_s),
+    F(describe_share_group_offsets_response_groups, topics, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_describe_share_group_offsets_response_groups_topics_s),
     F(describe_share_group_offsets_response_groups, error_code, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(describe_share_group_offsets_response_groups, error_message, STRING, PLAIN, 0, 1, 0, 1, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(describe_share_group_offsets_response_groups);
 static const struct kafka_field describe_share_group_offsets_response_f[] = {
     F(describe_share_group_offsets_response, throttle_time_ms, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(describe_share_group_offsets_response, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &describe_share_group_offsets_response_groups_s),
+    F(describe_share_group_offsets_response, groups, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_describe_share_group_offsets_response_groups_s),
 };
 S(describe_share_group_offsets_response);
-const struct kafka_message kafka_describe_share_group_offsets_response_m = {"DescribeShareGroupOffsetsResponse", 0, 1, 0, 0, &describe_share_group_offsets_response_s};
+const struct kafka_message kafka_describe_share_group_offsets_response_m = {"DescribeShareGroupOffsetsResponse", 0, 1, 0, 0, &kafka_describe_share_group_offsets_response_s};
 
 static const struct kafka_field alter_share_group_offsets_request_topics_partitions_f[] = {
     F(alter_share_group_offsets_request_topics_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3491,15 +3491,15 @@ static const struct kafka_field alter_share_group_offsets_request_topics_partiti
 S(alter_share_group_offsets_request_topics_partitions);
 static const struct kafka_field alter_share_group_offsets_request_topics_f[] = {
     F(alter_share_group_offsets_request_topics, topic_name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(alter_share_group_offsets_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &alter_share_group_offsets_request_topics_partitions_s),
+    F(alter_share_group_offsets_request_topics, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_alter_share_group_offsets_request_topics_partitions_s),
 };
 S(alter_share_group_offsets_request_topics);
 static const struct kafka_field alter_share_group_offsets_request_f[] = {
     F(alter_share_group_offsets_request, group_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(alter_share_group_offsets_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &alter_share_group_offsets_request_topics_s),
+    F(alter_share_group_offsets_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_alter_share_group_offsets_request_topics_s),
 };
 S(alter_share_group_offsets_request);
-const struct kafka_message kafka_alter_share_group_offsets_request_m = {"AlterShareGroupOffsetsRequest", 0, 0, 0, 0, &alter_share_group_offsets_request_s};
+const struct kafka_message kafka_alter_share_group_offsets_request_m = {"AlterShareGroupOffsetsRequest", 0, 0, 0, 0, &kafka_alter_share_group_offsets_request_s};
 
 static const struct kafka_field alter_share_group_offsets_response_responses_partitions_f[] = {
     F(alter_share_group_offsets_response_responses_partitions, partition_index, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3510,17 +3510,17 @@ S(alter_share_group_offsets_response_responses_partitions);
 static const struct kafka_field alter_share_group_offsets_response_responses_f[] = {
     F(alter_share_group_offsets_response_responses, topic_name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(alter_share_group_offsets_response_responses, topic_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(alter_share_group_offsets_response_responses, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &alter_share_group_offsets_response_responses_partitions_s),
+    F(alter_share_group_offsets_response_responses, partitions, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_alter_share_group_offsets_response_responses_partitions_s),
 };
 S(alter_share_group_offsets_response_responses);
 static const struct kafka_field alter_share_group_offsets_response_f[] = {
     F(alter_share_group_offsets_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(alter_share_group_offsets_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(alter_share_group_offsets_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(alter_share_group_offsets_response, responses, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &alter_share_group_offsets_response_responses_s),
+    F(alter_share_group_offsets_response, responses, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_alter_share_group_offsets_response_responses_s),
 };
 S(alter_share_group_offsets_response);
-const struct kafka_message kafka_alter_share_group_offsets_response_m = {"AlterShareGroupOffsetsResponse", 0, 0, 0, 0, &alter_share_group_offsets_response_s};
+const struct kafka_message kafka_alter_share_group_offsets_response_m = {"AlterShareGroupOffsetsResponse", 0, 0, 0, 0, &kafka_alter_share_group_offsets_response_s};
 
 static const struct kafka_field delete_share_group_offsets_request_topics_f[] = {
     F(delete_share_group_offsets_request_topics, topic_name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3528,10 +3528,10 @@ static const struct kafka_field delete_share_group_offsets_request_topics_f[] = 
 S(delete_share_group_offsets_request_topics);
 static const struct kafka_field delete_share_group_offsets_request_f[] = {
     F(delete_share_group_offsets_request, group_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(delete_share_group_offsets_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &delete_share_group_offsets_request_topics_s),
+    F(delete_share_group_offsets_request, topics, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_delete_share_group_offsets_request_topics_s),
 };
 S(delete_share_group_offsets_request);
-const struct kafka_message kafka_delete_share_group_offsets_request_m = {"DeleteShareGroupOffsetsRequest", 0, 0, 0, 0, &delete_share_group_offsets_request_s};
+const struct kafka_message kafka_delete_share_group_offsets_request_m = {"DeleteShareGroupOffsetsRequest", 0, 0, 0, 0, &kafka_delete_share_group_offsets_request_s};
 
 static const struct kafka_field delete_share_group_offsets_response_responses_f[] = {
     F(delete_share_group_offsets_response_responses, topic_name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3544,10 +3544,10 @@ static const struct kafka_field delete_share_group_offsets_response_f[] = {
     F(delete_share_group_offsets_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(delete_share_group_offsets_response, error_code, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(delete_share_group_offsets_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(delete_share_group_offsets_response, responses, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &delete_share_group_offsets_response_responses_s),
+    F(delete_share_group_offsets_response, responses, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_delete_share_group_offsets_response_responses_s),
 };
 S(delete_share_group_offsets_response);
-const struct kafka_message kafka_delete_share_group_offsets_response_m = {"DeleteShareGroupOffsetsResponse", 0, 0, 0, 0, &delete_share_group_offsets_response_s};
+const struct kafka_message kafka_delete_share_group_offsets_response_m = {"DeleteShareGroupOffsetsResponse", 0, 0, 0, 0, &kafka_delete_share_group_offsets_response_s};
 
 static const struct kafka_field streams_group_topology_description_update_request_topology_description_subtopologies_nodes_f[] = {
     F(streams_group_topology_description_update_request_topology_description_subtopologies_nodes, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3560,7 +3560,7 @@ static const struct kafka_field streams_group_topology_description_update_reques
 S(streams_group_topology_description_update_request_topology_description_subtopologies_nodes);
 static const struct kafka_field streams_group_topology_description_update_request_topology_description_subtopologies_f[] = {
     F(streams_group_topology_description_update_request_topology_description_subtopologies, subtopology_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(streams_group_topology_description_update_request_topology_description_subtopologies, nodes, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &streams_group_topology_description_update_request_topology_description_subtopologies_nodes_s),
+    F(streams_group_topology_description_update_request_topology_description_subtopologies, nodes, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_streams_group_topology_description_update_request_topology_description_subtopologies_nodes_s),
 };
 S(streams_group_topology_description_update_request_topology_description_subtopologies);
 static const struct kafka_field streams_group_topology_description_update_request_topology_description_global_stores_source_f[] = {
@@ -3582,23 +3582,23 @@ static const struct kafka_field streams_group_topology_description_update_reques
 };
 S(streams_group_topology_description_update_request_topology_description_global_stores_processor);
 static const struct kafka_field streams_group_topology_description_update_request_topology_description_global_stores_f[] = {
-    F(streams_group_topology_description_update_request_topology_description_global_stores, source, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &streams_group_topology_description_update_request_topology_description_global_stores_source_s),
-    F(streams_group_topology_description_update_request_topology_description_global_stores, processor, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &streams_group_topology_description_update_request_topology_description_global_stores_processor_s),
+    F(streams_group_topology_description_update_request_topology_description_global_stores, source, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &kafka_streams_group_topology_description_update_request_topology_description_global_stores_source_s),
+    F(streams_group_topology_description_update_request_topology_description_global_stores, processor, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &kafka_streams_group_topology_description_update_request_topology_description_global_stores_processor_s),
 };
 S(streams_group_topology_description_update_request_topology_description_global_stores);
 static const struct kafka_field streams_group_topology_description_update_request_topology_description_f[] = {
-    F(streams_group_topology_description_update_request_topology_description, subtopologies, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &streams_group_topology_description_update_request_topology_description_subtopologies_s),
-    F(streams_group_topology_description_update_request_topology_description, global_stores, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &streams_group_topology_description_update_request_topology_description_global_stores_s),
+    F(streams_group_topology_description_update_request_topology_description, subtopologies, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_streams_group_topology_description_update_request_topology_description_subtopologies_s),
+    F(streams_group_topology_description_update_request_topology_description, global_stores, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_streams_group_topology_description_update_request_topology_description_global_stores_s),
 };
 S(streams_group_topology_description_update_request_topology_description);
 static const struct kafka_field streams_group_topology_description_update_request_f[] = {
     F(streams_group_topology_description_update_request, group_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(streams_group_topology_description_update_request, member_id, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(streams_group_topology_description_update_request, topology_epoch, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(streams_group_topology_description_update_request, topology_description, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &streams_group_topology_description_update_request_topology_description_s),
+    F(streams_group_topology_description_update_request, topology_description, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &kafka_streams_group_topology_description_update_request_topology_description_s),
 };
 S(streams_group_topology_description_update_request);
-const struct kafka_message kafka_streams_group_topology_description_update_request_m = {"StreamsGroupTopologyDescriptionUpdateRequest", 0, 0, 0, 0, &streams_group_topology_description_update_request_s};
+const struct kafka_message kafka_streams_group_topology_description_update_request_m = {"StreamsGroupTopologyDescriptionUpdateRequest", 0, 0, 0, 0, &kafka_streams_group_topology_description_update_request_s};
 
 static const struct kafka_field streams_group_topology_description_update_response_f[] = {
     F(streams_group_topology_description_update_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3606,13 +3606,13 @@ static const struct kafka_field streams_group_topology_description_update_respon
     F(streams_group_topology_description_update_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(streams_group_topology_description_update_response);
-const struct kafka_message kafka_streams_group_topology_description_update_response_m = {"StreamsGroupTopologyDescriptionUpdateResponse", 0, 0, 0, 0, &streams_group_topology_description_update_response_s};
+const struct kafka_message kafka_streams_group_topology_description_update_response_m = {"StreamsGroupTopologyDescriptionUpdateResponse", 0, 0, 0, 0, &kafka_streams_group_topology_description_update_response_s};
 
 static const struct kafka_field unregister_controller_request_f[] = {
     F(unregister_controller_request, controller_id, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(unregister_controller_request);
-const struct kafka_message kafka_unregister_controller_request_m = {"UnregisterControllerRequest", 0, 0, 0, 0, &unregister_controller_request_s};
+const struct kafka_message kafka_unregister_controller_request_m = {"UnregisterControllerRequest", 0, 0, 0, 0, &kafka_unregister_controller_request_s};
 
 static const struct kafka_field unregister_controller_response_f[] = {
     F(unregister_controller_response, throttle_time_ms, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3620,7 +3620,7 @@ static const struct kafka_field unregister_controller_response_f[] = {
     F(unregister_controller_response, error_message, STRING, PLAIN, 0, 0, 0, 0, -1, 0, NULL),
 };
 S(unregister_controller_response);
-const struct kafka_message kafka_unregister_controller_response_m = {"UnregisterControllerResponse", 0, 0, 0, 0, &unregister_controller_response_s};
+const struct kafka_message kafka_unregister_controller_response_m = {"UnregisterControllerResponse", 0, 0, 0, 0, &kafka_unregister_controller_response_s};
 
 static const struct kafka_field consumer_protocol_assignment_assigned_partitions_f[] = {
     F(consumer_protocol_assignment_assigned_partitions, topic, STRING, PLAIN, 0, 3, 127, -1, -1, 0, NULL),
@@ -3628,11 +3628,11 @@ static const struct kafka_field consumer_protocol_assignment_assigned_partitions
 };
 S(consumer_protocol_assignment_assigned_partitions);
 static const struct kafka_field consumer_protocol_assignment_f[] = {
-    F(consumer_protocol_assignment, assigned_partitions, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &consumer_protocol_assignment_assigned_partitions_s),
+    F(consumer_protocol_assignment, assigned_partitions, STRUCT, ARRAY, 0, 3, 127, -1, -1, 0, &kafka_consumer_protocol_assignment_assigned_partitions_s),
     F(consumer_protocol_assignment, user_data, BYTES, PLAIN, 0, 3, 0, 3, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(consumer_protocol_assignment);
-const struct kafka_message kafka_consumer_protocol_assignment_m = {"ConsumerProtocolAssignment", 0, 3, 127, 127, &consumer_protocol_assignment_s};
+const struct kafka_message kafka_consumer_protocol_assignment_m = {"ConsumerProtocolAssignment", 0, 3, 127, 127, &kafka_consumer_protocol_assignment_s};
 
 static const struct kafka_field consumer_protocol_subscription_owned_partitions_f[] = {
     F(consumer_protocol_subscription_owned_partitions, topic, STRING, PLAIN, 1, 3, 127, -1, -1, 0, NULL),
@@ -3642,18 +3642,18 @@ S(consumer_protocol_subscription_owned_partitions);
 static const struct kafka_field consumer_protocol_subscription_f[] = {
     F(consumer_protocol_subscription, topics, STRING, ARRAY, 0, 3, 127, -1, -1, 0, NULL),
     F(consumer_protocol_subscription, user_data, BYTES, PLAIN, 0, 3, 0, 3, -1, KAFKA_DEFAULT_NULL, NULL),
-    F(consumer_protocol_subscription, owned_partitions, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &consumer_protocol_subscription_owned_partitions_s),
+    F(consumer_protocol_subscription, owned_partitions, STRUCT, ARRAY, 1, 3, 127, -1, -1, 0, &kafka_consumer_protocol_subscription_owned_partitions_s),
     F(consumer_protocol_subscription, generation_id, INT32, PLAIN, 2, 3, 127, -1, -1, -1, NULL),
     F(consumer_protocol_subscription, rack_id, STRING, PLAIN, 3, 3, 3, 3, -1, KAFKA_DEFAULT_NULL, NULL),
 };
 S(consumer_protocol_subscription);
-const struct kafka_message kafka_consumer_protocol_subscription_m = {"ConsumerProtocolSubscription", 0, 3, 127, 127, &consumer_protocol_subscription_s};
+const struct kafka_message kafka_consumer_protocol_subscription_m = {"ConsumerProtocolSubscription", 0, 3, 127, 127, &kafka_consumer_protocol_subscription_s};
 
 static const struct kafka_field control_record_type_schema_f[] = {
     F(control_record_type_schema, type, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(control_record_type_schema);
-const struct kafka_message kafka_control_record_type_schema_m = {"ControlRecordTypeSchema", 0, 0, 127, 127, &control_record_type_schema_s};
+const struct kafka_message kafka_control_record_type_schema_m = {"ControlRecordTypeSchema", 0, 0, 127, 127, &kafka_control_record_type_schema_s};
 
 static const struct kafka_field default_principal_data_f[] = {
     F(default_principal_data, type, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3661,20 +3661,20 @@ static const struct kafka_field default_principal_data_f[] = {
     F(default_principal_data, token_authenticated, BOOL, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(default_principal_data);
-const struct kafka_message kafka_default_principal_data_m = {"DefaultPrincipalData", 0, 0, 0, 127, &default_principal_data_s};
+const struct kafka_message kafka_default_principal_data_m = {"DefaultPrincipalData", 0, 0, 0, 127, &kafka_default_principal_data_s};
 
 static const struct kafka_field end_txn_marker_f[] = {
     F(end_txn_marker, coordinator_epoch, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(end_txn_marker);
-const struct kafka_message kafka_end_txn_marker_m = {"EndTxnMarker", 0, 0, 127, 127, &end_txn_marker_s};
+const struct kafka_message kafka_end_txn_marker_m = {"EndTxnMarker", 0, 0, 127, 127, &kafka_end_txn_marker_s};
 
 static const struct kafka_field k_raft_version_record_f[] = {
     F(k_raft_version_record, version, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(k_raft_version_record, kraft_version, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(k_raft_version_record);
-const struct kafka_message kafka_k_raft_version_record_m = {"KRaftVersionRecord", 0, 0, 0, 127, &k_raft_version_record_s};
+const struct kafka_message kafka_k_raft_version_record_m = {"KRaftVersionRecord", 0, 0, 0, 127, &kafka_k_raft_version_record_s};
 
 static const struct kafka_field leader_change_message_voters_f[] = {
     F(leader_change_message_voters, voter_id, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
@@ -3689,24 +3689,24 @@ S(leader_change_message_granting_voters);
 static const struct kafka_field leader_change_message_f[] = {
     F(leader_change_message, version, INT16, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
     F(leader_change_message, leader_id, INT32, PLAIN, 0, 1, 127, -1, -1, 0, NULL),
-    F(leader_change_message, voters, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &leader_change_message_voters_s),
-    F(leader_change_message, granting_voters, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &leader_change_message_granting_voters_s),
+    F(leader_change_message, voters, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_leader_change_message_voters_s),
+    F(leader_change_message, granting_voters, STRUCT, ARRAY, 0, 1, 127, -1, -1, 0, &kafka_leader_change_message_granting_voters_s),
 };
 S(leader_change_message);
-const struct kafka_message kafka_leader_change_message_m = {"LeaderChangeMessage", 0, 1, 0, 127, &leader_change_message_s};
+const struct kafka_message kafka_leader_change_message_m = {"LeaderChangeMessage", 0, 1, 0, 127, &kafka_leader_change_message_s};
 
 static const struct kafka_field snapshot_footer_record_f[] = {
     F(snapshot_footer_record, version, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(snapshot_footer_record);
-const struct kafka_message kafka_snapshot_footer_record_m = {"SnapshotFooterRecord", 0, 0, 0, 127, &snapshot_footer_record_s};
+const struct kafka_message kafka_snapshot_footer_record_m = {"SnapshotFooterRecord", 0, 0, 0, 127, &kafka_snapshot_footer_record_s};
 
 static const struct kafka_field snapshot_header_record_f[] = {
     F(snapshot_header_record, version, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(snapshot_header_record, last_contained_log_timestamp, INT64, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
 };
 S(snapshot_header_record);
-const struct kafka_message kafka_snapshot_header_record_m = {"SnapshotHeaderRecord", 0, 0, 0, 127, &snapshot_header_record_s};
+const struct kafka_message kafka_snapshot_header_record_m = {"SnapshotHeaderRecord", 0, 0, 0, 127, &kafka_snapshot_header_record_s};
 
 static const struct kafka_field voters_record_voters_endpoints_f[] = {
     F(voters_record_voters_endpoints, name, STRING, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
@@ -3722,16 +3722,16 @@ S(voters_record_voters_kraft_version_feature);
 static const struct kafka_field voters_record_voters_f[] = {
     F(voters_record_voters, voter_id, INT32, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
     F(voters_record_voters, voter_directory_id, UUID, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(voters_record_voters, endpoints, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &voters_record_voters_endpoints_s),
-    F(voters_record_voters, kraft_version_feature, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &voters_record_voters_kraft_version_feature_s),
+    F(voters_record_voters, endpoints, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_voters_record_voters_endpoints_s),
+    F(voters_record_voters, kraft_version_feature, STRUCT, PLAIN, 0, 0, 127, -1, -1, 0, &kafka_voters_record_voters_kraft_version_feature_s),
 };
 S(voters_record_voters);
 static const struct kafka_field voters_record_f[] = {
     F(voters_record, version, INT16, PLAIN, 0, 0, 127, -1, -1, 0, NULL),
-    F(voters_record, voters, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &voters_record_voters_s),
+    F(voters_record, voters, STRUCT, ARRAY, 0, 0, 127, -1, -1, 0, &kafka_voters_record_voters_s),
 };
 S(voters_record);
-const struct kafka_message kafka_voters_record_m = {"VotersRecord", 0, 0, 0, 127, &voters_record_s};
+const struct kafka_message kafka_voters_record_m = {"VotersRecord", 0, 0, 0, 127, &kafka_voters_record_s};
 
 const struct kafka_api kafka_apis[] = {
     {0, "Produce", &kafka_produce_request_m, &kafka_produce_response_m},

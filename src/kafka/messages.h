@@ -254,27 +254,32 @@ struct kafka_produce_request_topic_data_partition_data {
     int32_t index; // 3-13
     struct str records; // 3-13, null 3+
 };
+extern const struct kafka_struct kafka_produce_request_topic_data_partition_data_s;
 struct kafka_produce_request_topic_data {
     struct kafka_uuid topic_id; // 13-13
     struct str name; // 3-12
     KAFKA_ARRAY(struct kafka_produce_request_topic_data_partition_data) partition_data; // 3-13
 };
+extern const struct kafka_struct kafka_produce_request_topic_data_s;
 struct kafka_produce_request {
     struct str transactional_id; // 3-13, null 3+
     int16_t acks; // 3-13
     int32_t timeout_ms; // 3-13
     KAFKA_ARRAY(struct kafka_produce_request_topic_data) topic_data; // 3-13
 };
+extern const struct kafka_struct kafka_produce_request_s;
 extern const struct kafka_message kafka_produce_request_m;
 
 struct kafka_produce_response_responses_partition_responses_record_errors {
     int32_t batch_index; // 8-13
     struct str batch_index_error_message; // 8-13, null 8+
 };
+extern const struct kafka_struct kafka_produce_response_responses_partition_responses_record_errors_s;
 struct kafka_produce_response_responses_partition_responses_current_leader {
     int32_t leader_id; // 10-13
     int32_t leader_epoch; // 10-13
 };
+extern const struct kafka_struct kafka_produce_response_responses_partition_responses_current_leader_s;
 struct kafka_produce_response_responses_partition_responses {
     int32_t index; // 3-13
     int16_t error_code; // 3-13
@@ -285,22 +290,26 @@ struct kafka_produce_response_responses_partition_responses {
     struct str error_message; // 8-13, null 8+
     struct kafka_produce_response_responses_partition_responses_current_leader current_leader; // 10-13, tag 0
 };
+extern const struct kafka_struct kafka_produce_response_responses_partition_responses_s;
 struct kafka_produce_response_responses {
     struct kafka_uuid topic_id; // 13-13
     struct str name; // 3-12
     KAFKA_ARRAY(struct kafka_produce_response_responses_partition_responses) partition_responses; // 3-13
 };
+extern const struct kafka_struct kafka_produce_response_responses_s;
 struct kafka_produce_response_node_endpoints {
     int32_t node_id; // 10-13
     struct str host; // 10-13
     int32_t port; // 10-13
     struct str rack; // 10-13, null 10+
 };
+extern const struct kafka_struct kafka_produce_response_node_endpoints_s;
 struct kafka_produce_response {
     KAFKA_ARRAY(struct kafka_produce_response_responses) responses; // 3-13
     int32_t throttle_time_ms; // 3-13
     KAFKA_ARRAY(struct kafka_produce_response_node_endpoints) node_endpoints; // 10-13, tag 0
 };
+extern const struct kafka_struct kafka_produce_response_s;
 extern const struct kafka_message kafka_produce_response_m;
 
 struct kafka_fetch_request_topics_partitions {
@@ -313,20 +322,24 @@ struct kafka_fetch_request_topics_partitions {
     struct kafka_uuid replica_directory_id; // 17-18, tag 0
     int64_t high_watermark; // 18-18, tag 1
 };
+extern const struct kafka_struct kafka_fetch_request_topics_partitions_s;
 struct kafka_fetch_request_topics {
     struct kafka_uuid topic_id; // 13-18
     struct str topic; // 4-12
     KAFKA_ARRAY(struct kafka_fetch_request_topics_partitions) partitions; // 4-18
 };
+extern const struct kafka_struct kafka_fetch_request_topics_s;
 struct kafka_fetch_request_forgotten_topics_data {
     struct kafka_uuid topic_id; // 13-18
     struct str topic; // 7-12
     KAFKA_ARRAY(int32_t) partitions; // 7-18
 };
+extern const struct kafka_struct kafka_fetch_request_forgotten_topics_data_s;
 struct kafka_fetch_request_replica_state {
     int32_t replica_id; // 15-18
     int64_t replica_epoch; // 15-18
 };
+extern const struct kafka_struct kafka_fetch_request_replica_state_s;
 struct kafka_fetch_request {
     int32_t replica_id; // 4-14
     int32_t max_wait_ms; // 4-18
@@ -341,24 +354,29 @@ struct kafka_fetch_request {
     struct str cluster_id; // 12-18, null 12+, tag 0
     struct kafka_fetch_request_replica_state replica_state; // 15-18, tag 1
 };
+extern const struct kafka_struct kafka_fetch_request_s;
 extern const struct kafka_message kafka_fetch_request_m;
 
 struct kafka_fetch_response_responses_partitions_aborted_transactions {
     int64_t producer_id; // 4-18
     int64_t first_offset; // 4-18
 };
+extern const struct kafka_struct kafka_fetch_response_responses_partitions_aborted_transactions_s;
 struct kafka_fetch_response_responses_partitions_diverging_epoch {
     int32_t epoch; // 12-18
     int64_t end_offset; // 12-18
 };
+extern const struct kafka_struct kafka_fetch_response_responses_partitions_diverging_epoch_s;
 struct kafka_fetch_response_responses_partitions_current_leader {
     int32_t leader_id; // 12-18
     int32_t leader_epoch; // 12-18
 };
+extern const struct kafka_struct kafka_fetch_response_responses_partitions_current_leader_s;
 struct kafka_fetch_response_responses_partitions_snapshot_id {
     int64_t end_offset; // 12-18
     int32_t epoch; // 12-18
 };
+extern const struct kafka_struct kafka_fetch_response_responses_partitions_snapshot_id_s;
 struct kafka_fetch_response_responses_partitions {
     int32_t partition_index; // 4-18
     int16_t error_code; // 4-18
@@ -372,17 +390,20 @@ struct kafka_fetch_response_responses_partitions {
     struct kafka_fetch_response_responses_partitions_current_leader current_leader; // 12-18, tag 1
     struct kafka_fetch_response_responses_partitions_snapshot_id snapshot_id; // 12-18, tag 2
 };
+extern const struct kafka_struct kafka_fetch_response_responses_partitions_s;
 struct kafka_fetch_response_responses {
     struct kafka_uuid topic_id; // 13-18
     struct str topic; // 4-12
     KAFKA_ARRAY(struct kafka_fetch_response_responses_partitions) partitions; // 4-18
 };
+extern const struct kafka_struct kafka_fetch_response_responses_s;
 struct kafka_fetch_response_node_endpoints {
     int32_t node_id; // 16-18
     struct str host; // 16-18
     int32_t port; // 16-18
     struct str rack; // 16-18, null 16+
 };
+extern const struct kafka_struct kafka_fetch_response_node_endpoints_s;
 struct kafka_fetch_response {
     int32_t throttle_time_ms; // 4-18
     int16_t error_code; // 7-18
@@ -390,6 +411,7 @@ struct kafka_fetch_response {
     KAFKA_ARRAY(struct kafka_fetch_response_responses) responses; // 4-18
     KAFKA_ARRAY(struct kafka_fetch_response_node_endpoints) node_endpoints; // 16-18, tag 0
 };
+extern const struct kafka_struct kafka_fetch_response_s;
 extern const struct kafka_message kafka_fetch_response_m;
 
 struct kafka_list_offsets_request_topics_partitions {
@@ -397,16 +419,19 @@ struct kafka_list_offsets_request_topics_partitions {
     int32_t current_leader_epoch; // 4-11
     int64_t timestamp; // 1-11
 };
+extern const struct kafka_struct kafka_list_offsets_request_topics_partitions_s;
 struct kafka_list_offsets_request_topics {
     struct str name; // 1-11
     KAFKA_ARRAY(struct kafka_list_offsets_request_topics_partitions) partitions; // 1-11
 };
+extern const struct kafka_struct kafka_list_offsets_request_topics_s;
 struct kafka_list_offsets_request {
     int32_t replica_id; // 1-11
     int8_t isolation_level; // 2-11
     KAFKA_ARRAY(struct kafka_list_offsets_request_topics) topics; // 1-11
     int32_t timeout_ms; // 10-11
 };
+extern const struct kafka_struct kafka_list_offsets_request_s;
 extern const struct kafka_message kafka_list_offsets_request_m;
 
 struct kafka_list_offsets_response_topics_partitions {
@@ -416,26 +441,31 @@ struct kafka_list_offsets_response_topics_partitions {
     int64_t offset; // 1-11
     int32_t leader_epoch; // 4-11
 };
+extern const struct kafka_struct kafka_list_offsets_response_topics_partitions_s;
 struct kafka_list_offsets_response_topics {
     struct str name; // 1-11
     KAFKA_ARRAY(struct kafka_list_offsets_response_topics_partitions) partitions; // 1-11
 };
+extern const struct kafka_struct kafka_list_offsets_response_topics_s;
 struct kafka_list_offsets_response {
     int32_t throttle_time_ms; // 2-11
     KAFKA_ARRAY(struct kafka_list_offsets_response_topics) topics; // 1-11
 };
+extern const struct kafka_struct kafka_list_offsets_response_s;
 extern const struct kafka_message kafka_list_offsets_response_m;
 
 struct kafka_metadata_request_topics {
     struct kafka_uuid topic_id; // 10-13
     struct str name; // 0-13, null 10+
 };
+extern const struct kafka_struct kafka_metadata_request_topics_s;
 struct kafka_metadata_request {
     KAFKA_ARRAY(struct kafka_metadata_request_topics) topics; // 0-13, null 1+
     bool allow_auto_topic_creation; // 4-13
     bool include_cluster_authorized_operations; // 8-10
     bool include_topic_authorized_operations; // 8-13
 };
+extern const struct kafka_struct kafka_metadata_request_s;
 extern const struct kafka_message kafka_metadata_request_m;
 
 struct kafka_metadata_response_brokers {
@@ -444,6 +474,7 @@ struct kafka_metadata_response_brokers {
     int32_t port; // 0-13
     struct str rack; // 1-13, null 1+
 };
+extern const struct kafka_struct kafka_metadata_response_brokers_s;
 struct kafka_metadata_response_topics_partitions {
     int16_t error_code; // 0-13
     int32_t partition_index; // 0-13
@@ -453,6 +484,7 @@ struct kafka_metadata_response_topics_partitions {
     KAFKA_ARRAY(int32_t) isr_nodes; // 0-13
     KAFKA_ARRAY(int32_t) offline_replicas; // 5-13
 };
+extern const struct kafka_struct kafka_metadata_response_topics_partitions_s;
 struct kafka_metadata_response_topics {
     int16_t error_code; // 0-13
     struct str name; // 0-13, null 12+
@@ -461,6 +493,7 @@ struct kafka_metadata_response_topics {
     KAFKA_ARRAY(struct kafka_metadata_response_topics_partitions) partitions; // 0-13
     int32_t topic_authorized_operations; // 8-13
 };
+extern const struct kafka_struct kafka_metadata_response_topics_s;
 struct kafka_metadata_response {
     int32_t throttle_time_ms; // 3-13
     KAFKA_ARRAY(struct kafka_metadata_response_brokers) brokers; // 0-13
@@ -470,6 +503,7 @@ struct kafka_metadata_response {
     int16_t error_code; // 13-13
     int32_t cluster_authorized_operations; // 8-10
 };
+extern const struct kafka_struct kafka_metadata_response_s;
 extern const struct kafka_message kafka_metadata_response_m;
 
 struct kafka_offset_commit_request_topics_partitions {
@@ -478,11 +512,13 @@ struct kafka_offset_commit_request_topics_partitions {
     int32_t committed_leader_epoch; // 6-10
     struct str committed_metadata; // 2-10, null 2+
 };
+extern const struct kafka_struct kafka_offset_commit_request_topics_partitions_s;
 struct kafka_offset_commit_request_topics {
     struct kafka_uuid topic_id; // 10-10
     struct str name; // 2-9
     KAFKA_ARRAY(struct kafka_offset_commit_request_topics_partitions) partitions; // 2-10
 };
+extern const struct kafka_struct kafka_offset_commit_request_topics_s;
 struct kafka_offset_commit_request {
     struct str group_id; // 2-10
     int32_t generation_id_or_member_epoch; // 2-10
@@ -491,21 +527,25 @@ struct kafka_offset_commit_request {
     int64_t retention_time_ms; // 2-4
     KAFKA_ARRAY(struct kafka_offset_commit_request_topics) topics; // 2-10
 };
+extern const struct kafka_struct kafka_offset_commit_request_s;
 extern const struct kafka_message kafka_offset_commit_request_m;
 
 struct kafka_offset_commit_response_topics_partitions {
     int32_t partition_index; // 2-10
     int16_t error_code; // 2-10
 };
+extern const struct kafka_struct kafka_offset_commit_response_topics_partitions_s;
 struct kafka_offset_commit_response_topics {
     struct kafka_uuid topic_id; // 10-10
     struct str name; // 2-9
     KAFKA_ARRAY(struct kafka_offset_commit_response_topics_partitions) partitions; // 2-10
 };
+extern const struct kafka_struct kafka_offset_commit_response_topics_s;
 struct kafka_offset_commit_response {
     int32_t throttle_time_ms; // 3-10
     KAFKA_ARRAY(struct kafka_offset_commit_response_topics) topics; // 2-10
 };
+extern const struct kafka_struct kafka_offset_commit_response_s;
 extern const struct kafka_message kafka_offset_commit_response_m;
 
 struct kafka_offset_fetch_request_groups_topics {
@@ -513,22 +553,26 @@ struct kafka_offset_fetch_request_groups_topics {
     struct str name; // 8-9
     KAFKA_ARRAY(int32_t) partition_indexes; // 8-10
 };
+extern const struct kafka_struct kafka_offset_fetch_request_groups_topics_s;
 struct kafka_offset_fetch_request_groups {
     struct str group_id; // 8-10
     struct str member_id; // 9-10, null 9+
     int32_t member_epoch; // 9-10
     KAFKA_ARRAY(struct kafka_offset_fetch_request_groups_topics) topics; // 8-10, null 8+
 };
+extern const struct kafka_struct kafka_offset_fetch_request_groups_s;
 struct kafka_offset_fetch_request_topics {
     struct str name; // 1-7
     KAFKA_ARRAY(int32_t) partition_indexes; // 1-7
 };
+extern const struct kafka_struct kafka_offset_fetch_request_topics_s;
 struct kafka_offset_fetch_request {
     KAFKA_ARRAY(struct kafka_offset_fetch_request_groups) groups; // 8-10
     struct str group_id; // 1-7
     KAFKA_ARRAY(struct kafka_offset_fetch_request_topics) topics; // 1-7, null 2+
     bool require_stable; // 7-10
 };
+extern const struct kafka_struct kafka_offset_fetch_request_s;
 extern const struct kafka_message kafka_offset_fetch_request_m;
 
 struct kafka_offset_fetch_response_groups_topics_partitions {
@@ -538,16 +582,19 @@ struct kafka_offset_fetch_response_groups_topics_partitions {
     struct str metadata; // 8-10, null 8+
     int16_t error_code; // 8-10
 };
+extern const struct kafka_struct kafka_offset_fetch_response_groups_topics_partitions_s;
 struct kafka_offset_fetch_response_groups_topics {
     struct kafka_uuid topic_id; // 10-10
     struct str name; // 8-9
     KAFKA_ARRAY(struct kafka_offset_fetch_response_groups_topics_partitions) partitions; // 8-10
 };
+extern const struct kafka_struct kafka_offset_fetch_response_groups_topics_s;
 struct kafka_offset_fetch_response_groups {
     struct str group_id; // 8-10
     KAFKA_ARRAY(struct kafka_offset_fetch_response_groups_topics) topics; // 8-10
     int16_t error_code; // 8-10
 };
+extern const struct kafka_struct kafka_offset_fetch_response_groups_s;
 struct kafka_offset_fetch_response_topics_partitions {
     int32_t partition_index; // 1-7
     int64_t committed_offset; // 1-7
@@ -555,16 +602,19 @@ struct kafka_offset_fetch_response_topics_partitions {
     struct str metadata; // 1-7, null 1+
     int16_t error_code; // 1-7
 };
+extern const struct kafka_struct kafka_offset_fetch_response_topics_partitions_s;
 struct kafka_offset_fetch_response_topics {
     struct str name; // 1-7
     KAFKA_ARRAY(struct kafka_offset_fetch_response_topics_partitions) partitions; // 1-7
 };
+extern const struct kafka_struct kafka_offset_fetch_response_topics_s;
 struct kafka_offset_fetch_response {
     int32_t throttle_time_ms; // 3-10
     KAFKA_ARRAY(struct kafka_offset_fetch_response_groups) groups; // 8-10
     KAFKA_ARRAY(struct kafka_offset_fetch_response_topics) topics; // 1-7
     int16_t error_code; // 2-7
 };
+extern const struct kafka_struct kafka_offset_fetch_response_s;
 extern const struct kafka_message kafka_offset_fetch_response_m;
 
 struct kafka_find_coordinator_request {
@@ -572,6 +622,7 @@ struct kafka_find_coordinator_request {
     int8_t key_type; // 1-6
     KAFKA_ARRAY(struct str) coordinator_keys; // 4-6
 };
+extern const struct kafka_struct kafka_find_coordinator_request_s;
 extern const struct kafka_message kafka_find_coordinator_request_m;
 
 struct kafka_find_coordinator_response_coordinators {
@@ -582,6 +633,7 @@ struct kafka_find_coordinator_response_coordinators {
     int16_t error_code; // 4-6
     struct str error_message; // 4-6, null 4+
 };
+extern const struct kafka_struct kafka_find_coordinator_response_coordinators_s;
 struct kafka_find_coordinator_response {
     int32_t throttle_time_ms; // 1-6
     KAFKA_ARRAY(struct kafka_find_coordinator_response_coordinators) coordinators; // 4-6
@@ -591,12 +643,14 @@ struct kafka_find_coordinator_response {
     struct str host; // 0-3
     int32_t port; // 0-3
 };
+extern const struct kafka_struct kafka_find_coordinator_response_s;
 extern const struct kafka_message kafka_find_coordinator_response_m;
 
 struct kafka_join_group_request_protocols {
     struct str name; // 0-9
     struct str metadata; // 0-9
 };
+extern const struct kafka_struct kafka_join_group_request_protocols_s;
 struct kafka_join_group_request {
     struct str group_id; // 0-9
     int32_t session_timeout_ms; // 0-9
@@ -607,6 +661,7 @@ struct kafka_join_group_request {
     KAFKA_ARRAY(struct kafka_join_group_request_protocols) protocols; // 0-9
     struct str reason; // 8-9, null 8+
 };
+extern const struct kafka_struct kafka_join_group_request_s;
 extern const struct kafka_message kafka_join_group_request_m;
 
 struct kafka_join_group_response_members {
@@ -614,6 +669,7 @@ struct kafka_join_group_response_members {
     struct str group_instance_id; // 5-9, null 5+
     struct str metadata; // 0-9
 };
+extern const struct kafka_struct kafka_join_group_response_members_s;
 struct kafka_join_group_response {
     int32_t throttle_time_ms; // 2-9
     int16_t error_code; // 0-9
@@ -625,6 +681,7 @@ struct kafka_join_group_response {
     struct str member_id; // 0-9
     KAFKA_ARRAY(struct kafka_join_group_response_members) members; // 0-9
 };
+extern const struct kafka_struct kafka_join_group_response_s;
 extern const struct kafka_message kafka_join_group_response_m;
 
 struct kafka_heartbeat_request {
@@ -633,12 +690,14 @@ struct kafka_heartbeat_request {
     struct str member_id; // 0-4
     struct str group_instance_id; // 3-4, null 3+
 };
+extern const struct kafka_struct kafka_heartbeat_request_s;
 extern const struct kafka_message kafka_heartbeat_request_m;
 
 struct kafka_heartbeat_response {
     int32_t throttle_time_ms; // 1-4
     int16_t error_code; // 0-4
 };
+extern const struct kafka_struct kafka_heartbeat_response_s;
 extern const struct kafka_message kafka_heartbeat_response_m;
 
 struct kafka_leave_group_request_members {
@@ -646,11 +705,13 @@ struct kafka_leave_group_request_members {
     struct str group_instance_id; // 3-5, null 3+
     struct str reason; // 5-5, null 5+
 };
+extern const struct kafka_struct kafka_leave_group_request_members_s;
 struct kafka_leave_group_request {
     struct str group_id; // 0-5
     KAFKA_ARRAY(struct kafka_leave_group_request_members) members; // 3-5
     struct str member_id; // 0-2
 };
+extern const struct kafka_struct kafka_leave_group_request_s;
 extern const struct kafka_message kafka_leave_group_request_m;
 
 struct kafka_leave_group_response_members {
@@ -658,17 +719,20 @@ struct kafka_leave_group_response_members {
     struct str group_instance_id; // 3-5, null 3+
     int16_t error_code; // 3-5
 };
+extern const struct kafka_struct kafka_leave_group_response_members_s;
 struct kafka_leave_group_response {
     int32_t throttle_time_ms; // 1-5
     int16_t error_code; // 0-5
     KAFKA_ARRAY(struct kafka_leave_group_response_members) members; // 3-5
 };
+extern const struct kafka_struct kafka_leave_group_response_s;
 extern const struct kafka_message kafka_leave_group_response_m;
 
 struct kafka_sync_group_request_assignments {
     struct str member_id; // 0-5
     struct str assignment; // 0-5
 };
+extern const struct kafka_struct kafka_sync_group_request_assignments_s;
 struct kafka_sync_group_request {
     struct str group_id; // 0-5
     int32_t generation_id; // 0-5
@@ -678,6 +742,7 @@ struct kafka_sync_group_request {
     struct str protocol_name; // 5-5, null 5+
     KAFKA_ARRAY(struct kafka_sync_group_request_assignments) assignments; // 0-5
 };
+extern const struct kafka_struct kafka_sync_group_request_s;
 extern const struct kafka_message kafka_sync_group_request_m;
 
 struct kafka_sync_group_response {
@@ -687,12 +752,14 @@ struct kafka_sync_group_response {
     struct str protocol_name; // 5-5, null 5+
     struct str assignment; // 0-5
 };
+extern const struct kafka_struct kafka_sync_group_response_s;
 extern const struct kafka_message kafka_sync_group_response_m;
 
 struct kafka_describe_groups_request {
     KAFKA_ARRAY(struct str) groups; // 0-6
     bool include_authorized_operations; // 3-6
 };
+extern const struct kafka_struct kafka_describe_groups_request_s;
 extern const struct kafka_message kafka_describe_groups_request_m;
 
 struct kafka_describe_groups_response_groups_members {
@@ -703,6 +770,7 @@ struct kafka_describe_groups_response_groups_members {
     struct str member_metadata; // 0-6
     struct str member_assignment; // 0-6
 };
+extern const struct kafka_struct kafka_describe_groups_response_groups_members_s;
 struct kafka_describe_groups_response_groups {
     int16_t error_code; // 0-6
     struct str error_message; // 6-6, null 6+
@@ -713,16 +781,19 @@ struct kafka_describe_groups_response_groups {
     KAFKA_ARRAY(struct kafka_describe_groups_response_groups_members) members; // 0-6
     int32_t authorized_operations; // 3-6
 };
+extern const struct kafka_struct kafka_describe_groups_response_groups_s;
 struct kafka_describe_groups_response {
     int32_t throttle_time_ms; // 1-6
     KAFKA_ARRAY(struct kafka_describe_groups_response_groups) groups; // 0-6
 };
+extern const struct kafka_struct kafka_describe_groups_response_s;
 extern const struct kafka_message kafka_describe_groups_response_m;
 
 struct kafka_list_groups_request {
     KAFKA_ARRAY(struct str) states_filter; // 4-5
     KAFKA_ARRAY(struct str) types_filter; // 5-5
 };
+extern const struct kafka_struct kafka_list_groups_request_s;
 extern const struct kafka_message kafka_list_groups_request_m;
 
 struct kafka_list_groups_response_groups {
@@ -731,22 +802,26 @@ struct kafka_list_groups_response_groups {
     struct str group_state; // 4-5
     struct str group_type; // 5-5
 };
+extern const struct kafka_struct kafka_list_groups_response_groups_s;
 struct kafka_list_groups_response {
     int32_t throttle_time_ms; // 1-5
     int16_t error_code; // 0-5
     KAFKA_ARRAY(struct kafka_list_groups_response_groups) groups; // 0-5
 };
+extern const struct kafka_struct kafka_list_groups_response_s;
 extern const struct kafka_message kafka_list_groups_response_m;
 
 struct kafka_sasl_handshake_request {
     struct str mechanism; // 0-1
 };
+extern const struct kafka_struct kafka_sasl_handshake_request_s;
 extern const struct kafka_message kafka_sasl_handshake_request_m;
 
 struct kafka_sasl_handshake_response {
     int16_t error_code; // 0-1
     KAFKA_ARRAY(struct str) mechanisms; // 0-1
 };
+extern const struct kafka_struct kafka_sasl_handshake_response_s;
 extern const struct kafka_message kafka_sasl_handshake_response_m;
 
 struct kafka_api_versions_request {
@@ -755,6 +830,7 @@ struct kafka_api_versions_request {
     struct str cluster_id; // 5-5, null 5+
     int32_t node_id; // 5-5
 };
+extern const struct kafka_struct kafka_api_versions_request_s;
 extern const struct kafka_message kafka_api_versions_request_m;
 
 struct kafka_api_versions_response_api_keys {
@@ -762,16 +838,19 @@ struct kafka_api_versions_response_api_keys {
     int16_t min_version; // 0-5
     int16_t max_version; // 0-5
 };
+extern const struct kafka_struct kafka_api_versions_response_api_keys_s;
 struct kafka_api_versions_response_supported_features {
     struct str name; // 3-5
     int16_t min_version; // 3-5
     int16_t max_version; // 3-5
 };
+extern const struct kafka_struct kafka_api_versions_response_supported_features_s;
 struct kafka_api_versions_response_finalized_features {
     struct str name; // 3-5
     int16_t max_version_level; // 3-5
     int16_t min_version_level; // 3-5
 };
+extern const struct kafka_struct kafka_api_versions_response_finalized_features_s;
 struct kafka_api_versions_response {
     int16_t error_code; // 0-5
     KAFKA_ARRAY(struct kafka_api_versions_response_api_keys) api_keys; // 0-5
@@ -781,16 +860,19 @@ struct kafka_api_versions_response {
     KAFKA_ARRAY(struct kafka_api_versions_response_finalized_features) finalized_features; // 3-5, tag 2
     bool zk_migration_ready; // 3-5, tag 3
 };
+extern const struct kafka_struct kafka_api_versions_response_s;
 extern const struct kafka_message kafka_api_versions_response_m;
 
 struct kafka_create_topics_request_topics_assignments {
     int32_t partition_index; // 2-7
     KAFKA_ARRAY(int32_t) broker_ids; // 2-7
 };
+extern const struct kafka_struct kafka_create_topics_request_topics_assignments_s;
 struct kafka_create_topics_request_topics_configs {
     struct str name; // 2-7
     struct str value; // 2-7, null 2+
 };
+extern const struct kafka_struct kafka_create_topics_request_topics_configs_s;
 struct kafka_create_topics_request_topics {
     struct str name; // 2-7
     int32_t num_partitions; // 2-7
@@ -798,11 +880,13 @@ struct kafka_create_topics_request_topics {
     KAFKA_ARRAY(struct kafka_create_topics_request_topics_assignments) assignments; // 2-7
     KAFKA_ARRAY(struct kafka_create_topics_request_topics_configs) configs; // 2-7
 };
+extern const struct kafka_struct kafka_create_topics_request_topics_s;
 struct kafka_create_topics_request {
     KAFKA_ARRAY(struct kafka_create_topics_request_topics) topics; // 2-7
     int32_t timeout_ms; // 2-7
     bool validate_only; // 2-7
 };
+extern const struct kafka_struct kafka_create_topics_request_s;
 extern const struct kafka_message kafka_create_topics_request_m;
 
 struct kafka_create_topics_response_topics_configs {
@@ -812,6 +896,7 @@ struct kafka_create_topics_response_topics_configs {
     int8_t config_source; // 5-7
     bool is_sensitive; // 5-7
 };
+extern const struct kafka_struct kafka_create_topics_response_topics_configs_s;
 struct kafka_create_topics_response_topics {
     struct str name; // 2-7
     struct kafka_uuid topic_id; // 7-7
@@ -822,21 +907,25 @@ struct kafka_create_topics_response_topics {
     KAFKA_ARRAY(struct kafka_create_topics_response_topics_configs) configs; // 5-7, null 5+
     int16_t topic_config_error_code; // 5-7, tag 0
 };
+extern const struct kafka_struct kafka_create_topics_response_topics_s;
 struct kafka_create_topics_response {
     int32_t throttle_time_ms; // 2-7
     KAFKA_ARRAY(struct kafka_create_topics_response_topics) topics; // 2-7
 };
+extern const struct kafka_struct kafka_create_topics_response_s;
 extern const struct kafka_message kafka_create_topics_response_m;
 
 struct kafka_delete_topics_request_topics {
     struct str name; // 6-6, null 6+
     struct kafka_uuid topic_id; // 6-6
 };
+extern const struct kafka_struct kafka_delete_topics_request_topics_s;
 struct kafka_delete_topics_request {
     KAFKA_ARRAY(struct kafka_delete_topics_request_topics) topics; // 6-6
     KAFKA_ARRAY(struct str) topic_names; // 1-5
     int32_t timeout_ms; // 1-6
 };
+extern const struct kafka_struct kafka_delete_topics_request_s;
 extern const struct kafka_message kafka_delete_topics_request_m;
 
 struct kafka_delete_topics_response_responses {
@@ -845,24 +934,29 @@ struct kafka_delete_topics_response_responses {
     int16_t error_code; // 1-6
     struct str error_message; // 5-6, null 5+
 };
+extern const struct kafka_struct kafka_delete_topics_response_responses_s;
 struct kafka_delete_topics_response {
     int32_t throttle_time_ms; // 1-6
     KAFKA_ARRAY(struct kafka_delete_topics_response_responses) responses; // 1-6
 };
+extern const struct kafka_struct kafka_delete_topics_response_s;
 extern const struct kafka_message kafka_delete_topics_response_m;
 
 struct kafka_delete_records_request_topics_partitions {
     int32_t partition_index; // 0-2
     int64_t offset; // 0-2
 };
+extern const struct kafka_struct kafka_delete_records_request_topics_partitions_s;
 struct kafka_delete_records_request_topics {
     struct str name; // 0-2
     KAFKA_ARRAY(struct kafka_delete_records_request_topics_partitions) partitions; // 0-2
 };
+extern const struct kafka_struct kafka_delete_records_request_topics_s;
 struct kafka_delete_records_request {
     KAFKA_ARRAY(struct kafka_delete_records_request_topics) topics; // 0-2
     int32_t timeout_ms; // 0-2
 };
+extern const struct kafka_struct kafka_delete_records_request_s;
 extern const struct kafka_message kafka_delete_records_request_m;
 
 struct kafka_delete_records_response_topics_partitions {
@@ -870,14 +964,17 @@ struct kafka_delete_records_response_topics_partitions {
     int64_t low_watermark; // 0-2
     int16_t error_code; // 0-2
 };
+extern const struct kafka_struct kafka_delete_records_response_topics_partitions_s;
 struct kafka_delete_records_response_topics {
     struct str name; // 0-2
     KAFKA_ARRAY(struct kafka_delete_records_response_topics_partitions) partitions; // 0-2
 };
+extern const struct kafka_struct kafka_delete_records_response_topics_s;
 struct kafka_delete_records_response {
     int32_t throttle_time_ms; // 0-2
     KAFKA_ARRAY(struct kafka_delete_records_response_topics) topics; // 0-2
 };
+extern const struct kafka_struct kafka_delete_records_response_s;
 extern const struct kafka_message kafka_delete_records_response_m;
 
 struct kafka_init_producer_id_request {
@@ -888,6 +985,7 @@ struct kafka_init_producer_id_request {
     bool enable2_pc; // 6-6
     bool keep_prepared_txn; // 6-6
 };
+extern const struct kafka_struct kafka_init_producer_id_request_s;
 extern const struct kafka_message kafka_init_producer_id_request_m;
 
 struct kafka_init_producer_id_response {
@@ -898,6 +996,7 @@ struct kafka_init_producer_id_response {
     int64_t ongoing_txn_producer_id; // 6-6
     int16_t ongoing_txn_producer_epoch; // 6-6
 };
+extern const struct kafka_struct kafka_init_producer_id_response_s;
 extern const struct kafka_message kafka_init_producer_id_response_m;
 
 struct kafka_offset_for_leader_epoch_request_topics_partitions {
@@ -905,14 +1004,17 @@ struct kafka_offset_for_leader_epoch_request_topics_partitions {
     int32_t current_leader_epoch; // 2-4
     int32_t leader_epoch; // 2-4
 };
+extern const struct kafka_struct kafka_offset_for_leader_epoch_request_topics_partitions_s;
 struct kafka_offset_for_leader_epoch_request_topics {
     struct str topic; // 2-4
     KAFKA_ARRAY(struct kafka_offset_for_leader_epoch_request_topics_partitions) partitions; // 2-4
 };
+extern const struct kafka_struct kafka_offset_for_leader_epoch_request_topics_s;
 struct kafka_offset_for_leader_epoch_request {
     int32_t replica_id; // 3-4
     KAFKA_ARRAY(struct kafka_offset_for_leader_epoch_request_topics) topics; // 2-4
 };
+extern const struct kafka_struct kafka_offset_for_leader_epoch_request_s;
 extern const struct kafka_message kafka_offset_for_leader_epoch_request_m;
 
 struct kafka_offset_for_leader_epoch_response_topics_partitions {
@@ -921,20 +1023,24 @@ struct kafka_offset_for_leader_epoch_response_topics_partitions {
     int32_t leader_epoch; // 2-4
     int64_t end_offset; // 2-4
 };
+extern const struct kafka_struct kafka_offset_for_leader_epoch_response_topics_partitions_s;
 struct kafka_offset_for_leader_epoch_response_topics {
     struct str topic; // 2-4
     KAFKA_ARRAY(struct kafka_offset_for_leader_epoch_response_topics_partitions) partitions; // 2-4
 };
+extern const struct kafka_struct kafka_offset_for_leader_epoch_response_topics_s;
 struct kafka_offset_for_leader_epoch_response {
     int32_t throttle_time_ms; // 2-4
     KAFKA_ARRAY(struct kafka_offset_for_leader_epoch_response_topics) topics; // 2-4
 };
+extern const struct kafka_struct kafka_offset_for_leader_epoch_response_s;
 extern const struct kafka_message kafka_offset_for_leader_epoch_response_m;
 
 struct kafka_add_partitions_to_txn_request_transactions_topics {
     struct str name; // 4-5
     KAFKA_ARRAY(int32_t) partitions; // 4-5
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_request_transactions_topics_s;
 struct kafka_add_partitions_to_txn_request_transactions {
     struct str transactional_id; // 4-5
     int64_t producer_id; // 4-5
@@ -942,10 +1048,12 @@ struct kafka_add_partitions_to_txn_request_transactions {
     bool verify_only; // 4-5
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_request_transactions_topics) topics; // 4-5
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_request_transactions_s;
 struct kafka_add_partitions_to_txn_request_v3_and_below_topics {
     struct str name; // 0-3
     KAFKA_ARRAY(int32_t) partitions; // 0-3
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_request_v3_and_below_topics_s;
 struct kafka_add_partitions_to_txn_request {
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_request_transactions) transactions; // 4-5
     struct str v3_and_below_transactional_id; // 0-3
@@ -953,34 +1061,41 @@ struct kafka_add_partitions_to_txn_request {
     int16_t v3_and_below_producer_epoch; // 0-3
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_request_v3_and_below_topics) v3_and_below_topics; // 0-3
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_request_s;
 extern const struct kafka_message kafka_add_partitions_to_txn_request_m;
 
 struct kafka_add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition {
     int32_t partition_index; // 4-5
     int16_t partition_error_code; // 4-5
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition_s;
 struct kafka_add_partitions_to_txn_response_results_by_transaction_topic_results {
     struct str name; // 4-5
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_response_results_by_transaction_topic_results_results_by_partition) results_by_partition; // 4-5
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_response_results_by_transaction_topic_results_s;
 struct kafka_add_partitions_to_txn_response_results_by_transaction {
     struct str transactional_id; // 4-5
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_response_results_by_transaction_topic_results) topic_results; // 4-5
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_response_results_by_transaction_s;
 struct kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below_results_by_partition {
     int32_t partition_index; // 0-3
     int16_t partition_error_code; // 0-3
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below_results_by_partition_s;
 struct kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below {
     struct str name; // 0-3
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below_results_by_partition) results_by_partition; // 0-3
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below_s;
 struct kafka_add_partitions_to_txn_response {
     int32_t throttle_time_ms; // 0-5
     int16_t error_code; // 4-5
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_response_results_by_transaction) results_by_transaction; // 4-5
     KAFKA_ARRAY(struct kafka_add_partitions_to_txn_response_results_by_topic_v3_and_below) results_by_topic_v3_and_below; // 0-3
 };
+extern const struct kafka_struct kafka_add_partitions_to_txn_response_s;
 extern const struct kafka_message kafka_add_partitions_to_txn_response_m;
 
 struct kafka_add_offsets_to_txn_request {
@@ -989,12 +1104,14 @@ struct kafka_add_offsets_to_txn_request {
     int16_t producer_epoch; // 0-4
     struct str group_id; // 0-4
 };
+extern const struct kafka_struct kafka_add_offsets_to_txn_request_s;
 extern const struct kafka_message kafka_add_offsets_to_txn_request_m;
 
 struct kafka_add_offsets_to_txn_response {
     int32_t throttle_time_ms; // 0-4
     int16_t error_code; // 0-4
 };
+extern const struct kafka_struct kafka_add_offsets_to_txn_response_s;
 extern const struct kafka_message kafka_add_offsets_to_txn_response_m;
 
 struct kafka_end_txn_request {
@@ -1003,6 +1120,7 @@ struct kafka_end_txn_request {
     int16_t producer_epoch; // 0-5
     bool committed; // 0-5
 };
+extern const struct kafka_struct kafka_end_txn_request_s;
 extern const struct kafka_message kafka_end_txn_request_m;
 
 struct kafka_end_txn_response {
@@ -1011,12 +1129,14 @@ struct kafka_end_txn_response {
     int64_t producer_id; // 5-5
     int16_t producer_epoch; // 5-5
 };
+extern const struct kafka_struct kafka_end_txn_response_s;
 extern const struct kafka_message kafka_end_txn_response_m;
 
 struct kafka_write_txn_markers_request_markers_topics {
     struct str name; // 1-2
     KAFKA_ARRAY(int32_t) partition_indexes; // 1-2
 };
+extern const struct kafka_struct kafka_write_txn_markers_request_markers_topics_s;
 struct kafka_write_txn_markers_request_markers {
     int64_t producer_id; // 1-2
     int16_t producer_epoch; // 1-2
@@ -1025,26 +1145,32 @@ struct kafka_write_txn_markers_request_markers {
     int32_t coordinator_epoch; // 1-2
     int8_t transaction_version; // 2-2
 };
+extern const struct kafka_struct kafka_write_txn_markers_request_markers_s;
 struct kafka_write_txn_markers_request {
     KAFKA_ARRAY(struct kafka_write_txn_markers_request_markers) markers; // 1-2
 };
+extern const struct kafka_struct kafka_write_txn_markers_request_s;
 extern const struct kafka_message kafka_write_txn_markers_request_m;
 
 struct kafka_write_txn_markers_response_markers_topics_partitions {
     int32_t partition_index; // 1-2
     int16_t error_code; // 1-2
 };
+extern const struct kafka_struct kafka_write_txn_markers_response_markers_topics_partitions_s;
 struct kafka_write_txn_markers_response_markers_topics {
     struct str name; // 1-2
     KAFKA_ARRAY(struct kafka_write_txn_markers_response_markers_topics_partitions) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_write_txn_markers_response_markers_topics_s;
 struct kafka_write_txn_markers_response_markers {
     int64_t producer_id; // 1-2
     KAFKA_ARRAY(struct kafka_write_txn_markers_response_markers_topics) topics; // 1-2
 };
+extern const struct kafka_struct kafka_write_txn_markers_response_markers_s;
 struct kafka_write_txn_markers_response {
     KAFKA_ARRAY(struct kafka_write_txn_markers_response_markers) markers; // 1-2
 };
+extern const struct kafka_struct kafka_write_txn_markers_response_s;
 extern const struct kafka_message kafka_write_txn_markers_response_m;
 
 struct kafka_txn_offset_commit_request_topics_partitions {
@@ -1053,11 +1179,13 @@ struct kafka_txn_offset_commit_request_topics_partitions {
     int32_t committed_leader_epoch; // 2-6
     struct str committed_metadata; // 0-6, null 0+
 };
+extern const struct kafka_struct kafka_txn_offset_commit_request_topics_partitions_s;
 struct kafka_txn_offset_commit_request_topics {
     struct kafka_uuid topic_id; // 6-6
     struct str name; // 0-5
     KAFKA_ARRAY(struct kafka_txn_offset_commit_request_topics_partitions) partitions; // 0-6
 };
+extern const struct kafka_struct kafka_txn_offset_commit_request_topics_s;
 struct kafka_txn_offset_commit_request {
     struct str transactional_id; // 0-6
     struct str group_id; // 0-6
@@ -1068,21 +1196,25 @@ struct kafka_txn_offset_commit_request {
     struct str group_instance_id; // 3-6, null 3+
     KAFKA_ARRAY(struct kafka_txn_offset_commit_request_topics) topics; // 0-6
 };
+extern const struct kafka_struct kafka_txn_offset_commit_request_s;
 extern const struct kafka_message kafka_txn_offset_commit_request_m;
 
 struct kafka_txn_offset_commit_response_topics_partitions {
     int32_t partition_index; // 0-6
     int16_t error_code; // 0-6
 };
+extern const struct kafka_struct kafka_txn_offset_commit_response_topics_partitions_s;
 struct kafka_txn_offset_commit_response_topics {
     struct kafka_uuid topic_id; // 6-6
     struct str name; // 0-5
     KAFKA_ARRAY(struct kafka_txn_offset_commit_response_topics_partitions) partitions; // 0-6
 };
+extern const struct kafka_struct kafka_txn_offset_commit_response_topics_s;
 struct kafka_txn_offset_commit_response {
     int32_t throttle_time_ms; // 0-6
     KAFKA_ARRAY(struct kafka_txn_offset_commit_response_topics) topics; // 0-6
 };
+extern const struct kafka_struct kafka_txn_offset_commit_response_s;
 extern const struct kafka_message kafka_txn_offset_commit_response_m;
 
 struct kafka_describe_acls_request {
@@ -1094,6 +1226,7 @@ struct kafka_describe_acls_request {
     int8_t operation; // 1-3
     int8_t permission_type; // 1-3
 };
+extern const struct kafka_struct kafka_describe_acls_request_s;
 extern const struct kafka_message kafka_describe_acls_request_m;
 
 struct kafka_describe_acls_response_resources_acls {
@@ -1102,18 +1235,21 @@ struct kafka_describe_acls_response_resources_acls {
     int8_t operation; // 1-3
     int8_t permission_type; // 1-3
 };
+extern const struct kafka_struct kafka_describe_acls_response_resources_acls_s;
 struct kafka_describe_acls_response_resources {
     int8_t resource_type; // 1-3
     struct str resource_name; // 1-3
     int8_t pattern_type; // 1-3
     KAFKA_ARRAY(struct kafka_describe_acls_response_resources_acls) acls; // 1-3
 };
+extern const struct kafka_struct kafka_describe_acls_response_resources_s;
 struct kafka_describe_acls_response {
     int32_t throttle_time_ms; // 1-3
     int16_t error_code; // 1-3
     struct str error_message; // 1-3, null 1+
     KAFKA_ARRAY(struct kafka_describe_acls_response_resources) resources; // 1-3
 };
+extern const struct kafka_struct kafka_describe_acls_response_s;
 extern const struct kafka_message kafka_describe_acls_response_m;
 
 struct kafka_create_acls_request_creations {
@@ -1125,19 +1261,23 @@ struct kafka_create_acls_request_creations {
     int8_t operation; // 1-3
     int8_t permission_type; // 1-3
 };
+extern const struct kafka_struct kafka_create_acls_request_creations_s;
 struct kafka_create_acls_request {
     KAFKA_ARRAY(struct kafka_create_acls_request_creations) creations; // 1-3
 };
+extern const struct kafka_struct kafka_create_acls_request_s;
 extern const struct kafka_message kafka_create_acls_request_m;
 
 struct kafka_create_acls_response_results {
     int16_t error_code; // 1-3
     struct str error_message; // 1-3, null 1+
 };
+extern const struct kafka_struct kafka_create_acls_response_results_s;
 struct kafka_create_acls_response {
     int32_t throttle_time_ms; // 1-3
     KAFKA_ARRAY(struct kafka_create_acls_response_results) results; // 1-3
 };
+extern const struct kafka_struct kafka_create_acls_response_s;
 extern const struct kafka_message kafka_create_acls_response_m;
 
 struct kafka_delete_acls_request_filters {
@@ -1149,9 +1289,11 @@ struct kafka_delete_acls_request_filters {
     int8_t operation; // 1-3
     int8_t permission_type; // 1-3
 };
+extern const struct kafka_struct kafka_delete_acls_request_filters_s;
 struct kafka_delete_acls_request {
     KAFKA_ARRAY(struct kafka_delete_acls_request_filters) filters; // 1-3
 };
+extern const struct kafka_struct kafka_delete_acls_request_s;
 extern const struct kafka_message kafka_delete_acls_request_m;
 
 struct kafka_delete_acls_response_filter_results_matching_acls {
@@ -1165,15 +1307,18 @@ struct kafka_delete_acls_response_filter_results_matching_acls {
     int8_t operation; // 1-3
     int8_t permission_type; // 1-3
 };
+extern const struct kafka_struct kafka_delete_acls_response_filter_results_matching_acls_s;
 struct kafka_delete_acls_response_filter_results {
     int16_t error_code; // 1-3
     struct str error_message; // 1-3, null 1+
     KAFKA_ARRAY(struct kafka_delete_acls_response_filter_results_matching_acls) matching_acls; // 1-3
 };
+extern const struct kafka_struct kafka_delete_acls_response_filter_results_s;
 struct kafka_delete_acls_response {
     int32_t throttle_time_ms; // 1-3
     KAFKA_ARRAY(struct kafka_delete_acls_response_filter_results) filter_results; // 1-3
 };
+extern const struct kafka_struct kafka_delete_acls_response_s;
 extern const struct kafka_message kafka_delete_acls_response_m;
 
 struct kafka_describe_configs_request_resources {
@@ -1181,11 +1326,13 @@ struct kafka_describe_configs_request_resources {
     struct str resource_name; // 1-4
     KAFKA_ARRAY(struct str) configuration_keys; // 1-4, null 1+
 };
+extern const struct kafka_struct kafka_describe_configs_request_resources_s;
 struct kafka_describe_configs_request {
     KAFKA_ARRAY(struct kafka_describe_configs_request_resources) resources; // 1-4
     bool include_synonyms; // 1-4
     bool include_documentation; // 3-4
 };
+extern const struct kafka_struct kafka_describe_configs_request_s;
 extern const struct kafka_message kafka_describe_configs_request_m;
 
 struct kafka_describe_configs_response_results_configs_synonyms {
@@ -1193,6 +1340,7 @@ struct kafka_describe_configs_response_results_configs_synonyms {
     struct str value; // 1-4, null 1+
     int8_t source; // 1-4
 };
+extern const struct kafka_struct kafka_describe_configs_response_results_configs_synonyms_s;
 struct kafka_describe_configs_response_results_configs {
     struct str name; // 1-4
     struct str value; // 1-4, null 1+
@@ -1203,6 +1351,7 @@ struct kafka_describe_configs_response_results_configs {
     int8_t config_type; // 3-4
     struct str documentation; // 3-4, null 3+
 };
+extern const struct kafka_struct kafka_describe_configs_response_results_configs_s;
 struct kafka_describe_configs_response_results {
     int16_t error_code; // 1-4
     struct str error_message; // 1-4, null 1+
@@ -1210,25 +1359,30 @@ struct kafka_describe_configs_response_results {
     struct str resource_name; // 1-4
     KAFKA_ARRAY(struct kafka_describe_configs_response_results_configs) configs; // 1-4
 };
+extern const struct kafka_struct kafka_describe_configs_response_results_s;
 struct kafka_describe_configs_response {
     int32_t throttle_time_ms; // 1-4
     KAFKA_ARRAY(struct kafka_describe_configs_response_results) results; // 1-4
 };
+extern const struct kafka_struct kafka_describe_configs_response_s;
 extern const struct kafka_message kafka_describe_configs_response_m;
 
 struct kafka_alter_configs_request_resources_configs {
     struct str name; // 0-2
     struct str value; // 0-2, null 0+
 };
+extern const struct kafka_struct kafka_alter_configs_request_resources_configs_s;
 struct kafka_alter_configs_request_resources {
     int8_t resource_type; // 0-2
     struct str resource_name; // 0-2
     KAFKA_ARRAY(struct kafka_alter_configs_request_resources_configs) configs; // 0-2
 };
+extern const struct kafka_struct kafka_alter_configs_request_resources_s;
 struct kafka_alter_configs_request {
     KAFKA_ARRAY(struct kafka_alter_configs_request_resources) resources; // 0-2
     bool validate_only; // 0-2
 };
+extern const struct kafka_struct kafka_alter_configs_request_s;
 extern const struct kafka_message kafka_alter_configs_request_m;
 
 struct kafka_alter_configs_response_responses {
@@ -1237,46 +1391,56 @@ struct kafka_alter_configs_response_responses {
     int8_t resource_type; // 0-2
     struct str resource_name; // 0-2
 };
+extern const struct kafka_struct kafka_alter_configs_response_responses_s;
 struct kafka_alter_configs_response {
     int32_t throttle_time_ms; // 0-2
     KAFKA_ARRAY(struct kafka_alter_configs_response_responses) responses; // 0-2
 };
+extern const struct kafka_struct kafka_alter_configs_response_s;
 extern const struct kafka_message kafka_alter_configs_response_m;
 
 struct kafka_alter_replica_log_dirs_request_dirs_topics {
     struct str name; // 1-2
     KAFKA_ARRAY(int32_t) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_alter_replica_log_dirs_request_dirs_topics_s;
 struct kafka_alter_replica_log_dirs_request_dirs {
     struct str path; // 1-2
     KAFKA_ARRAY(struct kafka_alter_replica_log_dirs_request_dirs_topics) topics; // 1-2
 };
+extern const struct kafka_struct kafka_alter_replica_log_dirs_request_dirs_s;
 struct kafka_alter_replica_log_dirs_request {
     KAFKA_ARRAY(struct kafka_alter_replica_log_dirs_request_dirs) dirs; // 1-2
 };
+extern const struct kafka_struct kafka_alter_replica_log_dirs_request_s;
 extern const struct kafka_message kafka_alter_replica_log_dirs_request_m;
 
 struct kafka_alter_replica_log_dirs_response_results_partitions {
     int32_t partition_index; // 1-2
     int16_t error_code; // 1-2
 };
+extern const struct kafka_struct kafka_alter_replica_log_dirs_response_results_partitions_s;
 struct kafka_alter_replica_log_dirs_response_results {
     struct str topic_name; // 1-2
     KAFKA_ARRAY(struct kafka_alter_replica_log_dirs_response_results_partitions) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_alter_replica_log_dirs_response_results_s;
 struct kafka_alter_replica_log_dirs_response {
     int32_t throttle_time_ms; // 1-2
     KAFKA_ARRAY(struct kafka_alter_replica_log_dirs_response_results) results; // 1-2
 };
+extern const struct kafka_struct kafka_alter_replica_log_dirs_response_s;
 extern const struct kafka_message kafka_alter_replica_log_dirs_response_m;
 
 struct kafka_describe_log_dirs_request_topics {
     struct str topic; // 1-5
     KAFKA_ARRAY(int32_t) partitions; // 1-5
 };
+extern const struct kafka_struct kafka_describe_log_dirs_request_topics_s;
 struct kafka_describe_log_dirs_request {
     KAFKA_ARRAY(struct kafka_describe_log_dirs_request_topics) topics; // 1-5, null 1+
 };
+extern const struct kafka_struct kafka_describe_log_dirs_request_s;
 extern const struct kafka_message kafka_describe_log_dirs_request_m;
 
 struct kafka_describe_log_dirs_response_results_topics_partitions {
@@ -1285,10 +1449,12 @@ struct kafka_describe_log_dirs_response_results_topics_partitions {
     int64_t offset_lag; // 1-5
     bool is_future_key; // 1-5
 };
+extern const struct kafka_struct kafka_describe_log_dirs_response_results_topics_partitions_s;
 struct kafka_describe_log_dirs_response_results_topics {
     struct str name; // 1-5
     KAFKA_ARRAY(struct kafka_describe_log_dirs_response_results_topics_partitions) partitions; // 1-5
 };
+extern const struct kafka_struct kafka_describe_log_dirs_response_results_topics_s;
 struct kafka_describe_log_dirs_response_results {
     int16_t error_code; // 1-5
     struct str log_dir; // 1-5
@@ -1297,16 +1463,19 @@ struct kafka_describe_log_dirs_response_results {
     int64_t usable_bytes; // 4-5
     bool is_cordoned; // 5-5
 };
+extern const struct kafka_struct kafka_describe_log_dirs_response_results_s;
 struct kafka_describe_log_dirs_response {
     int32_t throttle_time_ms; // 1-5
     int16_t error_code; // 3-5
     KAFKA_ARRAY(struct kafka_describe_log_dirs_response_results) results; // 1-5
 };
+extern const struct kafka_struct kafka_describe_log_dirs_response_s;
 extern const struct kafka_message kafka_describe_log_dirs_response_m;
 
 struct kafka_sasl_authenticate_request {
     struct str auth_bytes; // 0-2
 };
+extern const struct kafka_struct kafka_sasl_authenticate_request_s;
 extern const struct kafka_message kafka_sasl_authenticate_request_m;
 
 struct kafka_sasl_authenticate_response {
@@ -1315,21 +1484,25 @@ struct kafka_sasl_authenticate_response {
     struct str auth_bytes; // 0-2
     int64_t session_lifetime_ms; // 1-2
 };
+extern const struct kafka_struct kafka_sasl_authenticate_response_s;
 extern const struct kafka_message kafka_sasl_authenticate_response_m;
 
 struct kafka_create_partitions_request_topics_assignments {
     KAFKA_ARRAY(int32_t) broker_ids; // 0-3
 };
+extern const struct kafka_struct kafka_create_partitions_request_topics_assignments_s;
 struct kafka_create_partitions_request_topics {
     struct str name; // 0-3
     int32_t count; // 0-3
     KAFKA_ARRAY(struct kafka_create_partitions_request_topics_assignments) assignments; // 0-3, null 0+
 };
+extern const struct kafka_struct kafka_create_partitions_request_topics_s;
 struct kafka_create_partitions_request {
     KAFKA_ARRAY(struct kafka_create_partitions_request_topics) topics; // 0-3
     int32_t timeout_ms; // 0-3
     bool validate_only; // 0-3
 };
+extern const struct kafka_struct kafka_create_partitions_request_s;
 extern const struct kafka_message kafka_create_partitions_request_m;
 
 struct kafka_create_partitions_response_results {
@@ -1337,22 +1510,26 @@ struct kafka_create_partitions_response_results {
     int16_t error_code; // 0-3
     struct str error_message; // 0-3, null 0+
 };
+extern const struct kafka_struct kafka_create_partitions_response_results_s;
 struct kafka_create_partitions_response {
     int32_t throttle_time_ms; // 0-3
     KAFKA_ARRAY(struct kafka_create_partitions_response_results) results; // 0-3
 };
+extern const struct kafka_struct kafka_create_partitions_response_s;
 extern const struct kafka_message kafka_create_partitions_response_m;
 
 struct kafka_create_delegation_token_request_renewers {
     struct str principal_type; // 1-3
     struct str principal_name; // 1-3
 };
+extern const struct kafka_struct kafka_create_delegation_token_request_renewers_s;
 struct kafka_create_delegation_token_request {
     struct str owner_principal_type; // 3-3, null 3+
     struct str owner_principal_name; // 3-3, null 3+
     KAFKA_ARRAY(struct kafka_create_delegation_token_request_renewers) renewers; // 1-3
     int64_t max_lifetime_ms; // 1-3
 };
+extern const struct kafka_struct kafka_create_delegation_token_request_s;
 extern const struct kafka_message kafka_create_delegation_token_request_m;
 
 struct kafka_create_delegation_token_response {
@@ -1368,12 +1545,14 @@ struct kafka_create_delegation_token_response {
     struct str hmac; // 1-3
     int32_t throttle_time_ms; // 1-3
 };
+extern const struct kafka_struct kafka_create_delegation_token_response_s;
 extern const struct kafka_message kafka_create_delegation_token_response_m;
 
 struct kafka_renew_delegation_token_request {
     struct str hmac; // 1-2
     int64_t renew_period_ms; // 1-2
 };
+extern const struct kafka_struct kafka_renew_delegation_token_request_s;
 extern const struct kafka_message kafka_renew_delegation_token_request_m;
 
 struct kafka_renew_delegation_token_response {
@@ -1381,12 +1560,14 @@ struct kafka_renew_delegation_token_response {
     int64_t expiry_timestamp_ms; // 1-2
     int32_t throttle_time_ms; // 1-2
 };
+extern const struct kafka_struct kafka_renew_delegation_token_response_s;
 extern const struct kafka_message kafka_renew_delegation_token_response_m;
 
 struct kafka_expire_delegation_token_request {
     struct str hmac; // 1-2
     int64_t expiry_time_period_ms; // 1-2
 };
+extern const struct kafka_struct kafka_expire_delegation_token_request_s;
 extern const struct kafka_message kafka_expire_delegation_token_request_m;
 
 struct kafka_expire_delegation_token_response {
@@ -1394,21 +1575,25 @@ struct kafka_expire_delegation_token_response {
     int64_t expiry_timestamp_ms; // 1-2
     int32_t throttle_time_ms; // 1-2
 };
+extern const struct kafka_struct kafka_expire_delegation_token_response_s;
 extern const struct kafka_message kafka_expire_delegation_token_response_m;
 
 struct kafka_describe_delegation_token_request_owners {
     struct str principal_type; // 1-3
     struct str principal_name; // 1-3
 };
+extern const struct kafka_struct kafka_describe_delegation_token_request_owners_s;
 struct kafka_describe_delegation_token_request {
     KAFKA_ARRAY(struct kafka_describe_delegation_token_request_owners) owners; // 1-3, null 1+
 };
+extern const struct kafka_struct kafka_describe_delegation_token_request_s;
 extern const struct kafka_message kafka_describe_delegation_token_request_m;
 
 struct kafka_describe_delegation_token_response_tokens_renewers {
     struct str principal_type; // 1-3
     struct str principal_name; // 1-3
 };
+extern const struct kafka_struct kafka_describe_delegation_token_response_tokens_renewers_s;
 struct kafka_describe_delegation_token_response_tokens {
     struct str principal_type; // 1-3
     struct str principal_name; // 1-3
@@ -1421,16 +1606,19 @@ struct kafka_describe_delegation_token_response_tokens {
     struct str hmac; // 1-3
     KAFKA_ARRAY(struct kafka_describe_delegation_token_response_tokens_renewers) renewers; // 1-3
 };
+extern const struct kafka_struct kafka_describe_delegation_token_response_tokens_s;
 struct kafka_describe_delegation_token_response {
     int16_t error_code; // 1-3
     KAFKA_ARRAY(struct kafka_describe_delegation_token_response_tokens) tokens; // 1-3
     int32_t throttle_time_ms; // 1-3
 };
+extern const struct kafka_struct kafka_describe_delegation_token_response_s;
 extern const struct kafka_message kafka_describe_delegation_token_response_m;
 
 struct kafka_delete_groups_request {
     KAFKA_ARRAY(struct str) groups_names; // 0-3
 };
+extern const struct kafka_struct kafka_delete_groups_request_s;
 extern const struct kafka_message kafka_delete_groups_request_m;
 
 struct kafka_delete_groups_response_results {
@@ -1438,21 +1626,25 @@ struct kafka_delete_groups_response_results {
     int16_t error_code; // 0-3
     struct str error_message; // 3-3, null 3+
 };
+extern const struct kafka_struct kafka_delete_groups_response_results_s;
 struct kafka_delete_groups_response {
     int32_t throttle_time_ms; // 0-3
     KAFKA_ARRAY(struct kafka_delete_groups_response_results) results; // 0-3
 };
+extern const struct kafka_struct kafka_delete_groups_response_s;
 extern const struct kafka_message kafka_delete_groups_response_m;
 
 struct kafka_elect_leaders_request_topic_partitions {
     struct str topic; // 0-2
     KAFKA_ARRAY(int32_t) partitions; // 0-2
 };
+extern const struct kafka_struct kafka_elect_leaders_request_topic_partitions_s;
 struct kafka_elect_leaders_request {
     int8_t election_type; // 1-2
     KAFKA_ARRAY(struct kafka_elect_leaders_request_topic_partitions) topic_partitions; // 0-2, null 0+
     int32_t timeout_ms; // 0-2
 };
+extern const struct kafka_struct kafka_elect_leaders_request_s;
 extern const struct kafka_message kafka_elect_leaders_request_m;
 
 struct kafka_elect_leaders_response_replica_election_results_partition_result {
@@ -1460,15 +1652,18 @@ struct kafka_elect_leaders_response_replica_election_results_partition_result {
     int16_t error_code; // 0-2
     struct str error_message; // 0-2, null 0+
 };
+extern const struct kafka_struct kafka_elect_leaders_response_replica_election_results_partition_result_s;
 struct kafka_elect_leaders_response_replica_election_results {
     struct str topic; // 0-2
     KAFKA_ARRAY(struct kafka_elect_leaders_response_replica_election_results_partition_result) partition_result; // 0-2
 };
+extern const struct kafka_struct kafka_elect_leaders_response_replica_election_results_s;
 struct kafka_elect_leaders_response {
     int32_t throttle_time_ms; // 0-2
     int16_t error_code; // 1-2
     KAFKA_ARRAY(struct kafka_elect_leaders_response_replica_election_results) replica_election_results; // 0-2
 };
+extern const struct kafka_struct kafka_elect_leaders_response_s;
 extern const struct kafka_message kafka_elect_leaders_response_m;
 
 struct kafka_incremental_alter_configs_request_resources_configs {
@@ -1476,15 +1671,18 @@ struct kafka_incremental_alter_configs_request_resources_configs {
     int8_t config_operation; // 0-1
     struct str value; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_incremental_alter_configs_request_resources_configs_s;
 struct kafka_incremental_alter_configs_request_resources {
     int8_t resource_type; // 0-1
     struct str resource_name; // 0-1
     KAFKA_ARRAY(struct kafka_incremental_alter_configs_request_resources_configs) configs; // 0-1
 };
+extern const struct kafka_struct kafka_incremental_alter_configs_request_resources_s;
 struct kafka_incremental_alter_configs_request {
     KAFKA_ARRAY(struct kafka_incremental_alter_configs_request_resources) resources; // 0-1
     bool validate_only; // 0-1
 };
+extern const struct kafka_struct kafka_incremental_alter_configs_request_s;
 extern const struct kafka_message kafka_incremental_alter_configs_request_m;
 
 struct kafka_incremental_alter_configs_response_responses {
@@ -1493,25 +1691,30 @@ struct kafka_incremental_alter_configs_response_responses {
     int8_t resource_type; // 0-1
     struct str resource_name; // 0-1
 };
+extern const struct kafka_struct kafka_incremental_alter_configs_response_responses_s;
 struct kafka_incremental_alter_configs_response {
     int32_t throttle_time_ms; // 0-1
     KAFKA_ARRAY(struct kafka_incremental_alter_configs_response_responses) responses; // 0-1
 };
+extern const struct kafka_struct kafka_incremental_alter_configs_response_s;
 extern const struct kafka_message kafka_incremental_alter_configs_response_m;
 
 struct kafka_alter_partition_reassignments_request_topics_partitions {
     int32_t partition_index; // 0-1
     KAFKA_ARRAY(int32_t) replicas; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_alter_partition_reassignments_request_topics_partitions_s;
 struct kafka_alter_partition_reassignments_request_topics {
     struct str name; // 0-1
     KAFKA_ARRAY(struct kafka_alter_partition_reassignments_request_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_alter_partition_reassignments_request_topics_s;
 struct kafka_alter_partition_reassignments_request {
     int32_t timeout_ms; // 0-1
     bool allow_replication_factor_change; // 1-1
     KAFKA_ARRAY(struct kafka_alter_partition_reassignments_request_topics) topics; // 0-1
 };
+extern const struct kafka_struct kafka_alter_partition_reassignments_request_s;
 extern const struct kafka_message kafka_alter_partition_reassignments_request_m;
 
 struct kafka_alter_partition_reassignments_response_responses_partitions {
@@ -1519,10 +1722,12 @@ struct kafka_alter_partition_reassignments_response_responses_partitions {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_alter_partition_reassignments_response_responses_partitions_s;
 struct kafka_alter_partition_reassignments_response_responses {
     struct str name; // 0-1
     KAFKA_ARRAY(struct kafka_alter_partition_reassignments_response_responses_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_alter_partition_reassignments_response_responses_s;
 struct kafka_alter_partition_reassignments_response {
     int32_t throttle_time_ms; // 0-1
     bool allow_replication_factor_change; // 1-1
@@ -1530,16 +1735,19 @@ struct kafka_alter_partition_reassignments_response {
     struct str error_message; // 0-1, null 0+
     KAFKA_ARRAY(struct kafka_alter_partition_reassignments_response_responses) responses; // 0-1
 };
+extern const struct kafka_struct kafka_alter_partition_reassignments_response_s;
 extern const struct kafka_message kafka_alter_partition_reassignments_response_m;
 
 struct kafka_list_partition_reassignments_request_topics {
     struct str name; // 0-0
     KAFKA_ARRAY(int32_t) partition_indexes; // 0-0
 };
+extern const struct kafka_struct kafka_list_partition_reassignments_request_topics_s;
 struct kafka_list_partition_reassignments_request {
     int32_t timeout_ms; // 0-0
     KAFKA_ARRAY(struct kafka_list_partition_reassignments_request_topics) topics; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_list_partition_reassignments_request_s;
 extern const struct kafka_message kafka_list_partition_reassignments_request_m;
 
 struct kafka_list_partition_reassignments_response_topics_partitions {
@@ -1548,44 +1756,53 @@ struct kafka_list_partition_reassignments_response_topics_partitions {
     KAFKA_ARRAY(int32_t) adding_replicas; // 0-0
     KAFKA_ARRAY(int32_t) removing_replicas; // 0-0
 };
+extern const struct kafka_struct kafka_list_partition_reassignments_response_topics_partitions_s;
 struct kafka_list_partition_reassignments_response_topics {
     struct str name; // 0-0
     KAFKA_ARRAY(struct kafka_list_partition_reassignments_response_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_list_partition_reassignments_response_topics_s;
 struct kafka_list_partition_reassignments_response {
     int32_t throttle_time_ms; // 0-0
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
     KAFKA_ARRAY(struct kafka_list_partition_reassignments_response_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_list_partition_reassignments_response_s;
 extern const struct kafka_message kafka_list_partition_reassignments_response_m;
 
 struct kafka_offset_delete_request_topics_partitions {
     int32_t partition_index; // 0-0
 };
+extern const struct kafka_struct kafka_offset_delete_request_topics_partitions_s;
 struct kafka_offset_delete_request_topics {
     struct str name; // 0-0
     KAFKA_ARRAY(struct kafka_offset_delete_request_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_offset_delete_request_topics_s;
 struct kafka_offset_delete_request {
     struct str group_id; // 0-0
     KAFKA_ARRAY(struct kafka_offset_delete_request_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_offset_delete_request_s;
 extern const struct kafka_message kafka_offset_delete_request_m;
 
 struct kafka_offset_delete_response_topics_partitions {
     int32_t partition_index; // 0-0
     int16_t error_code; // 0-0
 };
+extern const struct kafka_struct kafka_offset_delete_response_topics_partitions_s;
 struct kafka_offset_delete_response_topics {
     struct str name; // 0-0
     KAFKA_ARRAY(struct kafka_offset_delete_response_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_offset_delete_response_topics_s;
 struct kafka_offset_delete_response {
     int16_t error_code; // 0-0
     int32_t throttle_time_ms; // 0-0
     KAFKA_ARRAY(struct kafka_offset_delete_response_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_offset_delete_response_s;
 extern const struct kafka_message kafka_offset_delete_response_m;
 
 struct kafka_describe_client_quotas_request_components {
@@ -1593,96 +1810,115 @@ struct kafka_describe_client_quotas_request_components {
     int8_t match_type; // 0-1
     struct str match; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_describe_client_quotas_request_components_s;
 struct kafka_describe_client_quotas_request {
     KAFKA_ARRAY(struct kafka_describe_client_quotas_request_components) components; // 0-1
     bool strict; // 0-1
 };
+extern const struct kafka_struct kafka_describe_client_quotas_request_s;
 extern const struct kafka_message kafka_describe_client_quotas_request_m;
 
 struct kafka_describe_client_quotas_response_entries_entity {
     struct str entity_type; // 0-1
     struct str entity_name; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_describe_client_quotas_response_entries_entity_s;
 struct kafka_describe_client_quotas_response_entries_values {
     struct str key; // 0-1
     double value; // 0-1
 };
+extern const struct kafka_struct kafka_describe_client_quotas_response_entries_values_s;
 struct kafka_describe_client_quotas_response_entries {
     KAFKA_ARRAY(struct kafka_describe_client_quotas_response_entries_entity) entity; // 0-1
     KAFKA_ARRAY(struct kafka_describe_client_quotas_response_entries_values) values; // 0-1
 };
+extern const struct kafka_struct kafka_describe_client_quotas_response_entries_s;
 struct kafka_describe_client_quotas_response {
     int32_t throttle_time_ms; // 0-1
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
     KAFKA_ARRAY(struct kafka_describe_client_quotas_response_entries) entries; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_describe_client_quotas_response_s;
 extern const struct kafka_message kafka_describe_client_quotas_response_m;
 
 struct kafka_alter_client_quotas_request_entries_entity {
     struct str entity_type; // 0-1
     struct str entity_name; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_alter_client_quotas_request_entries_entity_s;
 struct kafka_alter_client_quotas_request_entries_ops {
     struct str key; // 0-1
     double value; // 0-1
     bool remove; // 0-1
 };
+extern const struct kafka_struct kafka_alter_client_quotas_request_entries_ops_s;
 struct kafka_alter_client_quotas_request_entries {
     KAFKA_ARRAY(struct kafka_alter_client_quotas_request_entries_entity) entity; // 0-1
     KAFKA_ARRAY(struct kafka_alter_client_quotas_request_entries_ops) ops; // 0-1
 };
+extern const struct kafka_struct kafka_alter_client_quotas_request_entries_s;
 struct kafka_alter_client_quotas_request {
     KAFKA_ARRAY(struct kafka_alter_client_quotas_request_entries) entries; // 0-1
     bool validate_only; // 0-1
 };
+extern const struct kafka_struct kafka_alter_client_quotas_request_s;
 extern const struct kafka_message kafka_alter_client_quotas_request_m;
 
 struct kafka_alter_client_quotas_response_entries_entity {
     struct str entity_type; // 0-1
     struct str entity_name; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_alter_client_quotas_response_entries_entity_s;
 struct kafka_alter_client_quotas_response_entries {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
     KAFKA_ARRAY(struct kafka_alter_client_quotas_response_entries_entity) entity; // 0-1
 };
+extern const struct kafka_struct kafka_alter_client_quotas_response_entries_s;
 struct kafka_alter_client_quotas_response {
     int32_t throttle_time_ms; // 0-1
     KAFKA_ARRAY(struct kafka_alter_client_quotas_response_entries) entries; // 0-1
 };
+extern const struct kafka_struct kafka_alter_client_quotas_response_s;
 extern const struct kafka_message kafka_alter_client_quotas_response_m;
 
 struct kafka_describe_user_scram_credentials_request_users {
     struct str name; // 0-0
 };
+extern const struct kafka_struct kafka_describe_user_scram_credentials_request_users_s;
 struct kafka_describe_user_scram_credentials_request {
     KAFKA_ARRAY(struct kafka_describe_user_scram_credentials_request_users) users; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_describe_user_scram_credentials_request_s;
 extern const struct kafka_message kafka_describe_user_scram_credentials_request_m;
 
 struct kafka_describe_user_scram_credentials_response_results_credential_infos {
     int8_t mechanism; // 0-0
     int32_t iterations; // 0-0
 };
+extern const struct kafka_struct kafka_describe_user_scram_credentials_response_results_credential_infos_s;
 struct kafka_describe_user_scram_credentials_response_results {
     struct str user; // 0-0
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
     KAFKA_ARRAY(struct kafka_describe_user_scram_credentials_response_results_credential_infos) credential_infos; // 0-0
 };
+extern const struct kafka_struct kafka_describe_user_scram_credentials_response_results_s;
 struct kafka_describe_user_scram_credentials_response {
     int32_t throttle_time_ms; // 0-0
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
     KAFKA_ARRAY(struct kafka_describe_user_scram_credentials_response_results) results; // 0-0
 };
+extern const struct kafka_struct kafka_describe_user_scram_credentials_response_s;
 extern const struct kafka_message kafka_describe_user_scram_credentials_response_m;
 
 struct kafka_alter_user_scram_credentials_request_deletions {
     struct str name; // 0-0
     int8_t mechanism; // 0-0
 };
+extern const struct kafka_struct kafka_alter_user_scram_credentials_request_deletions_s;
 struct kafka_alter_user_scram_credentials_request_upsertions {
     struct str name; // 0-0
     int8_t mechanism; // 0-0
@@ -1690,10 +1926,12 @@ struct kafka_alter_user_scram_credentials_request_upsertions {
     struct str salt; // 0-0
     struct str salted_password; // 0-0
 };
+extern const struct kafka_struct kafka_alter_user_scram_credentials_request_upsertions_s;
 struct kafka_alter_user_scram_credentials_request {
     KAFKA_ARRAY(struct kafka_alter_user_scram_credentials_request_deletions) deletions; // 0-0
     KAFKA_ARRAY(struct kafka_alter_user_scram_credentials_request_upsertions) upsertions; // 0-0
 };
+extern const struct kafka_struct kafka_alter_user_scram_credentials_request_s;
 extern const struct kafka_message kafka_alter_user_scram_credentials_request_m;
 
 struct kafka_alter_user_scram_credentials_response_results {
@@ -1701,10 +1939,12 @@ struct kafka_alter_user_scram_credentials_response_results {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_alter_user_scram_credentials_response_results_s;
 struct kafka_alter_user_scram_credentials_response {
     int32_t throttle_time_ms; // 0-0
     KAFKA_ARRAY(struct kafka_alter_user_scram_credentials_response_results) results; // 0-0
 };
+extern const struct kafka_struct kafka_alter_user_scram_credentials_response_s;
 extern const struct kafka_message kafka_alter_user_scram_credentials_response_m;
 
 struct kafka_vote_request_topics_partitions {
@@ -1717,15 +1957,18 @@ struct kafka_vote_request_topics_partitions {
     int64_t last_offset; // 0-2
     bool pre_vote; // 2-2
 };
+extern const struct kafka_struct kafka_vote_request_topics_partitions_s;
 struct kafka_vote_request_topics {
     struct str topic_name; // 0-2
     KAFKA_ARRAY(struct kafka_vote_request_topics_partitions) partitions; // 0-2
 };
+extern const struct kafka_struct kafka_vote_request_topics_s;
 struct kafka_vote_request {
     struct str cluster_id; // 0-2, null 0+
     int32_t voter_id; // 1-2
     KAFKA_ARRAY(struct kafka_vote_request_topics) topics; // 0-2
 };
+extern const struct kafka_struct kafka_vote_request_s;
 extern const struct kafka_message kafka_vote_request_m;
 
 struct kafka_vote_response_topics_partitions {
@@ -1735,20 +1978,24 @@ struct kafka_vote_response_topics_partitions {
     int32_t leader_epoch; // 0-2
     bool vote_granted; // 0-2
 };
+extern const struct kafka_struct kafka_vote_response_topics_partitions_s;
 struct kafka_vote_response_topics {
     struct str topic_name; // 0-2
     KAFKA_ARRAY(struct kafka_vote_response_topics_partitions) partitions; // 0-2
 };
+extern const struct kafka_struct kafka_vote_response_topics_s;
 struct kafka_vote_response_node_endpoints {
     int32_t node_id; // 1-2
     struct str host; // 1-2
     uint16_t port; // 1-2
 };
+extern const struct kafka_struct kafka_vote_response_node_endpoints_s;
 struct kafka_vote_response {
     int16_t error_code; // 0-2
     KAFKA_ARRAY(struct kafka_vote_response_topics) topics; // 0-2
     KAFKA_ARRAY(struct kafka_vote_response_node_endpoints) node_endpoints; // 1-2, tag 0
 };
+extern const struct kafka_struct kafka_vote_response_s;
 extern const struct kafka_message kafka_vote_response_m;
 
 struct kafka_begin_quorum_epoch_request_topics_partitions {
@@ -1757,21 +2004,25 @@ struct kafka_begin_quorum_epoch_request_topics_partitions {
     int32_t leader_id; // 0-1
     int32_t leader_epoch; // 0-1
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_request_topics_partitions_s;
 struct kafka_begin_quorum_epoch_request_topics {
     struct str topic_name; // 0-1
     KAFKA_ARRAY(struct kafka_begin_quorum_epoch_request_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_request_topics_s;
 struct kafka_begin_quorum_epoch_request_leader_endpoints {
     struct str name; // 1-1
     struct str host; // 1-1
     uint16_t port; // 1-1
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_request_leader_endpoints_s;
 struct kafka_begin_quorum_epoch_request {
     struct str cluster_id; // 0-1, null 0+
     int32_t voter_id; // 1-1
     KAFKA_ARRAY(struct kafka_begin_quorum_epoch_request_topics) topics; // 0-1
     KAFKA_ARRAY(struct kafka_begin_quorum_epoch_request_leader_endpoints) leader_endpoints; // 1-1
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_request_s;
 extern const struct kafka_message kafka_begin_quorum_epoch_request_m;
 
 struct kafka_begin_quorum_epoch_response_topics_partitions {
@@ -1780,26 +2031,31 @@ struct kafka_begin_quorum_epoch_response_topics_partitions {
     int32_t leader_id; // 0-1
     int32_t leader_epoch; // 0-1
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_response_topics_partitions_s;
 struct kafka_begin_quorum_epoch_response_topics {
     struct str topic_name; // 0-1
     KAFKA_ARRAY(struct kafka_begin_quorum_epoch_response_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_response_topics_s;
 struct kafka_begin_quorum_epoch_response_node_endpoints {
     int32_t node_id; // 1-1
     struct str host; // 1-1
     uint16_t port; // 1-1
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_response_node_endpoints_s;
 struct kafka_begin_quorum_epoch_response {
     int16_t error_code; // 0-1
     KAFKA_ARRAY(struct kafka_begin_quorum_epoch_response_topics) topics; // 0-1
     KAFKA_ARRAY(struct kafka_begin_quorum_epoch_response_node_endpoints) node_endpoints; // 1-1, tag 0
 };
+extern const struct kafka_struct kafka_begin_quorum_epoch_response_s;
 extern const struct kafka_message kafka_begin_quorum_epoch_response_m;
 
 struct kafka_end_quorum_epoch_request_topics_partitions_preferred_candidates {
     int32_t candidate_id; // 1-1
     struct kafka_uuid candidate_directory_id; // 1-1
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_request_topics_partitions_preferred_candidates_s;
 struct kafka_end_quorum_epoch_request_topics_partitions {
     int32_t partition_index; // 0-1
     int32_t leader_id; // 0-1
@@ -1807,20 +2063,24 @@ struct kafka_end_quorum_epoch_request_topics_partitions {
     KAFKA_ARRAY(struct kafka_end_quorum_epoch_request_topics_partitions_preferred_candidates) preferred_candidates; // 1-1
     KAFKA_ARRAY(int32_t) preferred_successors; // 0-0
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_request_topics_partitions_s;
 struct kafka_end_quorum_epoch_request_topics {
     struct str topic_name; // 0-1
     KAFKA_ARRAY(struct kafka_end_quorum_epoch_request_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_request_topics_s;
 struct kafka_end_quorum_epoch_request_leader_endpoints {
     struct str name; // 1-1
     struct str host; // 1-1
     uint16_t port; // 1-1
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_request_leader_endpoints_s;
 struct kafka_end_quorum_epoch_request {
     struct str cluster_id; // 0-1, null 0+
     KAFKA_ARRAY(struct kafka_end_quorum_epoch_request_topics) topics; // 0-1
     KAFKA_ARRAY(struct kafka_end_quorum_epoch_request_leader_endpoints) leader_endpoints; // 1-1
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_request_s;
 extern const struct kafka_message kafka_end_quorum_epoch_request_m;
 
 struct kafka_end_quorum_epoch_response_topics_partitions {
@@ -1829,32 +2089,39 @@ struct kafka_end_quorum_epoch_response_topics_partitions {
     int32_t leader_id; // 0-1
     int32_t leader_epoch; // 0-1
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_response_topics_partitions_s;
 struct kafka_end_quorum_epoch_response_topics {
     struct str topic_name; // 0-1
     KAFKA_ARRAY(struct kafka_end_quorum_epoch_response_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_response_topics_s;
 struct kafka_end_quorum_epoch_response_node_endpoints {
     int32_t node_id; // 1-1
     struct str host; // 1-1
     uint16_t port; // 1-1
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_response_node_endpoints_s;
 struct kafka_end_quorum_epoch_response {
     int16_t error_code; // 0-1
     KAFKA_ARRAY(struct kafka_end_quorum_epoch_response_topics) topics; // 0-1
     KAFKA_ARRAY(struct kafka_end_quorum_epoch_response_node_endpoints) node_endpoints; // 1-1, tag 0
 };
+extern const struct kafka_struct kafka_end_quorum_epoch_response_s;
 extern const struct kafka_message kafka_end_quorum_epoch_response_m;
 
 struct kafka_describe_quorum_request_topics_partitions {
     int32_t partition_index; // 0-2
 };
+extern const struct kafka_struct kafka_describe_quorum_request_topics_partitions_s;
 struct kafka_describe_quorum_request_topics {
     struct str topic_name; // 0-2
     KAFKA_ARRAY(struct kafka_describe_quorum_request_topics_partitions) partitions; // 0-2
 };
+extern const struct kafka_struct kafka_describe_quorum_request_topics_s;
 struct kafka_describe_quorum_request {
     KAFKA_ARRAY(struct kafka_describe_quorum_request_topics) topics; // 0-2
 };
+extern const struct kafka_struct kafka_describe_quorum_request_s;
 extern const struct kafka_message kafka_describe_quorum_request_m;
 
 struct kafka_describe_quorum_response_topics_partitions_current_voters {
@@ -1864,6 +2131,7 @@ struct kafka_describe_quorum_response_topics_partitions_current_voters {
     int64_t last_fetch_timestamp; // 1-2
     int64_t last_caught_up_timestamp; // 1-2
 };
+extern const struct kafka_struct kafka_describe_quorum_response_topics_partitions_current_voters_s;
 struct kafka_describe_quorum_response_topics_partitions_observers {
     int32_t replica_id; // 0-2
     struct kafka_uuid replica_directory_id; // 2-2
@@ -1871,6 +2139,7 @@ struct kafka_describe_quorum_response_topics_partitions_observers {
     int64_t last_fetch_timestamp; // 1-2
     int64_t last_caught_up_timestamp; // 1-2
 };
+extern const struct kafka_struct kafka_describe_quorum_response_topics_partitions_observers_s;
 struct kafka_describe_quorum_response_topics_partitions {
     int32_t partition_index; // 0-2
     int16_t error_code; // 0-2
@@ -1881,31 +2150,37 @@ struct kafka_describe_quorum_response_topics_partitions {
     KAFKA_ARRAY(struct kafka_describe_quorum_response_topics_partitions_current_voters) current_voters; // 0-2
     KAFKA_ARRAY(struct kafka_describe_quorum_response_topics_partitions_observers) observers; // 0-2
 };
+extern const struct kafka_struct kafka_describe_quorum_response_topics_partitions_s;
 struct kafka_describe_quorum_response_topics {
     struct str topic_name; // 0-2
     KAFKA_ARRAY(struct kafka_describe_quorum_response_topics_partitions) partitions; // 0-2
 };
+extern const struct kafka_struct kafka_describe_quorum_response_topics_s;
 struct kafka_describe_quorum_response_nodes_listeners {
     struct str name; // 2-2
     struct str host; // 2-2
     uint16_t port; // 2-2
 };
+extern const struct kafka_struct kafka_describe_quorum_response_nodes_listeners_s;
 struct kafka_describe_quorum_response_nodes {
     int32_t node_id; // 2-2
     KAFKA_ARRAY(struct kafka_describe_quorum_response_nodes_listeners) listeners; // 2-2
 };
+extern const struct kafka_struct kafka_describe_quorum_response_nodes_s;
 struct kafka_describe_quorum_response {
     int16_t error_code; // 0-2
     struct str error_message; // 2-2, null 2+
     KAFKA_ARRAY(struct kafka_describe_quorum_response_topics) topics; // 0-2
     KAFKA_ARRAY(struct kafka_describe_quorum_response_nodes) nodes; // 2-2
 };
+extern const struct kafka_struct kafka_describe_quorum_response_s;
 extern const struct kafka_message kafka_describe_quorum_response_m;
 
 struct kafka_alter_partition_request_topics_partitions_new_isr_with_epochs {
     int32_t broker_id; // 3-3
     int64_t broker_epoch; // 3-3
 };
+extern const struct kafka_struct kafka_alter_partition_request_topics_partitions_new_isr_with_epochs_s;
 struct kafka_alter_partition_request_topics_partitions {
     int32_t partition_index; // 2-3
     int32_t leader_epoch; // 2-3
@@ -1914,15 +2189,18 @@ struct kafka_alter_partition_request_topics_partitions {
     int8_t leader_recovery_state; // 2-3
     int32_t partition_epoch; // 2-3
 };
+extern const struct kafka_struct kafka_alter_partition_request_topics_partitions_s;
 struct kafka_alter_partition_request_topics {
     struct kafka_uuid topic_id; // 2-3
     KAFKA_ARRAY(struct kafka_alter_partition_request_topics_partitions) partitions; // 2-3
 };
+extern const struct kafka_struct kafka_alter_partition_request_topics_s;
 struct kafka_alter_partition_request {
     int32_t broker_id; // 2-3
     int64_t broker_epoch; // 2-3
     KAFKA_ARRAY(struct kafka_alter_partition_request_topics) topics; // 2-3
 };
+extern const struct kafka_struct kafka_alter_partition_request_s;
 extern const struct kafka_message kafka_alter_partition_request_m;
 
 struct kafka_alter_partition_response_topics_partitions {
@@ -1934,15 +2212,18 @@ struct kafka_alter_partition_response_topics_partitions {
     int8_t leader_recovery_state; // 2-3
     int32_t partition_epoch; // 2-3
 };
+extern const struct kafka_struct kafka_alter_partition_response_topics_partitions_s;
 struct kafka_alter_partition_response_topics {
     struct kafka_uuid topic_id; // 2-3
     KAFKA_ARRAY(struct kafka_alter_partition_response_topics_partitions) partitions; // 2-3
 };
+extern const struct kafka_struct kafka_alter_partition_response_topics_s;
 struct kafka_alter_partition_response {
     int32_t throttle_time_ms; // 2-3
     int16_t error_code; // 2-3
     KAFKA_ARRAY(struct kafka_alter_partition_response_topics) topics; // 2-3
 };
+extern const struct kafka_struct kafka_alter_partition_response_s;
 extern const struct kafka_message kafka_alter_partition_response_m;
 
 struct kafka_update_features_request_feature_updates {
@@ -1951,11 +2232,13 @@ struct kafka_update_features_request_feature_updates {
     int8_t upgrade_type; // 1-2
     bool allow_downgrade; // 0-0
 };
+extern const struct kafka_struct kafka_update_features_request_feature_updates_s;
 struct kafka_update_features_request {
     int32_t timeout_ms; // 0-2
     KAFKA_ARRAY(struct kafka_update_features_request_feature_updates) feature_updates; // 0-2
     bool validate_only; // 1-2
 };
+extern const struct kafka_struct kafka_update_features_request_s;
 extern const struct kafka_message kafka_update_features_request_m;
 
 struct kafka_update_features_response_results {
@@ -1963,12 +2246,14 @@ struct kafka_update_features_response_results {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_update_features_response_results_s;
 struct kafka_update_features_response {
     int32_t throttle_time_ms; // 0-2
     int16_t error_code; // 0-2
     struct str error_message; // 0-2, null 0+
     KAFKA_ARRAY(struct kafka_update_features_response_results) results; // 0-1
 };
+extern const struct kafka_struct kafka_update_features_response_s;
 extern const struct kafka_message kafka_update_features_response_m;
 
 struct kafka_envelope_request {
@@ -1976,18 +2261,21 @@ struct kafka_envelope_request {
     struct str request_principal; // 0-0, null 0+
     struct str client_host_address; // 0-0
 };
+extern const struct kafka_struct kafka_envelope_request_s;
 extern const struct kafka_message kafka_envelope_request_m;
 
 struct kafka_envelope_response {
     struct str response_data; // 0-0, null 0+
     int16_t error_code; // 0-0
 };
+extern const struct kafka_struct kafka_envelope_response_s;
 extern const struct kafka_message kafka_envelope_response_m;
 
 struct kafka_fetch_snapshot_request_topics_partitions_snapshot_id {
     int64_t end_offset; // 0-1
     int32_t epoch; // 0-1
 };
+extern const struct kafka_struct kafka_fetch_snapshot_request_topics_partitions_snapshot_id_s;
 struct kafka_fetch_snapshot_request_topics_partitions {
     int32_t partition; // 0-1
     int32_t current_leader_epoch; // 0-1
@@ -1995,26 +2283,31 @@ struct kafka_fetch_snapshot_request_topics_partitions {
     int64_t position; // 0-1
     struct kafka_uuid replica_directory_id; // 1-1, tag 0
 };
+extern const struct kafka_struct kafka_fetch_snapshot_request_topics_partitions_s;
 struct kafka_fetch_snapshot_request_topics {
     struct str name; // 0-1
     KAFKA_ARRAY(struct kafka_fetch_snapshot_request_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_fetch_snapshot_request_topics_s;
 struct kafka_fetch_snapshot_request {
     int32_t replica_id; // 0-1
     int32_t max_bytes; // 0-1
     KAFKA_ARRAY(struct kafka_fetch_snapshot_request_topics) topics; // 0-1
     struct str cluster_id; // 0-1, null 0+, tag 0
 };
+extern const struct kafka_struct kafka_fetch_snapshot_request_s;
 extern const struct kafka_message kafka_fetch_snapshot_request_m;
 
 struct kafka_fetch_snapshot_response_topics_partitions_snapshot_id {
     int64_t end_offset; // 0-1
     int32_t epoch; // 0-1
 };
+extern const struct kafka_struct kafka_fetch_snapshot_response_topics_partitions_snapshot_id_s;
 struct kafka_fetch_snapshot_response_topics_partitions_current_leader {
     int32_t leader_id; // 0-1
     int32_t leader_epoch; // 0-1
 };
+extern const struct kafka_struct kafka_fetch_snapshot_response_topics_partitions_current_leader_s;
 struct kafka_fetch_snapshot_response_topics_partitions {
     int32_t index; // 0-1
     int16_t error_code; // 0-1
@@ -2024,21 +2317,25 @@ struct kafka_fetch_snapshot_response_topics_partitions {
     struct str unaligned_records; // 0-1
     struct kafka_fetch_snapshot_response_topics_partitions_current_leader current_leader; // 0-1, tag 0
 };
+extern const struct kafka_struct kafka_fetch_snapshot_response_topics_partitions_s;
 struct kafka_fetch_snapshot_response_topics {
     struct str name; // 0-1
     KAFKA_ARRAY(struct kafka_fetch_snapshot_response_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_fetch_snapshot_response_topics_s;
 struct kafka_fetch_snapshot_response_node_endpoints {
     int32_t node_id; // 1-1
     struct str host; // 1-1
     uint16_t port; // 1-1
 };
+extern const struct kafka_struct kafka_fetch_snapshot_response_node_endpoints_s;
 struct kafka_fetch_snapshot_response {
     int32_t throttle_time_ms; // 0-1
     int16_t error_code; // 0-1
     KAFKA_ARRAY(struct kafka_fetch_snapshot_response_topics) topics; // 0-1
     KAFKA_ARRAY(struct kafka_fetch_snapshot_response_node_endpoints) node_endpoints; // 1-1, tag 0
 };
+extern const struct kafka_struct kafka_fetch_snapshot_response_s;
 extern const struct kafka_message kafka_fetch_snapshot_response_m;
 
 struct kafka_describe_cluster_request {
@@ -2046,6 +2343,7 @@ struct kafka_describe_cluster_request {
     int8_t endpoint_type; // 1-2
     bool include_fenced_brokers; // 2-2
 };
+extern const struct kafka_struct kafka_describe_cluster_request_s;
 extern const struct kafka_message kafka_describe_cluster_request_m;
 
 struct kafka_describe_cluster_response_brokers {
@@ -2055,6 +2353,7 @@ struct kafka_describe_cluster_response_brokers {
     struct str rack; // 0-2, null 0+
     bool is_fenced; // 2-2
 };
+extern const struct kafka_struct kafka_describe_cluster_response_brokers_s;
 struct kafka_describe_cluster_response {
     int32_t throttle_time_ms; // 0-2
     int16_t error_code; // 0-2
@@ -2065,15 +2364,18 @@ struct kafka_describe_cluster_response {
     KAFKA_ARRAY(struct kafka_describe_cluster_response_brokers) brokers; // 0-2
     int32_t cluster_authorized_operations; // 0-2
 };
+extern const struct kafka_struct kafka_describe_cluster_response_s;
 extern const struct kafka_message kafka_describe_cluster_response_m;
 
 struct kafka_describe_producers_request_topics {
     struct str name; // 0-0
     KAFKA_ARRAY(int32_t) partition_indexes; // 0-0
 };
+extern const struct kafka_struct kafka_describe_producers_request_topics_s;
 struct kafka_describe_producers_request {
     KAFKA_ARRAY(struct kafka_describe_producers_request_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_describe_producers_request_s;
 extern const struct kafka_message kafka_describe_producers_request_m;
 
 struct kafka_describe_producers_response_topics_partitions_active_producers {
@@ -2084,20 +2386,24 @@ struct kafka_describe_producers_response_topics_partitions_active_producers {
     int32_t coordinator_epoch; // 0-0
     int64_t current_txn_start_offset; // 0-0
 };
+extern const struct kafka_struct kafka_describe_producers_response_topics_partitions_active_producers_s;
 struct kafka_describe_producers_response_topics_partitions {
     int32_t partition_index; // 0-0
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
     KAFKA_ARRAY(struct kafka_describe_producers_response_topics_partitions_active_producers) active_producers; // 0-0
 };
+extern const struct kafka_struct kafka_describe_producers_response_topics_partitions_s;
 struct kafka_describe_producers_response_topics {
     struct str name; // 0-0
     KAFKA_ARRAY(struct kafka_describe_producers_response_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_describe_producers_response_topics_s;
 struct kafka_describe_producers_response {
     int32_t throttle_time_ms; // 0-0
     KAFKA_ARRAY(struct kafka_describe_producers_response_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_describe_producers_response_s;
 extern const struct kafka_message kafka_describe_producers_response_m;
 
 struct kafka_broker_registration_request_listeners {
@@ -2106,11 +2412,13 @@ struct kafka_broker_registration_request_listeners {
     uint16_t port; // 0-4
     int16_t security_protocol; // 0-4
 };
+extern const struct kafka_struct kafka_broker_registration_request_listeners_s;
 struct kafka_broker_registration_request_features {
     struct str name; // 0-4
     int16_t min_supported_version; // 0-4
     int16_t max_supported_version; // 0-4
 };
+extern const struct kafka_struct kafka_broker_registration_request_features_s;
 struct kafka_broker_registration_request {
     int32_t broker_id; // 0-4
     struct str cluster_id; // 0-4
@@ -2122,6 +2430,7 @@ struct kafka_broker_registration_request {
     KAFKA_ARRAY(struct kafka_uuid) log_dirs; // 2-4
     int64_t previous_broker_epoch; // 3-4
 };
+extern const struct kafka_struct kafka_broker_registration_request_s;
 extern const struct kafka_message kafka_broker_registration_request_m;
 
 struct kafka_broker_registration_response {
@@ -2129,6 +2438,7 @@ struct kafka_broker_registration_response {
     int16_t error_code; // 0-4
     int64_t broker_epoch; // 0-4
 };
+extern const struct kafka_struct kafka_broker_registration_response_s;
 extern const struct kafka_message kafka_broker_registration_response_m;
 
 struct kafka_broker_heartbeat_request {
@@ -2140,6 +2450,7 @@ struct kafka_broker_heartbeat_request {
     KAFKA_ARRAY(struct kafka_uuid) offline_log_dirs; // 1-2, tag 0
     KAFKA_ARRAY(struct kafka_uuid) cordoned_log_dirs; // 2-2, null 2+, tag 1
 };
+extern const struct kafka_struct kafka_broker_heartbeat_request_s;
 extern const struct kafka_message kafka_broker_heartbeat_request_m;
 
 struct kafka_broker_heartbeat_response {
@@ -2149,11 +2460,13 @@ struct kafka_broker_heartbeat_response {
     bool is_fenced; // 0-2
     bool should_shut_down; // 0-2
 };
+extern const struct kafka_struct kafka_broker_heartbeat_response_s;
 extern const struct kafka_message kafka_broker_heartbeat_response_m;
 
 struct kafka_unregister_broker_request {
     int32_t broker_id; // 0-0
 };
+extern const struct kafka_struct kafka_unregister_broker_request_s;
 extern const struct kafka_message kafka_unregister_broker_request_m;
 
 struct kafka_unregister_broker_response {
@@ -2161,17 +2474,20 @@ struct kafka_unregister_broker_response {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_unregister_broker_response_s;
 extern const struct kafka_message kafka_unregister_broker_response_m;
 
 struct kafka_describe_transactions_request {
     KAFKA_ARRAY(struct str) transactional_ids; // 0-0
 };
+extern const struct kafka_struct kafka_describe_transactions_request_s;
 extern const struct kafka_message kafka_describe_transactions_request_m;
 
 struct kafka_describe_transactions_response_transaction_states_topics {
     struct str topic; // 0-0
     KAFKA_ARRAY(int32_t) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_describe_transactions_response_transaction_states_topics_s;
 struct kafka_describe_transactions_response_transaction_states {
     int16_t error_code; // 0-0
     struct str transactional_id; // 0-0
@@ -2182,10 +2498,12 @@ struct kafka_describe_transactions_response_transaction_states {
     int16_t producer_epoch; // 0-0
     KAFKA_ARRAY(struct kafka_describe_transactions_response_transaction_states_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_describe_transactions_response_transaction_states_s;
 struct kafka_describe_transactions_response {
     int32_t throttle_time_ms; // 0-0
     KAFKA_ARRAY(struct kafka_describe_transactions_response_transaction_states) transaction_states; // 0-0
 };
+extern const struct kafka_struct kafka_describe_transactions_response_s;
 extern const struct kafka_message kafka_describe_transactions_response_m;
 
 struct kafka_list_transactions_request {
@@ -2194,6 +2512,7 @@ struct kafka_list_transactions_request {
     int64_t duration_filter; // 1-2
     struct str transactional_id_pattern; // 2-2, null 2+
 };
+extern const struct kafka_struct kafka_list_transactions_request_s;
 extern const struct kafka_message kafka_list_transactions_request_m;
 
 struct kafka_list_transactions_response_transaction_states {
@@ -2201,18 +2520,21 @@ struct kafka_list_transactions_response_transaction_states {
     int64_t producer_id; // 0-2
     struct str transaction_state; // 0-2
 };
+extern const struct kafka_struct kafka_list_transactions_response_transaction_states_s;
 struct kafka_list_transactions_response {
     int32_t throttle_time_ms; // 0-2
     int16_t error_code; // 0-2
     KAFKA_ARRAY(struct str) unknown_state_filters; // 0-2
     KAFKA_ARRAY(struct kafka_list_transactions_response_transaction_states) transaction_states; // 0-2
 };
+extern const struct kafka_struct kafka_list_transactions_response_s;
 extern const struct kafka_message kafka_list_transactions_response_m;
 
 struct kafka_allocate_producer_ids_request {
     int32_t broker_id; // 0-0
     int64_t broker_epoch; // 0-0
 };
+extern const struct kafka_struct kafka_allocate_producer_ids_request_s;
 extern const struct kafka_message kafka_allocate_producer_ids_request_m;
 
 struct kafka_allocate_producer_ids_response {
@@ -2221,12 +2543,14 @@ struct kafka_allocate_producer_ids_response {
     int64_t producer_id_start; // 0-0
     int32_t producer_id_len; // 0-0
 };
+extern const struct kafka_struct kafka_allocate_producer_ids_response_s;
 extern const struct kafka_message kafka_allocate_producer_ids_response_m;
 
 struct kafka_consumer_group_heartbeat_request_topic_partitions {
     struct kafka_uuid topic_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_heartbeat_request_topic_partitions_s;
 struct kafka_consumer_group_heartbeat_request {
     struct str group_id; // 0-1
     struct str member_id; // 0-1
@@ -2239,15 +2563,18 @@ struct kafka_consumer_group_heartbeat_request {
     struct str server_assignor; // 0-1, null 0+
     KAFKA_ARRAY(struct kafka_consumer_group_heartbeat_request_topic_partitions) topic_partitions; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_consumer_group_heartbeat_request_s;
 extern const struct kafka_message kafka_consumer_group_heartbeat_request_m;
 
 struct kafka_consumer_group_heartbeat_response_assignment_topic_partitions {
     struct kafka_uuid topic_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_heartbeat_response_assignment_topic_partitions_s;
 struct kafka_consumer_group_heartbeat_response_assignment {
     KAFKA_ARRAY(struct kafka_consumer_group_heartbeat_response_assignment_topic_partitions) topic_partitions; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_heartbeat_response_assignment_s;
 struct kafka_consumer_group_heartbeat_response {
     int32_t throttle_time_ms; // 0-1
     int16_t error_code; // 0-1
@@ -2257,12 +2584,14 @@ struct kafka_consumer_group_heartbeat_response {
     int32_t heartbeat_interval_ms; // 0-1
     struct kafka_consumer_group_heartbeat_response_assignment *assignment; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_heartbeat_response_s;
 extern const struct kafka_message kafka_consumer_group_heartbeat_response_m;
 
 struct kafka_consumer_group_describe_request {
     KAFKA_ARRAY(struct str) group_ids; // 0-1
     bool include_authorized_operations; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_request_s;
 extern const struct kafka_message kafka_consumer_group_describe_request_m;
 
 struct kafka_consumer_group_describe_response_groups_members_assignment_topic_partitions {
@@ -2270,17 +2599,21 @@ struct kafka_consumer_group_describe_response_groups_members_assignment_topic_pa
     struct str topic_name; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_response_groups_members_assignment_topic_partitions_s;
 struct kafka_consumer_group_describe_response_groups_members_assignment {
     KAFKA_ARRAY(struct kafka_consumer_group_describe_response_groups_members_assignment_topic_partitions) topic_partitions; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_response_groups_members_assignment_s;
 struct kafka_consumer_group_describe_response_groups_members_target_assignment_topic_partitions {
     struct kafka_uuid topic_id; // 0-1
     struct str topic_name; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_response_groups_members_target_assignment_topic_partitions_s;
 struct kafka_consumer_group_describe_response_groups_members_target_assignment {
     KAFKA_ARRAY(struct kafka_consumer_group_describe_response_groups_members_target_assignment_topic_partitions) topic_partitions; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_response_groups_members_target_assignment_s;
 struct kafka_consumer_group_describe_response_groups_members {
     struct str member_id; // 0-1
     struct str instance_id; // 0-1, null 0+
@@ -2294,6 +2627,7 @@ struct kafka_consumer_group_describe_response_groups_members {
     struct kafka_consumer_group_describe_response_groups_members_target_assignment target_assignment; // 0-1
     int8_t member_type; // 1-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_response_groups_members_s;
 struct kafka_consumer_group_describe_response_groups {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
@@ -2305,10 +2639,12 @@ struct kafka_consumer_group_describe_response_groups {
     KAFKA_ARRAY(struct kafka_consumer_group_describe_response_groups_members) members; // 0-1
     int32_t authorized_operations; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_response_groups_s;
 struct kafka_consumer_group_describe_response {
     int32_t throttle_time_ms; // 0-1
     KAFKA_ARRAY(struct kafka_consumer_group_describe_response_groups) groups; // 0-1
 };
+extern const struct kafka_struct kafka_consumer_group_describe_response_s;
 extern const struct kafka_message kafka_consumer_group_describe_response_m;
 
 struct kafka_controller_registration_request_listeners {
@@ -2317,11 +2653,13 @@ struct kafka_controller_registration_request_listeners {
     uint16_t port; // 0-0
     int16_t security_protocol; // 0-0
 };
+extern const struct kafka_struct kafka_controller_registration_request_listeners_s;
 struct kafka_controller_registration_request_features {
     struct str name; // 0-0
     int16_t min_supported_version; // 0-0
     int16_t max_supported_version; // 0-0
 };
+extern const struct kafka_struct kafka_controller_registration_request_features_s;
 struct kafka_controller_registration_request {
     int32_t controller_id; // 0-0
     struct kafka_uuid incarnation_id; // 0-0
@@ -2329,6 +2667,7 @@ struct kafka_controller_registration_request {
     KAFKA_ARRAY(struct kafka_controller_registration_request_listeners) listeners; // 0-0
     KAFKA_ARRAY(struct kafka_controller_registration_request_features) features; // 0-0
 };
+extern const struct kafka_struct kafka_controller_registration_request_s;
 extern const struct kafka_message kafka_controller_registration_request_m;
 
 struct kafka_controller_registration_response {
@@ -2336,11 +2675,13 @@ struct kafka_controller_registration_response {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_controller_registration_response_s;
 extern const struct kafka_message kafka_controller_registration_response_m;
 
 struct kafka_get_telemetry_subscriptions_request {
     struct kafka_uuid client_instance_id; // 0-0
 };
+extern const struct kafka_struct kafka_get_telemetry_subscriptions_request_s;
 extern const struct kafka_message kafka_get_telemetry_subscriptions_request_m;
 
 struct kafka_get_telemetry_subscriptions_response {
@@ -2354,6 +2695,7 @@ struct kafka_get_telemetry_subscriptions_response {
     bool delta_temporality; // 0-0
     KAFKA_ARRAY(struct str) requested_metrics; // 0-0
 };
+extern const struct kafka_struct kafka_get_telemetry_subscriptions_response_s;
 extern const struct kafka_message kafka_get_telemetry_subscriptions_response_m;
 
 struct kafka_push_telemetry_request {
@@ -2363,79 +2705,95 @@ struct kafka_push_telemetry_request {
     int8_t compression_type; // 0-0
     struct str metrics; // 0-0
 };
+extern const struct kafka_struct kafka_push_telemetry_request_s;
 extern const struct kafka_message kafka_push_telemetry_request_m;
 
 struct kafka_push_telemetry_response {
     int32_t throttle_time_ms; // 0-0
     int16_t error_code; // 0-0
 };
+extern const struct kafka_struct kafka_push_telemetry_response_s;
 extern const struct kafka_message kafka_push_telemetry_response_m;
 
 struct kafka_assign_replicas_to_dirs_request_directories_topics_partitions {
     int32_t partition_index; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_request_directories_topics_partitions_s;
 struct kafka_assign_replicas_to_dirs_request_directories_topics {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_assign_replicas_to_dirs_request_directories_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_request_directories_topics_s;
 struct kafka_assign_replicas_to_dirs_request_directories {
     struct kafka_uuid id; // 0-0
     KAFKA_ARRAY(struct kafka_assign_replicas_to_dirs_request_directories_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_request_directories_s;
 struct kafka_assign_replicas_to_dirs_request {
     int32_t broker_id; // 0-0
     int64_t broker_epoch; // 0-0
     KAFKA_ARRAY(struct kafka_assign_replicas_to_dirs_request_directories) directories; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_request_s;
 extern const struct kafka_message kafka_assign_replicas_to_dirs_request_m;
 
 struct kafka_assign_replicas_to_dirs_response_directories_topics_partitions {
     int32_t partition_index; // 0-0
     int16_t error_code; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_response_directories_topics_partitions_s;
 struct kafka_assign_replicas_to_dirs_response_directories_topics {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_assign_replicas_to_dirs_response_directories_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_response_directories_topics_s;
 struct kafka_assign_replicas_to_dirs_response_directories {
     struct kafka_uuid id; // 0-0
     KAFKA_ARRAY(struct kafka_assign_replicas_to_dirs_response_directories_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_response_directories_s;
 struct kafka_assign_replicas_to_dirs_response {
     int32_t throttle_time_ms; // 0-0
     int16_t error_code; // 0-0
     KAFKA_ARRAY(struct kafka_assign_replicas_to_dirs_response_directories) directories; // 0-0
 };
+extern const struct kafka_struct kafka_assign_replicas_to_dirs_response_s;
 extern const struct kafka_message kafka_assign_replicas_to_dirs_response_m;
 
 struct kafka_list_config_resources_request {
     KAFKA_ARRAY(int8_t) resource_types; // 1-1
 };
+extern const struct kafka_struct kafka_list_config_resources_request_s;
 extern const struct kafka_message kafka_list_config_resources_request_m;
 
 struct kafka_list_config_resources_response_config_resources {
     struct str resource_name; // 0-1
     int8_t resource_type; // 1-1
 };
+extern const struct kafka_struct kafka_list_config_resources_response_config_resources_s;
 struct kafka_list_config_resources_response {
     int32_t throttle_time_ms; // 0-1
     int16_t error_code; // 0-1
     KAFKA_ARRAY(struct kafka_list_config_resources_response_config_resources) config_resources; // 0-1
 };
+extern const struct kafka_struct kafka_list_config_resources_response_s;
 extern const struct kafka_message kafka_list_config_resources_response_m;
 
 struct kafka_describe_topic_partitions_request_topics {
     struct str name; // 0-0
 };
+extern const struct kafka_struct kafka_describe_topic_partitions_request_topics_s;
 struct kafka_describe_topic_partitions_request_cursor {
     struct str topic_name; // 0-0
     int32_t partition_index; // 0-0
 };
+extern const struct kafka_struct kafka_describe_topic_partitions_request_cursor_s;
 struct kafka_describe_topic_partitions_request {
     KAFKA_ARRAY(struct kafka_describe_topic_partitions_request_topics) topics; // 0-0
     int32_t response_partition_limit; // 0-0
     struct kafka_describe_topic_partitions_request_cursor *cursor; // 0-0
 };
+extern const struct kafka_struct kafka_describe_topic_partitions_request_s;
 extern const struct kafka_message kafka_describe_topic_partitions_request_m;
 
 struct kafka_describe_topic_partitions_response_topics_partitions {
@@ -2449,6 +2807,7 @@ struct kafka_describe_topic_partitions_response_topics_partitions {
     KAFKA_ARRAY(int32_t) last_known_elr; // 0-0, null 0+
     KAFKA_ARRAY(int32_t) offline_replicas; // 0-0
 };
+extern const struct kafka_struct kafka_describe_topic_partitions_response_topics_partitions_s;
 struct kafka_describe_topic_partitions_response_topics {
     int16_t error_code; // 0-0
     struct str name; // 0-0, null 0+
@@ -2457,15 +2816,18 @@ struct kafka_describe_topic_partitions_response_topics {
     KAFKA_ARRAY(struct kafka_describe_topic_partitions_response_topics_partitions) partitions; // 0-0
     int32_t topic_authorized_operations; // 0-0
 };
+extern const struct kafka_struct kafka_describe_topic_partitions_response_topics_s;
 struct kafka_describe_topic_partitions_response_next_cursor {
     struct str topic_name; // 0-0
     int32_t partition_index; // 0-0
 };
+extern const struct kafka_struct kafka_describe_topic_partitions_response_next_cursor_s;
 struct kafka_describe_topic_partitions_response {
     int32_t throttle_time_ms; // 0-0
     KAFKA_ARRAY(struct kafka_describe_topic_partitions_response_topics) topics; // 0-0
     struct kafka_describe_topic_partitions_response_next_cursor *next_cursor; // 0-0
 };
+extern const struct kafka_struct kafka_describe_topic_partitions_response_s;
 extern const struct kafka_message kafka_describe_topic_partitions_response_m;
 
 struct kafka_share_group_heartbeat_request {
@@ -2475,15 +2837,18 @@ struct kafka_share_group_heartbeat_request {
     struct str rack_id; // 1-1, null 1+
     KAFKA_ARRAY(struct str) subscribed_topic_names; // 1-1, null 1+
 };
+extern const struct kafka_struct kafka_share_group_heartbeat_request_s;
 extern const struct kafka_message kafka_share_group_heartbeat_request_m;
 
 struct kafka_share_group_heartbeat_response_assignment_topic_partitions {
     struct kafka_uuid topic_id; // 1-1
     KAFKA_ARRAY(int32_t) partitions; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_heartbeat_response_assignment_topic_partitions_s;
 struct kafka_share_group_heartbeat_response_assignment {
     KAFKA_ARRAY(struct kafka_share_group_heartbeat_response_assignment_topic_partitions) topic_partitions; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_heartbeat_response_assignment_s;
 struct kafka_share_group_heartbeat_response {
     int32_t throttle_time_ms; // 1-1
     int16_t error_code; // 1-1
@@ -2493,12 +2858,14 @@ struct kafka_share_group_heartbeat_response {
     int32_t heartbeat_interval_ms; // 1-1
     struct kafka_share_group_heartbeat_response_assignment *assignment; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_heartbeat_response_s;
 extern const struct kafka_message kafka_share_group_heartbeat_response_m;
 
 struct kafka_share_group_describe_request {
     KAFKA_ARRAY(struct str) group_ids; // 1-1
     bool include_authorized_operations; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_describe_request_s;
 extern const struct kafka_message kafka_share_group_describe_request_m;
 
 struct kafka_share_group_describe_response_groups_members_assignment_topic_partitions {
@@ -2506,9 +2873,11 @@ struct kafka_share_group_describe_response_groups_members_assignment_topic_parti
     struct str topic_name; // 1-1
     KAFKA_ARRAY(int32_t) partitions; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_describe_response_groups_members_assignment_topic_partitions_s;
 struct kafka_share_group_describe_response_groups_members_assignment {
     KAFKA_ARRAY(struct kafka_share_group_describe_response_groups_members_assignment_topic_partitions) topic_partitions; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_describe_response_groups_members_assignment_s;
 struct kafka_share_group_describe_response_groups_members {
     struct str member_id; // 1-1
     struct str rack_id; // 1-1, null 1+
@@ -2518,6 +2887,7 @@ struct kafka_share_group_describe_response_groups_members {
     KAFKA_ARRAY(struct str) subscribed_topic_names; // 1-1
     struct kafka_share_group_describe_response_groups_members_assignment assignment; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_describe_response_groups_members_s;
 struct kafka_share_group_describe_response_groups {
     int16_t error_code; // 1-1
     struct str error_message; // 1-1, null 1+
@@ -2529,10 +2899,12 @@ struct kafka_share_group_describe_response_groups {
     KAFKA_ARRAY(struct kafka_share_group_describe_response_groups_members) members; // 1-1
     int32_t authorized_operations; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_describe_response_groups_s;
 struct kafka_share_group_describe_response {
     int32_t throttle_time_ms; // 1-1
     KAFKA_ARRAY(struct kafka_share_group_describe_response_groups) groups; // 1-1
 };
+extern const struct kafka_struct kafka_share_group_describe_response_s;
 extern const struct kafka_message kafka_share_group_describe_response_m;
 
 struct kafka_share_fetch_request_topics_partitions_acknowledgement_batches {
@@ -2540,18 +2912,22 @@ struct kafka_share_fetch_request_topics_partitions_acknowledgement_batches {
     int64_t last_offset; // 1-2
     KAFKA_ARRAY(int8_t) acknowledge_types; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_request_topics_partitions_acknowledgement_batches_s;
 struct kafka_share_fetch_request_topics_partitions {
     int32_t partition_index; // 1-2
     KAFKA_ARRAY(struct kafka_share_fetch_request_topics_partitions_acknowledgement_batches) acknowledgement_batches; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_request_topics_partitions_s;
 struct kafka_share_fetch_request_topics {
     struct kafka_uuid topic_id; // 1-2
     KAFKA_ARRAY(struct kafka_share_fetch_request_topics_partitions) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_request_topics_s;
 struct kafka_share_fetch_request_forgotten_topics_data {
     struct kafka_uuid topic_id; // 1-2
     KAFKA_ARRAY(int32_t) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_request_forgotten_topics_data_s;
 struct kafka_share_fetch_request {
     struct str group_id; // 1-2, null 1+
     struct str member_id; // 1-2, null 1+
@@ -2566,17 +2942,20 @@ struct kafka_share_fetch_request {
     KAFKA_ARRAY(struct kafka_share_fetch_request_topics) topics; // 1-2
     KAFKA_ARRAY(struct kafka_share_fetch_request_forgotten_topics_data) forgotten_topics_data; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_request_s;
 extern const struct kafka_message kafka_share_fetch_request_m;
 
 struct kafka_share_fetch_response_responses_partitions_current_leader {
     int32_t leader_id; // 1-2
     int32_t leader_epoch; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_response_responses_partitions_current_leader_s;
 struct kafka_share_fetch_response_responses_partitions_acquired_records {
     int64_t first_offset; // 1-2
     int64_t last_offset; // 1-2
     int16_t delivery_count; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_response_responses_partitions_acquired_records_s;
 struct kafka_share_fetch_response_responses_partitions {
     int32_t partition_index; // 1-2
     int16_t error_code; // 1-2
@@ -2587,16 +2966,19 @@ struct kafka_share_fetch_response_responses_partitions {
     struct str records; // 1-2
     KAFKA_ARRAY(struct kafka_share_fetch_response_responses_partitions_acquired_records) acquired_records; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_response_responses_partitions_s;
 struct kafka_share_fetch_response_responses {
     struct kafka_uuid topic_id; // 1-2
     KAFKA_ARRAY(struct kafka_share_fetch_response_responses_partitions) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_response_responses_s;
 struct kafka_share_fetch_response_node_endpoints {
     int32_t node_id; // 1-2
     struct str host; // 1-2
     int32_t port; // 1-2
     struct str rack; // 1-2, null 1+
 };
+extern const struct kafka_struct kafka_share_fetch_response_node_endpoints_s;
 struct kafka_share_fetch_response {
     int32_t throttle_time_ms; // 1-2
     int16_t error_code; // 1-2
@@ -2605,6 +2987,7 @@ struct kafka_share_fetch_response {
     KAFKA_ARRAY(struct kafka_share_fetch_response_responses) responses; // 1-2
     KAFKA_ARRAY(struct kafka_share_fetch_response_node_endpoints) node_endpoints; // 1-2
 };
+extern const struct kafka_struct kafka_share_fetch_response_s;
 extern const struct kafka_message kafka_share_fetch_response_m;
 
 struct kafka_share_acknowledge_request_topics_partitions_acknowledgement_batches {
@@ -2612,14 +2995,17 @@ struct kafka_share_acknowledge_request_topics_partitions_acknowledgement_batches
     int64_t last_offset; // 1-2
     KAFKA_ARRAY(int8_t) acknowledge_types; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_request_topics_partitions_acknowledgement_batches_s;
 struct kafka_share_acknowledge_request_topics_partitions {
     int32_t partition_index; // 1-2
     KAFKA_ARRAY(struct kafka_share_acknowledge_request_topics_partitions_acknowledgement_batches) acknowledgement_batches; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_request_topics_partitions_s;
 struct kafka_share_acknowledge_request_topics {
     struct kafka_uuid topic_id; // 1-2
     KAFKA_ARRAY(struct kafka_share_acknowledge_request_topics_partitions) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_request_topics_s;
 struct kafka_share_acknowledge_request {
     struct str group_id; // 1-2, null 1+
     struct str member_id; // 1-2, null 1+
@@ -2627,28 +3013,33 @@ struct kafka_share_acknowledge_request {
     bool is_renew_ack; // 2-2
     KAFKA_ARRAY(struct kafka_share_acknowledge_request_topics) topics; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_request_s;
 extern const struct kafka_message kafka_share_acknowledge_request_m;
 
 struct kafka_share_acknowledge_response_responses_partitions_current_leader {
     int32_t leader_id; // 1-2
     int32_t leader_epoch; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_response_responses_partitions_current_leader_s;
 struct kafka_share_acknowledge_response_responses_partitions {
     int32_t partition_index; // 1-2
     int16_t error_code; // 1-2
     struct str error_message; // 1-2, null 1+
     struct kafka_share_acknowledge_response_responses_partitions_current_leader current_leader; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_response_responses_partitions_s;
 struct kafka_share_acknowledge_response_responses {
     struct kafka_uuid topic_id; // 1-2
     KAFKA_ARRAY(struct kafka_share_acknowledge_response_responses_partitions) partitions; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_response_responses_s;
 struct kafka_share_acknowledge_response_node_endpoints {
     int32_t node_id; // 1-2
     struct str host; // 1-2
     int32_t port; // 1-2
     struct str rack; // 1-2, null 1+
 };
+extern const struct kafka_struct kafka_share_acknowledge_response_node_endpoints_s;
 struct kafka_share_acknowledge_response {
     int32_t throttle_time_ms; // 1-2
     int16_t error_code; // 1-2
@@ -2657,6 +3048,7 @@ struct kafka_share_acknowledge_response {
     KAFKA_ARRAY(struct kafka_share_acknowledge_response_responses) responses; // 1-2
     KAFKA_ARRAY(struct kafka_share_acknowledge_response_node_endpoints) node_endpoints; // 1-2
 };
+extern const struct kafka_struct kafka_share_acknowledge_response_s;
 extern const struct kafka_message kafka_share_acknowledge_response_m;
 
 struct kafka_add_raft_voter_request_listeners {
@@ -2664,6 +3056,7 @@ struct kafka_add_raft_voter_request_listeners {
     struct str host; // 0-1
     uint16_t port; // 0-1
 };
+extern const struct kafka_struct kafka_add_raft_voter_request_listeners_s;
 struct kafka_add_raft_voter_request {
     struct str cluster_id; // 0-1, null 0+
     int32_t timeout_ms; // 0-1
@@ -2672,6 +3065,7 @@ struct kafka_add_raft_voter_request {
     KAFKA_ARRAY(struct kafka_add_raft_voter_request_listeners) listeners; // 0-1
     bool ack_when_committed; // 1-1
 };
+extern const struct kafka_struct kafka_add_raft_voter_request_s;
 extern const struct kafka_message kafka_add_raft_voter_request_m;
 
 struct kafka_add_raft_voter_response {
@@ -2679,6 +3073,7 @@ struct kafka_add_raft_voter_response {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_add_raft_voter_response_s;
 extern const struct kafka_message kafka_add_raft_voter_response_m;
 
 struct kafka_remove_raft_voter_request {
@@ -2686,6 +3081,7 @@ struct kafka_remove_raft_voter_request {
     int32_t voter_id; // 0-0
     struct kafka_uuid voter_directory_id; // 0-0
 };
+extern const struct kafka_struct kafka_remove_raft_voter_request_s;
 extern const struct kafka_message kafka_remove_raft_voter_request_m;
 
 struct kafka_remove_raft_voter_response {
@@ -2693,6 +3089,7 @@ struct kafka_remove_raft_voter_response {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_remove_raft_voter_response_s;
 extern const struct kafka_message kafka_remove_raft_voter_response_m;
 
 struct kafka_update_raft_voter_request_listeners {
@@ -2700,10 +3097,12 @@ struct kafka_update_raft_voter_request_listeners {
     struct str host; // 0-0
     uint16_t port; // 0-0
 };
+extern const struct kafka_struct kafka_update_raft_voter_request_listeners_s;
 struct kafka_update_raft_voter_request_kraft_version_feature {
     int16_t min_supported_version; // 0-0
     int16_t max_supported_version; // 0-0
 };
+extern const struct kafka_struct kafka_update_raft_voter_request_kraft_version_feature_s;
 struct kafka_update_raft_voter_request {
     struct str cluster_id; // 0-0, null 0+
     int32_t current_leader_epoch; // 0-0
@@ -2712,6 +3111,7 @@ struct kafka_update_raft_voter_request {
     KAFKA_ARRAY(struct kafka_update_raft_voter_request_listeners) listeners; // 0-0
     struct kafka_update_raft_voter_request_kraft_version_feature kraft_version_feature; // 0-0
 };
+extern const struct kafka_struct kafka_update_raft_voter_request_s;
 extern const struct kafka_message kafka_update_raft_voter_request_m;
 
 struct kafka_update_raft_voter_response_current_leader {
@@ -2720,11 +3120,13 @@ struct kafka_update_raft_voter_response_current_leader {
     struct str host; // 0-0
     int32_t port; // 0-0
 };
+extern const struct kafka_struct kafka_update_raft_voter_response_current_leader_s;
 struct kafka_update_raft_voter_response {
     int32_t throttle_time_ms; // 0-0
     int16_t error_code; // 0-0
     struct kafka_update_raft_voter_response_current_leader current_leader; // 0-0, tag 0
 };
+extern const struct kafka_struct kafka_update_raft_voter_response_s;
 extern const struct kafka_message kafka_update_raft_voter_response_m;
 
 struct kafka_initialize_share_group_state_request_topics_partitions {
@@ -2732,14 +3134,17 @@ struct kafka_initialize_share_group_state_request_topics_partitions {
     int32_t state_epoch; // 0-0
     int64_t start_offset; // 0-0
 };
+extern const struct kafka_struct kafka_initialize_share_group_state_request_topics_partitions_s;
 struct kafka_initialize_share_group_state_request_topics {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_initialize_share_group_state_request_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_initialize_share_group_state_request_topics_s;
 struct kafka_initialize_share_group_state_request {
     struct str group_id; // 0-0
     KAFKA_ARRAY(struct kafka_initialize_share_group_state_request_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_initialize_share_group_state_request_s;
 extern const struct kafka_message kafka_initialize_share_group_state_request_m;
 
 struct kafka_initialize_share_group_state_response_results_partitions {
@@ -2747,27 +3152,33 @@ struct kafka_initialize_share_group_state_response_results_partitions {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_initialize_share_group_state_response_results_partitions_s;
 struct kafka_initialize_share_group_state_response_results {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_initialize_share_group_state_response_results_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_initialize_share_group_state_response_results_s;
 struct kafka_initialize_share_group_state_response {
     KAFKA_ARRAY(struct kafka_initialize_share_group_state_response_results) results; // 0-0
 };
+extern const struct kafka_struct kafka_initialize_share_group_state_response_s;
 extern const struct kafka_message kafka_initialize_share_group_state_response_m;
 
 struct kafka_read_share_group_state_request_topics_partitions {
     int32_t partition; // 0-0
     int32_t leader_epoch; // 0-0
 };
+extern const struct kafka_struct kafka_read_share_group_state_request_topics_partitions_s;
 struct kafka_read_share_group_state_request_topics {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_read_share_group_state_request_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_read_share_group_state_request_topics_s;
 struct kafka_read_share_group_state_request {
     struct str group_id; // 0-0
     KAFKA_ARRAY(struct kafka_read_share_group_state_request_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_read_share_group_state_request_s;
 extern const struct kafka_message kafka_read_share_group_state_request_m;
 
 struct kafka_read_share_group_state_response_results_partitions_state_batches {
@@ -2776,6 +3187,7 @@ struct kafka_read_share_group_state_response_results_partitions_state_batches {
     int8_t delivery_state; // 0-0
     int16_t delivery_count; // 0-0
 };
+extern const struct kafka_struct kafka_read_share_group_state_response_results_partitions_state_batches_s;
 struct kafka_read_share_group_state_response_results_partitions {
     int32_t partition; // 0-0
     int16_t error_code; // 0-0
@@ -2784,13 +3196,16 @@ struct kafka_read_share_group_state_response_results_partitions {
     int64_t start_offset; // 0-0
     KAFKA_ARRAY(struct kafka_read_share_group_state_response_results_partitions_state_batches) state_batches; // 0-0
 };
+extern const struct kafka_struct kafka_read_share_group_state_response_results_partitions_s;
 struct kafka_read_share_group_state_response_results {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_read_share_group_state_response_results_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_read_share_group_state_response_results_s;
 struct kafka_read_share_group_state_response {
     KAFKA_ARRAY(struct kafka_read_share_group_state_response_results) results; // 0-0
 };
+extern const struct kafka_struct kafka_read_share_group_state_response_s;
 extern const struct kafka_message kafka_read_share_group_state_response_m;
 
 struct kafka_write_share_group_state_request_topics_partitions_state_batches {
@@ -2799,6 +3214,7 @@ struct kafka_write_share_group_state_request_topics_partitions_state_batches {
     int8_t delivery_state; // 0-1
     int16_t delivery_count; // 0-1
 };
+extern const struct kafka_struct kafka_write_share_group_state_request_topics_partitions_state_batches_s;
 struct kafka_write_share_group_state_request_topics_partitions {
     int32_t partition; // 0-1
     int32_t state_epoch; // 0-1
@@ -2807,14 +3223,17 @@ struct kafka_write_share_group_state_request_topics_partitions {
     int32_t delivery_complete_count; // 1-1
     KAFKA_ARRAY(struct kafka_write_share_group_state_request_topics_partitions_state_batches) state_batches; // 0-1
 };
+extern const struct kafka_struct kafka_write_share_group_state_request_topics_partitions_s;
 struct kafka_write_share_group_state_request_topics {
     struct kafka_uuid topic_id; // 0-1
     KAFKA_ARRAY(struct kafka_write_share_group_state_request_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_write_share_group_state_request_topics_s;
 struct kafka_write_share_group_state_request {
     struct str group_id; // 0-1
     KAFKA_ARRAY(struct kafka_write_share_group_state_request_topics) topics; // 0-1
 };
+extern const struct kafka_struct kafka_write_share_group_state_request_s;
 extern const struct kafka_message kafka_write_share_group_state_request_m;
 
 struct kafka_write_share_group_state_response_results_partitions {
@@ -2822,26 +3241,32 @@ struct kafka_write_share_group_state_response_results_partitions {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_write_share_group_state_response_results_partitions_s;
 struct kafka_write_share_group_state_response_results {
     struct kafka_uuid topic_id; // 0-1
     KAFKA_ARRAY(struct kafka_write_share_group_state_response_results_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_write_share_group_state_response_results_s;
 struct kafka_write_share_group_state_response {
     KAFKA_ARRAY(struct kafka_write_share_group_state_response_results) results; // 0-1
 };
+extern const struct kafka_struct kafka_write_share_group_state_response_s;
 extern const struct kafka_message kafka_write_share_group_state_response_m;
 
 struct kafka_delete_share_group_state_request_topics_partitions {
     int32_t partition; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_state_request_topics_partitions_s;
 struct kafka_delete_share_group_state_request_topics {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_delete_share_group_state_request_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_state_request_topics_s;
 struct kafka_delete_share_group_state_request {
     struct str group_id; // 0-0
     KAFKA_ARRAY(struct kafka_delete_share_group_state_request_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_state_request_s;
 extern const struct kafka_message kafka_delete_share_group_state_request_m;
 
 struct kafka_delete_share_group_state_response_results_partitions {
@@ -2849,27 +3274,33 @@ struct kafka_delete_share_group_state_response_results_partitions {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_delete_share_group_state_response_results_partitions_s;
 struct kafka_delete_share_group_state_response_results {
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_delete_share_group_state_response_results_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_state_response_results_s;
 struct kafka_delete_share_group_state_response {
     KAFKA_ARRAY(struct kafka_delete_share_group_state_response_results) results; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_state_response_s;
 extern const struct kafka_message kafka_delete_share_group_state_response_m;
 
 struct kafka_read_share_group_state_summary_request_topics_partitions {
     int32_t partition; // 0-1
     int32_t leader_epoch; // 0-1
 };
+extern const struct kafka_struct kafka_read_share_group_state_summary_request_topics_partitions_s;
 struct kafka_read_share_group_state_summary_request_topics {
     struct kafka_uuid topic_id; // 0-1
     KAFKA_ARRAY(struct kafka_read_share_group_state_summary_request_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_read_share_group_state_summary_request_topics_s;
 struct kafka_read_share_group_state_summary_request {
     struct str group_id; // 0-1
     KAFKA_ARRAY(struct kafka_read_share_group_state_summary_request_topics) topics; // 0-1
 };
+extern const struct kafka_struct kafka_read_share_group_state_summary_request_s;
 extern const struct kafka_message kafka_read_share_group_state_summary_request_m;
 
 struct kafka_read_share_group_state_summary_response_results_partitions {
@@ -2881,40 +3312,48 @@ struct kafka_read_share_group_state_summary_response_results_partitions {
     int64_t start_offset; // 0-1
     int32_t delivery_complete_count; // 1-1
 };
+extern const struct kafka_struct kafka_read_share_group_state_summary_response_results_partitions_s;
 struct kafka_read_share_group_state_summary_response_results {
     struct kafka_uuid topic_id; // 0-1
     KAFKA_ARRAY(struct kafka_read_share_group_state_summary_response_results_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_read_share_group_state_summary_response_results_s;
 struct kafka_read_share_group_state_summary_response {
     KAFKA_ARRAY(struct kafka_read_share_group_state_summary_response_results) results; // 0-1
 };
+extern const struct kafka_struct kafka_read_share_group_state_summary_response_s;
 extern const struct kafka_message kafka_read_share_group_state_summary_response_m;
 
 struct kafka_streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_topic_configs {
     struct str key; // 0-1
     struct str value; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_topic_configs_s;
 struct kafka_streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics {
     struct str name; // 0-1
     int32_t partitions; // 0-1
     int16_t replication_factor; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_topic_configs) topic_configs; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_topology_subtopologies_state_changelog_topics_s;
 struct kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_topic_configs {
     struct str key; // 0-1
     struct str value; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_topic_configs_s;
 struct kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics {
     struct str name; // 0-1
     int32_t partitions; // 0-1
     int16_t replication_factor; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_topic_configs) topic_configs; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics_s;
 struct kafka_streams_group_heartbeat_request_topology_subtopologies_copartition_groups {
     KAFKA_ARRAY(int16_t) source_topics; // 0-1
     KAFKA_ARRAY(int16_t) source_topic_regex; // 0-1
     KAFKA_ARRAY(int16_t) repartition_source_topics; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_topology_subtopologies_copartition_groups_s;
 struct kafka_streams_group_heartbeat_request_topology_subtopologies {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(struct str) source_topics; // 0-1
@@ -2924,40 +3363,49 @@ struct kafka_streams_group_heartbeat_request_topology_subtopologies {
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_request_topology_subtopologies_repartition_source_topics) repartition_source_topics; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_request_topology_subtopologies_copartition_groups) copartition_groups; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_topology_subtopologies_s;
 struct kafka_streams_group_heartbeat_request_topology {
     int32_t epoch; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_request_topology_subtopologies) subtopologies; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_topology_s;
 struct kafka_streams_group_heartbeat_request_active_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_active_tasks_s;
 struct kafka_streams_group_heartbeat_request_standby_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_standby_tasks_s;
 struct kafka_streams_group_heartbeat_request_warmup_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_warmup_tasks_s;
 struct kafka_streams_group_heartbeat_request_user_endpoint {
     struct str host; // 0-1
     uint16_t port; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_user_endpoint_s;
 struct kafka_streams_group_heartbeat_request_client_tags {
     struct str key; // 0-1
     struct str value; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_client_tags_s;
 struct kafka_streams_group_heartbeat_request_task_offsets {
     struct str subtopology_id; // 0-1
     int32_t partition; // 0-1
     int64_t offset; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_task_offsets_s;
 struct kafka_streams_group_heartbeat_request_task_end_offsets {
     struct str subtopology_id; // 0-1
     int32_t partition; // 0-1
     int64_t offset; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_task_end_offsets_s;
 struct kafka_streams_group_heartbeat_request {
     struct str group_id; // 0-1
     struct str member_id; // 0-1
@@ -2977,41 +3425,50 @@ struct kafka_streams_group_heartbeat_request {
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_request_task_end_offsets) task_end_offsets; // 0-1, null 0+
     bool shutdown_application; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_request_s;
 extern const struct kafka_message kafka_streams_group_heartbeat_request_m;
 
 struct kafka_streams_group_heartbeat_response_status {
     int8_t status_code; // 0-1
     struct str status_detail; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_status_s;
 struct kafka_streams_group_heartbeat_response_active_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_active_tasks_s;
 struct kafka_streams_group_heartbeat_response_standby_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_standby_tasks_s;
 struct kafka_streams_group_heartbeat_response_warmup_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_warmup_tasks_s;
 struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_user_endpoint {
     struct str host; // 0-1
     uint16_t port; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_user_endpoint_s;
 struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_active_partitions {
     struct str topic; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_active_partitions_s;
 struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_standby_partitions {
     struct str topic; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_standby_partitions_s;
 struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint {
     struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_user_endpoint user_endpoint; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_active_partitions) active_partitions; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_standby_partitions) standby_partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint_s;
 struct kafka_streams_group_heartbeat_response {
     int32_t throttle_time_ms; // 0-1
     int16_t error_code; // 0-1
@@ -3030,6 +3487,7 @@ struct kafka_streams_group_heartbeat_response {
     int32_t endpoint_information_epoch; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_heartbeat_response_partitions_by_user_endpoint) partitions_by_user_endpoint; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_streams_group_heartbeat_response_s;
 extern const struct kafka_message kafka_streams_group_heartbeat_response_m;
 
 struct kafka_streams_group_describe_request {
@@ -3037,28 +3495,33 @@ struct kafka_streams_group_describe_request {
     bool include_authorized_operations; // 0-1
     bool include_topology_description; // 1-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_request_s;
 extern const struct kafka_message kafka_streams_group_describe_request_m;
 
 struct kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_topic_configs {
     struct str key; // 0-1
     struct str value; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_topic_configs_s;
 struct kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics {
     struct str name; // 0-1
     int32_t partitions; // 0-1
     int16_t replication_factor; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_topic_configs) topic_configs; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics_s;
 struct kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_topic_configs {
     struct str key; // 0-1
     struct str value; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_topic_configs_s;
 struct kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics {
     struct str name; // 0-1
     int32_t partitions; // 0-1
     int16_t replication_factor; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_topic_configs) topic_configs; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics_s;
 struct kafka_streams_group_describe_response_groups_topology_subtopologies {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(struct str) source_topics; // 0-1
@@ -3066,62 +3529,76 @@ struct kafka_streams_group_describe_response_groups_topology_subtopologies {
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_subtopologies_state_changelog_topics) state_changelog_topics; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_subtopologies_repartition_source_topics) repartition_source_topics; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_subtopologies_s;
 struct kafka_streams_group_describe_response_groups_topology {
     int32_t epoch; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_subtopologies) subtopologies; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_s;
 struct kafka_streams_group_describe_response_groups_members_user_endpoint {
     struct str host; // 0-1
     uint16_t port; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_user_endpoint_s;
 struct kafka_streams_group_describe_response_groups_members_client_tags {
     struct str key; // 0-1
     struct str value; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_client_tags_s;
 struct kafka_streams_group_describe_response_groups_members_task_offsets {
     struct str subtopology_id; // 0-1
     int32_t partition; // 0-1
     int64_t offset; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_task_offsets_s;
 struct kafka_streams_group_describe_response_groups_members_task_end_offsets {
     struct str subtopology_id; // 0-1
     int32_t partition; // 0-1
     int64_t offset; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_task_end_offsets_s;
 struct kafka_streams_group_describe_response_groups_members_assignment_active_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_assignment_active_tasks_s;
 struct kafka_streams_group_describe_response_groups_members_assignment_standby_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_assignment_standby_tasks_s;
 struct kafka_streams_group_describe_response_groups_members_assignment_warmup_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_assignment_warmup_tasks_s;
 struct kafka_streams_group_describe_response_groups_members_assignment {
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_members_assignment_active_tasks) active_tasks; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_members_assignment_standby_tasks) standby_tasks; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_members_assignment_warmup_tasks) warmup_tasks; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_assignment_s;
 struct kafka_streams_group_describe_response_groups_members_target_assignment_active_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_target_assignment_active_tasks_s;
 struct kafka_streams_group_describe_response_groups_members_target_assignment_standby_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_target_assignment_standby_tasks_s;
 struct kafka_streams_group_describe_response_groups_members_target_assignment_warmup_tasks {
     struct str subtopology_id; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_target_assignment_warmup_tasks_s;
 struct kafka_streams_group_describe_response_groups_members_target_assignment {
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_members_target_assignment_active_tasks) active_tasks; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_members_target_assignment_standby_tasks) standby_tasks; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_members_target_assignment_warmup_tasks) warmup_tasks; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_target_assignment_s;
 struct kafka_streams_group_describe_response_groups_members {
     struct str member_id; // 0-1
     int32_t member_epoch; // 0-1
@@ -3139,6 +3616,7 @@ struct kafka_streams_group_describe_response_groups_members {
     struct kafka_streams_group_describe_response_groups_members_target_assignment target_assignment; // 0-1
     bool is_classic; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_members_s;
 struct kafka_streams_group_describe_response_groups_topology_description_subtopologies_nodes {
     struct str name; // 1-1
     int8_t node_type; // 1-1
@@ -3147,10 +3625,12 @@ struct kafka_streams_group_describe_response_groups_topology_description_subtopo
     KAFKA_ARRAY(struct str) stores; // 1-1
     KAFKA_ARRAY(struct str) successors; // 1-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_description_subtopologies_nodes_s;
 struct kafka_streams_group_describe_response_groups_topology_description_subtopologies {
     struct str subtopology_id; // 1-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_description_subtopologies_nodes) nodes; // 1-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_description_subtopologies_s;
 struct kafka_streams_group_describe_response_groups_topology_description_global_stores_source {
     struct str name; // 1-1
     int8_t node_type; // 1-1
@@ -3159,6 +3639,7 @@ struct kafka_streams_group_describe_response_groups_topology_description_global_
     KAFKA_ARRAY(struct str) stores; // 1-1
     KAFKA_ARRAY(struct str) successors; // 1-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_description_global_stores_source_s;
 struct kafka_streams_group_describe_response_groups_topology_description_global_stores_processor {
     struct str name; // 1-1
     int8_t node_type; // 1-1
@@ -3167,14 +3648,17 @@ struct kafka_streams_group_describe_response_groups_topology_description_global_
     KAFKA_ARRAY(struct str) stores; // 1-1
     KAFKA_ARRAY(struct str) successors; // 1-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_description_global_stores_processor_s;
 struct kafka_streams_group_describe_response_groups_topology_description_global_stores {
     struct kafka_streams_group_describe_response_groups_topology_description_global_stores_source source; // 1-1
     struct kafka_streams_group_describe_response_groups_topology_description_global_stores_processor processor; // 1-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_description_global_stores_s;
 struct kafka_streams_group_describe_response_groups_topology_description {
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_description_subtopologies) subtopologies; // 1-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups_topology_description_global_stores) global_stores; // 1-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_topology_description_s;
 struct kafka_streams_group_describe_response_groups {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
@@ -3189,23 +3673,28 @@ struct kafka_streams_group_describe_response_groups {
     int8_t topology_description_status; // 1-1
     struct str assignor_name; // 1-1, null 1+
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_groups_s;
 struct kafka_streams_group_describe_response {
     int32_t throttle_time_ms; // 0-1
     KAFKA_ARRAY(struct kafka_streams_group_describe_response_groups) groups; // 0-1
 };
+extern const struct kafka_struct kafka_streams_group_describe_response_s;
 extern const struct kafka_message kafka_streams_group_describe_response_m;
 
 struct kafka_describe_share_group_offsets_request_groups_topics {
     struct str topic_name; // 0-1
     KAFKA_ARRAY(int32_t) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_describe_share_group_offsets_request_groups_topics_s;
 struct kafka_describe_share_group_offsets_request_groups {
     struct str group_id; // 0-1
     KAFKA_ARRAY(struct kafka_describe_share_group_offsets_request_groups_topics) topics; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_describe_share_group_offsets_request_groups_s;
 struct kafka_describe_share_group_offsets_request {
     KAFKA_ARRAY(struct kafka_describe_share_group_offsets_request_groups) groups; // 0-1
 };
+extern const struct kafka_struct kafka_describe_share_group_offsets_request_s;
 extern const struct kafka_message kafka_describe_share_group_offsets_request_m;
 
 struct kafka_describe_share_group_offsets_response_groups_topics_partitions {
@@ -3216,35 +3705,42 @@ struct kafka_describe_share_group_offsets_response_groups_topics_partitions {
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_describe_share_group_offsets_response_groups_topics_partitions_s;
 struct kafka_describe_share_group_offsets_response_groups_topics {
     struct str topic_name; // 0-1
     struct kafka_uuid topic_id; // 0-1
     KAFKA_ARRAY(struct kafka_describe_share_group_offsets_response_groups_topics_partitions) partitions; // 0-1
 };
+extern const struct kafka_struct kafka_describe_share_group_offsets_response_groups_topics_s;
 struct kafka_describe_share_group_offsets_response_groups {
     struct str group_id; // 0-1
     KAFKA_ARRAY(struct kafka_describe_share_group_offsets_response_groups_topics) topics; // 0-1
     int16_t error_code; // 0-1
     struct str error_message; // 0-1, null 0+
 };
+extern const struct kafka_struct kafka_describe_share_group_offsets_response_groups_s;
 struct kafka_describe_share_group_offsets_response {
     int32_t throttle_time_ms; // 0-1
     KAFKA_ARRAY(struct kafka_describe_share_group_offsets_response_groups) groups; // 0-1
 };
+extern const struct kafka_struct kafka_describe_share_group_offsets_response_s;
 extern const struct kafka_message kafka_describe_share_group_offsets_response_m;
 
 struct kafka_alter_share_group_offsets_request_topics_partitions {
     int32_t partition_index; // 0-0
     int64_t start_offset; // 0-0
 };
+extern const struct kafka_struct kafka_alter_share_group_offsets_request_topics_partitions_s;
 struct kafka_alter_share_group_offsets_request_topics {
     struct str topic_name; // 0-0
     KAFKA_ARRAY(struct kafka_alter_share_group_offsets_request_topics_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_alter_share_group_offsets_request_topics_s;
 struct kafka_alter_share_group_offsets_request {
     struct str group_id; // 0-0
     KAFKA_ARRAY(struct kafka_alter_share_group_offsets_request_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_alter_share_group_offsets_request_s;
 extern const struct kafka_message kafka_alter_share_group_offsets_request_m;
 
 struct kafka_alter_share_group_offsets_response_responses_partitions {
@@ -3252,26 +3748,31 @@ struct kafka_alter_share_group_offsets_response_responses_partitions {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_alter_share_group_offsets_response_responses_partitions_s;
 struct kafka_alter_share_group_offsets_response_responses {
     struct str topic_name; // 0-0
     struct kafka_uuid topic_id; // 0-0
     KAFKA_ARRAY(struct kafka_alter_share_group_offsets_response_responses_partitions) partitions; // 0-0
 };
+extern const struct kafka_struct kafka_alter_share_group_offsets_response_responses_s;
 struct kafka_alter_share_group_offsets_response {
     int32_t throttle_time_ms; // 0-0
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
     KAFKA_ARRAY(struct kafka_alter_share_group_offsets_response_responses) responses; // 0-0
 };
+extern const struct kafka_struct kafka_alter_share_group_offsets_response_s;
 extern const struct kafka_message kafka_alter_share_group_offsets_response_m;
 
 struct kafka_delete_share_group_offsets_request_topics {
     struct str topic_name; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_offsets_request_topics_s;
 struct kafka_delete_share_group_offsets_request {
     struct str group_id; // 0-0
     KAFKA_ARRAY(struct kafka_delete_share_group_offsets_request_topics) topics; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_offsets_request_s;
 extern const struct kafka_message kafka_delete_share_group_offsets_request_m;
 
 struct kafka_delete_share_group_offsets_response_responses {
@@ -3280,12 +3781,14 @@ struct kafka_delete_share_group_offsets_response_responses {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_delete_share_group_offsets_response_responses_s;
 struct kafka_delete_share_group_offsets_response {
     int32_t throttle_time_ms; // 0-0
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
     KAFKA_ARRAY(struct kafka_delete_share_group_offsets_response_responses) responses; // 0-0
 };
+extern const struct kafka_struct kafka_delete_share_group_offsets_response_s;
 extern const struct kafka_message kafka_delete_share_group_offsets_response_m;
 
 struct kafka_streams_group_topology_description_update_request_topology_description_subtopologies_nodes {
@@ -3296,10 +3799,12 @@ struct kafka_streams_group_topology_description_update_request_topology_descript
     KAFKA_ARRAY(struct str) stores; // 0-0
     KAFKA_ARRAY(struct str) successors; // 0-0
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_request_topology_description_subtopologies_nodes_s;
 struct kafka_streams_group_topology_description_update_request_topology_description_subtopologies {
     struct str subtopology_id; // 0-0
     KAFKA_ARRAY(struct kafka_streams_group_topology_description_update_request_topology_description_subtopologies_nodes) nodes; // 0-0
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_request_topology_description_subtopologies_s;
 struct kafka_streams_group_topology_description_update_request_topology_description_global_stores_source {
     struct str name; // 0-0
     int8_t node_type; // 0-0
@@ -3308,6 +3813,7 @@ struct kafka_streams_group_topology_description_update_request_topology_descript
     KAFKA_ARRAY(struct str) stores; // 0-0
     KAFKA_ARRAY(struct str) successors; // 0-0
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_request_topology_description_global_stores_source_s;
 struct kafka_streams_group_topology_description_update_request_topology_description_global_stores_processor {
     struct str name; // 0-0
     int8_t node_type; // 0-0
@@ -3316,20 +3822,24 @@ struct kafka_streams_group_topology_description_update_request_topology_descript
     KAFKA_ARRAY(struct str) stores; // 0-0
     KAFKA_ARRAY(struct str) successors; // 0-0
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_request_topology_description_global_stores_processor_s;
 struct kafka_streams_group_topology_description_update_request_topology_description_global_stores {
     struct kafka_streams_group_topology_description_update_request_topology_description_global_stores_source source; // 0-0
     struct kafka_streams_group_topology_description_update_request_topology_description_global_stores_processor processor; // 0-0
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_request_topology_description_global_stores_s;
 struct kafka_streams_group_topology_description_update_request_topology_description {
     KAFKA_ARRAY(struct kafka_streams_group_topology_description_update_request_topology_description_subtopologies) subtopologies; // 0-0
     KAFKA_ARRAY(struct kafka_streams_group_topology_description_update_request_topology_description_global_stores) global_stores; // 0-0
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_request_topology_description_s;
 struct kafka_streams_group_topology_description_update_request {
     struct str group_id; // 0-0
     struct str member_id; // 0-0
     int32_t topology_epoch; // 0-0
     struct kafka_streams_group_topology_description_update_request_topology_description topology_description; // 0-0
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_request_s;
 extern const struct kafka_message kafka_streams_group_topology_description_update_request_m;
 
 struct kafka_streams_group_topology_description_update_response {
@@ -3337,11 +3847,13 @@ struct kafka_streams_group_topology_description_update_response {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_streams_group_topology_description_update_response_s;
 extern const struct kafka_message kafka_streams_group_topology_description_update_response_m;
 
 struct kafka_unregister_controller_request {
     int32_t controller_id; // 0-0
 };
+extern const struct kafka_struct kafka_unregister_controller_request_s;
 extern const struct kafka_message kafka_unregister_controller_request_m;
 
 struct kafka_unregister_controller_response {
@@ -3349,22 +3861,26 @@ struct kafka_unregister_controller_response {
     int16_t error_code; // 0-0
     struct str error_message; // 0-0, null 0+
 };
+extern const struct kafka_struct kafka_unregister_controller_response_s;
 extern const struct kafka_message kafka_unregister_controller_response_m;
 
 struct kafka_consumer_protocol_assignment_assigned_partitions {
     struct str topic; // 0-3
     KAFKA_ARRAY(int32_t) partitions; // 0-3
 };
+extern const struct kafka_struct kafka_consumer_protocol_assignment_assigned_partitions_s;
 struct kafka_consumer_protocol_assignment {
     KAFKA_ARRAY(struct kafka_consumer_protocol_assignment_assigned_partitions) assigned_partitions; // 0-3
     struct str user_data; // 0-3, null 0+
 };
+extern const struct kafka_struct kafka_consumer_protocol_assignment_s;
 extern const struct kafka_message kafka_consumer_protocol_assignment_m;
 
 struct kafka_consumer_protocol_subscription_owned_partitions {
     struct str topic; // 1-3
     KAFKA_ARRAY(int32_t) partitions; // 1-3
 };
+extern const struct kafka_struct kafka_consumer_protocol_subscription_owned_partitions_s;
 struct kafka_consumer_protocol_subscription {
     KAFKA_ARRAY(struct str) topics; // 0-3
     struct str user_data; // 0-3, null 0+
@@ -3372,11 +3888,13 @@ struct kafka_consumer_protocol_subscription {
     int32_t generation_id; // 2-3
     struct str rack_id; // 3-3, null 3+
 };
+extern const struct kafka_struct kafka_consumer_protocol_subscription_s;
 extern const struct kafka_message kafka_consumer_protocol_subscription_m;
 
 struct kafka_control_record_type_schema {
     int16_t type; // 0-0
 };
+extern const struct kafka_struct kafka_control_record_type_schema_s;
 extern const struct kafka_message kafka_control_record_type_schema_m;
 
 struct kafka_default_principal_data {
@@ -3384,44 +3902,52 @@ struct kafka_default_principal_data {
     struct str name; // 0-0
     bool token_authenticated; // 0-0
 };
+extern const struct kafka_struct kafka_default_principal_data_s;
 extern const struct kafka_message kafka_default_principal_data_m;
 
 struct kafka_end_txn_marker {
     int32_t coordinator_epoch; // 0-0
 };
+extern const struct kafka_struct kafka_end_txn_marker_s;
 extern const struct kafka_message kafka_end_txn_marker_m;
 
 struct kafka_k_raft_version_record {
     int16_t version; // 0-0
     int16_t kraft_version; // 0-0
 };
+extern const struct kafka_struct kafka_k_raft_version_record_s;
 extern const struct kafka_message kafka_k_raft_version_record_m;
 
 struct kafka_leader_change_message_voters {
     int32_t voter_id; // 0-1
     struct kafka_uuid voter_directory_id; // 1-1
 };
+extern const struct kafka_struct kafka_leader_change_message_voters_s;
 struct kafka_leader_change_message_granting_voters {
     int32_t voter_id; // 0-1
     struct kafka_uuid voter_directory_id; // 1-1
 };
+extern const struct kafka_struct kafka_leader_change_message_granting_voters_s;
 struct kafka_leader_change_message {
     int16_t version; // 0-1
     int32_t leader_id; // 0-1
     KAFKA_ARRAY(struct kafka_leader_change_message_voters) voters; // 0-1
     KAFKA_ARRAY(struct kafka_leader_change_message_granting_voters) granting_voters; // 0-1
 };
+extern const struct kafka_struct kafka_leader_change_message_s;
 extern const struct kafka_message kafka_leader_change_message_m;
 
 struct kafka_snapshot_footer_record {
     int16_t version; // 0-0
 };
+extern const struct kafka_struct kafka_snapshot_footer_record_s;
 extern const struct kafka_message kafka_snapshot_footer_record_m;
 
 struct kafka_snapshot_header_record {
     int16_t version; // 0-0
     int64_t last_contained_log_timestamp; // 0-0
 };
+extern const struct kafka_struct kafka_snapshot_header_record_s;
 extern const struct kafka_message kafka_snapshot_header_record_m;
 
 struct kafka_voters_record_voters_endpoints {
@@ -3429,20 +3955,24 @@ struct kafka_voters_record_voters_endpoints {
     struct str host; // 0-0
     uint16_t port; // 0-0
 };
+extern const struct kafka_struct kafka_voters_record_voters_endpoints_s;
 struct kafka_voters_record_voters_kraft_version_feature {
     int16_t min_supported_version; // 0-0
     int16_t max_supported_version; // 0-0
 };
+extern const struct kafka_struct kafka_voters_record_voters_kraft_version_feature_s;
 struct kafka_voters_record_voters {
     int32_t voter_id; // 0-0
     struct kafka_uuid voter_directory_id; // 0-0
     KAFKA_ARRAY(struct kafka_voters_record_voters_endpoints) endpoints; // 0-0
     struct kafka_voters_record_voters_kraft_version_feature kraft_version_feature; // 0-0
 };
+extern const struct kafka_struct kafka_voters_record_voters_s;
 struct kafka_voters_record {
     int16_t version; // 0-0
     KAFKA_ARRAY(struct kafka_voters_record_voters) voters; // 0-0
 };
+extern const struct kafka_struct kafka_voters_record_s;
 extern const struct kafka_message kafka_voters_record_m;
 
 #endif

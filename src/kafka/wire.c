@@ -82,6 +82,13 @@ void kafka_struct_init(const struct kafka_struct *s, void *p) {
     for (size_t i = 0; i < s->n; i++) set_default(&s->fields[i], (char *)p + s->fields[i].offset);
 }
 
+void *kafka_struct_array(struct arena *a, const struct kafka_struct *s, int32_t n) {
+    assert(n >= 0);
+    char *p = arena_alloc(a, s->size * (size_t)n);
+    for (int32_t i = 0; i < n; i++) kafka_struct_init(s, p + s->size * (size_t)i);
+    return p;
+}
+
 void kafka_msg_init(const struct kafka_message *m, void *msg) { kafka_struct_init(m->body, msg); }
 
 // ---- decode -----------------------------------------------------------------------------------------------------------

@@ -126,6 +126,9 @@ void kafka_msg_init(const struct kafka_message *m, void *msg); // all fields at 
 enum err_code kafka_msg_decode(const struct kafka_message *m, int version, struct rd *r, struct arena *a, void *msg, struct err *err);
 void kafka_msg_encode(const struct kafka_message *m, int version, const void *msg, struct kafka_out *o); // o->buf.failed = too large
 void kafka_struct_init(const struct kafka_struct *s, void *p);
+void *kafka_struct_array(struct arena *a, const struct kafka_struct *s, int32_t n) __attribute__((returns_nonnull)); // at their defaults
+// Elements of an array field: res->topics.p = KAFKA_ELEMENTS(&arena, kafka_metadata_response_topics, n)
+#define KAFKA_ELEMENTS(a, type, n) ((struct type *)kafka_struct_array((a), &type##_s, (n)))
 // For logs: {"acks": -1, "topic_data": [...]}; records as their length. Stops at max bytes.
 void kafka_msg_print(const struct kafka_message *m, int version, const void *msg, size_t max, struct buf *out);
 // For tests. `seed` is the state of the generator, not 0.

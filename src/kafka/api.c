@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The APIs that this door implements, with the versions it advertises; ApiVersions itself, DescribeCluster and FindCoordinator.
+//
+// Only what is in the table is advertised; no transaction, KIP-848 or share-group API, and no features. Traps that the ranges follow:
+// Produce from 0, JoinGroup from 0 and FindCoordinator from 0 are what librdkafka before 2.11 wants to see before it compresses or joins a group
+// (KAFKA-18659, KAFKA-19444); Produce 0-2 are refused on use, as Kafka does.
+#include "kafka/conn.h"
+
+const struct kafka_handler kafka_handlers[] = {
+    {KAFKA_API_PRODUCE, 0, 13, kafka_do_produce, true},
+    {KAFKA_API_FETCH, 4, 18, kafka_do_fetch, false},
+    {KAFKA_API_LIST_OFFSETS, 1, 11, kafka_do_list_offsets, false},
+    {KAFKA_API_METADATA, 0, 13, kafka_do_metadata, false},
+    {KAFKA_API_OFFSET_COMMIT, 2, 10, kafka_do_offset_commit, false},
+    {KAFKA_API_OFFSET_FETCH, 1, 10, kafka_do_offset_fetch, false},
+    {KAFKA_API_FIND_COORDINATOR, 0, 6, kafka_do_find_coordinator, false},
+    {KAFKA_API_JOIN_GROUP, 0, 9, kafka_do_join_group, false},
+    {KAFKA_API_HEARTBEAT, 0, 4, kafka_do_heartbeat, false},
+    {KAFKA_API_LEAVE_GROUP, 0, 5, kafka_do_leave_group, false},
+    {KAFKA_API_SYNC_GROUP, 0, 5, kafka_do_sync_group, false},
+    {KAFKA_API_DESCRIBE_GROUPS, 0, 6, kafka_do_describe_groups, false},
+    {KAFKA_API_LIST_GROUPS, 0, 5, kafka_do_list_groups, false},
+    {KAFKA_API_API_VERSIONS, 0, 4, kafka_do_api_versions, false},
+    {KAFKA_API_CREATE_TOPICS, 2, 7, kafka_do_create_topics, false},
+    {KAFKA_API_DELETE_TOPICS, 1, 6, kafka_do_delete_topics, false},
+    {KAFKA_API_INIT_PRODUCER_ID, 0, 5, kafka_do_init_producer_id, false},
+    {KAFKA_API_DESCRIBE_CONFIGS, 1, 4, kafka_do_describe_configs, false},
+    {KAFKA_API_CREATE_PARTITIONS, 0, 3, kafka_do_create_partitions, false},
+    {KAFKA_API_DELETE_GROUPS, 0, 3, kafka_do_delete_groups, false},
+    {KAFKA_API_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_do_incremental_alter_configs, false},
+    {KAFKA_API_DESCRIBE_CLUSTER, 0, 2, kafka_do_describe_cluster, false},
+};
+const size_t kafka_handlers_n = sizeof kafka_handlers / sizeof kafka_handlers[0];
+
+void kafka_do_api_versions(struct kafka_req *q) {
+    struct kafka_api_versions_response *res = q->res;
+    res->api_keys.p = KAFKA_ELEMENTS(&q->arena, kafka_api_versions_response_api_keys, (int32_t)kafka_handlers_n);
+    if (q->header.api_version != q->version) { // too new: version 0, and only the range of this very API (KIP-511)
+        res->error_code = KAFKA_UNSUPPORTED_VERSION;
+        res->api_keys.p[0] = (struct kafka_api_versions_response_api_keys){q->h->key, q->h->min, q->h->max};
+        res->api_keys.n = 1;
+        kafka_req_done(q);
+        return;
+    }
+    for (size_t i = 0; i < kafka_handlers_n; i++) {
+        const struct kafka_handler *h = &kafka_handlers[i];
+        res->api_keys.p[i] = (struct kafka_api_versions_response_api_keys){h->key, h->min, h->max};
+    }
+    res->api_keys.n = (int32_t)kafka_handlers_n;
+    kafka_req_done(q);
+}
+
+enum { ENDPOINT_BROKERS = 1, CLUSTER_OPERATIONS = 8096 }; // create, alter, describe, cluster action, configs, idempotent write
+
+void kafka_do_describe_cluster(struct kafka_req *q) {
+    const struct kafka_config *config = kafka_req_config(q);
+    const struct kafka_describe_cluster_request *req = q->msg;
+    struct kafka_describe_cluster_response *res = q->res;
+    res->cluster_id = str_c(config->cluster_id);
+    res->controller_id = config->node_id;
+    res->endpoint_type = req->endpoint_type;
+    if (req->endpoint_type != ENDPOINT_BROKERS) {
+        res->error_code = KAFKA_MISMATCHED_ENDPOINT_TYPE;
+        res->error_message = STR("this is a broker endpoint");
+        kafka_req_done(q);
+        return;
+    }
+    struct kafka_describe_cluster_response_brokers *b = KAFKA_ELEMENTS(&q->arena, kafka_describe_cluster_response_brokers, 1);
+    b->broker_id = config->node_id;
+    b->host = str_c(config->advertised_host);
+    b->port = kafka_req_advertised_port(q);
+    res->brokers.p = b;
+    res->brokers.n = 1;
+    if (req->include_cluster_authorized_operations) res->cluster_authorized_operations = CLUSTER_OPERATIONS;
+    kafka_req_done(q);
+}
+
+// Of the groups we are the coordinator. A transactional id has none: the code is one that every client takes as final, not as "try again".
+static int coordinator_error(int key_type, struct str *message) {
+    enum { GROUP = 0, TRANSACTION = 1 };
+    *message = (struct str){NULL, 0};
+    if (key_type == GROUP) return 0;
+    if (key_type == TRANSACTION) {
+        *message = STR("Millrace does not support transactions");
+        return KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    }
+    *message = STR("Millrace does not support this type of coordinator");
+    return KAFKA_INVALID_REQUEST;
+}
+
+void kafka_do_find_coordinator(struct kafka_req *q) {
+    const struct kafka_config *config = kafka_req_config(q);
+    const struct kafka_find_coordinator_request *req = q->msg;
+    struct kafka_find_coordinator_response *res = q->res;
+    struct str message;
+    int error = coordinator_error(req->key_type, &message);
+    int32_t node = error == 0 ? config->node_id : -1, port = error == 0 ? kafka_req_advertised_port(q) : -1;
+    struct str host = error == 0 ? str_c(config->advertised_host) : STR("");
+    if (q->version < 4) {
+        res->error_code = (int16_t)error;
+        res->error_message = message;
+        res->node_id = node;
+        res->host = host;
+        res->port = port;
+        kafka_req_done(q);
+        return;
+    }
+    res->coordinators.p = KAFKA_ELEMENTS(&q->arena, kafka_find_coordinator_response_coordinators, req->coordinator_keys.n);
+    res->coordinators.n = req->coordinator_keys.n;
+    for (int32_t i = 0; i < req->coordinator_keys.n; i++)
+        res->coordinators.p[i] = (struct kafka_find_coordinator_response_coordinators){
+            .key = req->coordinator_keys.p[i], .node_id = node, .host = host, .port = port, .error_code = (int16_t)error, .error_message = message};
+    kafka_req_done(q);
+}

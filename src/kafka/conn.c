@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection: bytes in, frames cut, requests started in order, answers sent in order.
+//
+// Owner: the connection's loop; nothing here is touched by another thread. Requests of one connection are handled one after the other, as
+// Kafka does; only Produce requests may be under way together, so that one fdatasync serves many, and they are appended and answered in order.
+// Back-pressure: while a request cannot be started the socket is not read. Large frames are received straight into their own memory.
+// Bad input closes this connection only, with a logged reason.
+#include "kafka/conn.h"
+
+#include <assert.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+
+enum { SPARE_MAX = 64, SPARE_BUF = 64 << 10, IOV_MAX_ = 64 };
+
+struct conn {
+    struct conn *prev, *next, *next_dirty, *next_hungry;
+    struct door_loop *home;
+    struct sys_sock *sock; // NULL = closed, waits for its requests
+    struct loop_watch watch;
+    char peer[64];
+    int64_t last_us;
+    struct kafka_req *head, *tail; // under way or not yet sent, in order
+    size_t n_reqs, req_bytes;
+    uint8_t size_bytes[4]; // of the frame that comes in
+    size_t size_have;
+    uint8_t *frame; // its memory
+    size_t frame_size, frame_have, frame_cap;
+    uint8_t *stash; // bytes received behind a frame that could not be started yet
+    size_t stash_n, stash_at;
+    struct kafka_req *parked; // complete, waits for the requests before it
+    bool pumping, dirty, hungry;
+};
+
+// ---- requests -----------------------------------------------------------------------------------------------------------
+struct kafka_door *kafka_req_door(struct kafka_req *q) { return q->conn->home->door; }
+struct broker *kafka_req_broker(struct kafka_req *q) { return q->conn->home->door->broker; }
+const struct kafka_config *kafka_req_config(const struct kafka_req *q) { return &q->conn->home->door->config; }
+struct loop *kafka_req_loop(struct kafka_req *q) { return q->conn->home->loop; }
+const char *kafka_req_peer(struct kafka_req *q) { return q->conn->peer; }
+int kafka_req_advertised_port(struct kafka_req *q) {
+    struct kafka_door *d = kafka_req_door(q);
+    return d->config.advertised_port != 0 ? d->config.advertised_port : d->port;
+}
+
+static struct kafka_req *req_new(struct door_loop *dl) {
+    struct kafka_req *q = dl->spare;
+    if (q == NULL) {
+        q = MEM_NEW(struct kafka_req);
+        arena_init(&q->arena);
+        kafka_out_init(&q->out, (size_t)256 << 20);
+        return q;
+    }
+    dl->spare = q->next;
+    dl->n_spare--;
+    return q;
+}
+
+static void req_free(struct door_loop *dl, struct kafka_req *q) {
+    if (q->release != NULL) q->release(q);
+    mem_free(q->frame);
+    dl->frame_bytes -= q->frame_n;
+    if (dl->n_spare >= SPARE_MAX || q->out.buf.cap > SPARE_BUF || q->arena.used > SPARE_BUF) {
+        arena_fini(&q->arena);
+        kafka_out_fini(&q->out);
+        mem_free(q);
+        return;
+    }
+    struct arena arena = q->arena;
+    struct kafka_out out = q->out;
+    arena_reset(&arena);
+    kafka_out_clear(&out);
+    *q = (struct kafka_req){.arena = arena, .out = out, .next = dl->spare};
+    dl->spare = q;
+    dl->n_spare++;
+}
+
+static void conn_pump(struct conn *c);
+static void conn_mark_dirty(struct conn *c);
+static void feed_hungry(struct door_loop *dl);
+
+void kafka_req_done(struct kafka_req *q) {
+    assert(!q->done);
+    q->cancel = NULL;
+    q->done = true;
+    struct conn *c = q->conn;
+    if (c->sock != NULL && !q->no_reply) {
+        struct err err = {0};
+        const struct kafka_message *m = q->api->response;
+        kafka_frame_begin_response(&q->out, m, q->version, q->header.correlation_id);
+        kafka_msg_encode(m, q->version, q->res, &q->out);
+        if (kafka_frame_end(&q->out, &err) != ERR_OK) {
+            log_error("kafka", "response dropped", "api", q->api->name, "error", err.msg, NULL);
+            q->no_reply = true;
+            conn_close(c, "response too large");
+        }
+    }
+    int64_t now = sys_mono_us(loop_sys(c->home->loop));
+    metric_add(M_KAFKA_REQUESTS, q->api->name, 1);
+    metric_observe_us(M_KAFKA_LATENCY, q->api->name, now - q->start_us);
+    if (!c->pumping) conn_mark_dirty(c);
+}
+
+void kafka_req_reject(struct kafka_req *q, const char *reason) {
+    q->no_reply = true;
+    q->cancel = NULL;
+    conn_close(q->conn, reason);
+    kafka_req_done(q);
+}
+
+bool kafka_req_submit(struct kafka_req *q, loop_fn *work, loop_fn *done) {
+    struct err err;
+    return broker_submit(kafka_req_broker(q), work, q, kafka_req_loop(q), done, &err) == ERR_OK;
+}
+
+// ---- output -------------------------------------------------------------------------------------------------------------
+static void add_iov(struct sys_iov *iov, int *n, size_t *skip, const void *p, size_t size) {
+    if (*skip >= size) {
+        *skip -= size;
+        return;
+    }
+    if (*n < IOV_MAX_) iov[(*n)++] = (struct sys_iov){(const char *)p + *skip, size - *skip};
+    *skip = 0;
+}
+
+static void req_iov(const struct kafka_req *q, struct sys_iov *iov, int *n) {
+    size_t at = 0, skip = q->sent;
+    const struct kafka_out *o = &q->out;
+    for (size_t i = 0; i < o->splices.n && *n < IOV_MAX_; i++) {
+        add_iov(iov, n, &skip, o->buf.p + at, o->splices.p[i].at - at);
+        add_iov(iov, n, &skip, o->splices.p[i].bytes.p, o->splices.p[i].bytes.n);
+        at = o->splices.p[i].at;
+    }
+    add_iov(iov, n, &skip, o->buf.p + at, o->buf.n - at);
+}
+
+static size_t req_size(const struct kafka_req *q) { return q->no_reply ? 0 : q->out.buf.n + q->out.spliced; }
+
+static void pop_head(struct conn *c) {
+    struct kafka_req *q = c->head;
+    c->head = q->next;
+    if (c->head == NULL) c->tail = NULL;
+    c->n_reqs--;
+    c->req_bytes -= q->frame_n;
+    req_free(c->home, q);
+}
+
+static void pop_sent(struct conn *c, size_t n) {
+    while (c->head != NULL && c->head->done) {
+        size_t left = req_size(c->head) - c->head->sent;
+        if (n < left) {
+            c->head->sent += n;
+            return;
+        }
+        n -= left;
+        pop_head(c);
+    }
+}
+
+// Sends what is ready, in order. False = the connection is closed now.
+static bool conn_send(struct conn *c) {
+    for (;;) {
+        struct sys_iov iov[IOV_MAX_];
+        int n = 0;
+        size_t total = 0;
+        for (struct kafka_req *q = c->head; q != NULL && q->done && n < IOV_MAX_; q = q->next)
+            if (!q->no_reply) req_iov(q, iov, &n);
+        for (int i = 0; i < n; i++) total += iov[i].n;
+        if (total == 0) break;
+        struct err err = {0};
+        int64_t sent = sys_sock_send(c->sock, iov, n, &err);
+        if (sent < 0) {
+            if (err.code == ERR_BUSY) break;
+            conn_close(c, NULL);
+            return false;
+        }
+        c->last_us = loop_now_us(c->home->loop);
+        pop_sent(c, (size_t)sent);
+        if ((size_t)sent < total) break;
+    }
+    pop_sent(c, 0); // answers without bytes (acks=0)
+    return true;
+}
+
+static void conn_free(struct conn *c) {
+    struct door_loop *dl = c->home;
+    if (c->prev != NULL) c->prev->next = c->next;
+    else dl->conns = c->next;
+    if (c->next != NULL) c->next->prev = c->prev;
+    mem_free(c);
+    dl->n_conns--;
+    if (dl->closing && dl->n_conns == 0) loop_event_set(&dl->closed);
+}
+
+static void drain_closed(struct conn *c) { // after close: drop what is done, free when nothing is left
+    struct kafka_req **at = &c->head;
+    while (*at != NULL) {
+        struct kafka_req *q = *at;
+        if (!q->done) {
+            at = &q->next;
+            continue;
+        }
+        *at = q->next;
+        c->n_reqs--;
+        req_free(c->home, q);
+    }
+    if (c->head == NULL && !c->dirty) conn_free(c);
+}
+
+// Answers that become ready during one round of the loop leave together: one writev per connection and round.
+static void flush_dirty(void *arg) {
+    struct door_loop *dl = arg;
+    dl->flush_posted = false;
+    while (dl->dirty != NULL) {
+        struct conn *c = dl->dirty;
+        dl->dirty = c->next_dirty;
+        c->dirty = false;
+        if (c->sock == NULL) drain_closed(c);
+        else conn_pump(c);
+    }
+    if (dl->hungry != NULL && dl->frame_bytes < CONN_LOOP_BYTES / 2) feed_hungry(dl);
+}
+
+static void conn_mark_dirty(struct conn *c) {
+    if (c->dirty) return;
+    struct door_loop *dl = c->home;
+    c->dirty = true;
+    c->next_dirty = dl->dirty;
+    dl->dirty = c;
+    if (dl->flush_posted) return;
+    dl->flush_posted = true;
+    loop_post(dl->loop, flush_dirty, dl);
+}
+
+// ---- closing --------------------------------------------------------------------------------------------------------------
+static void drop_input(struct conn *c) {
+    struct door_loop *dl = c->home;
+    mem_free(c->frame);
+    dl->frame_bytes -= c->frame_cap;
+    mem_free(c->stash);
+    c->frame = c->stash = NULL;
+    c->frame_cap = c->stash_n = c->stash_at = 0;
+    if (c->parked != NULL) req_free(dl, c->parked);
+    c->parked = NULL;
+    for (struct conn **at = &dl->hungry; c->hungry && *at != NULL; at = &(*at)->next_hungry) {
+        if (*at != c) continue;
+        *at = c->next_hungry;
+        break;
+    }
+    c->hungry = false;
+}
+
+void conn_close(struct conn *c, const char *reason) {
+    if (c->sock == NULL) return;
+    struct door_loop *dl = c->home;
+    if (reason != NULL) {
+        log_warn("kafka", "connection closed", "peer", c->peer, "reason", reason, NULL);
+        metric_add(M_KAFKA_REJECTED, reason, 1);
+    }
+    loop_unwatch(dl->loop, &c->watch);
+    sys_sock_close(c->sock);
+    c->sock = NULL;
+    atomic_fetch_sub(&dl->door->connections, 1);
+    metric_add(M_KAFKA_CONNECTIONS, NULL, -1);
+    drop_input(c);
+    for (struct kafka_req *q = c->head, *next; q != NULL; q = next) {
+        next = q->next;
+        if (!q->done && q->cancel != NULL) q->cancel(q);
+    }
+    conn_mark_dirty(c); // freed from there, never under the caller's feet
+}
+
+void conn_close_all(struct door_loop *dl) {
+    dl->closing = true;
+    loop_timer_cancel(dl->loop, &dl->sweep);
+    for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
+        next = c->next;
+        conn_close(c, NULL);
+    }
+    if (dl->n_conns == 0) loop_event_set(&dl->closed);
+}
+
+void conn_sweep(struct door_loop *dl) {
+    int64_t now = loop_now_us(dl->loop);
+    for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
+        next = c->next;
+        bool waiting = c->head != NULL && !c->head->done; // the broker has it, not the client
+        if (c->sock != NULL && !waiting && now - c->last_us > dl->door->config.idle_us) conn_close(c, "idle");
+    }
+}
+
+// ---- requests in ------------------------------------------------------------------------------------------------------------
+static const struct kafka_handler *find_handler(int key) {
+    for (size_t i = 0; i < kafka_handlers_n; i++)
+        if (kafka_handlers[i].key == key) return &kafka_handlers[i];
+    return NULL;
+}
+
+// A complete frame becomes a request (or the connection is closed: NULL). Takes the memory.
+static struct kafka_req *req_parse(struct conn *c, uint8_t *frame, size_t n) {
+    struct kafka_req *q = req_new(c->home);
+    q->conn = c;
+    q->frame = frame;
+    q->frame_n = n;
+    q->start_us = sys_mono_us(loop_sys(c->home->loop));
+    struct rd r = rd_of(frame, n);
+    struct err err = {0};
+    const char *reason = NULL;
+    if (kafka_header_decode(&r, &q->header, &err) != ERR_OK) reason = "bad request header";
+    else if ((q->h = find_handler(q->header.api_key)) == NULL) reason = "API not supported";
+    if (reason == NULL) {
+        q->api = kafka_api_find(q->header.api_key);
+        q->version = q->header.api_version;
+        bool known = q->version >= q->h->min && q->version <= q->h->max;
+        if (q->h->key == KAFKA_API_API_VERSIONS && !known) q->version = 0; // KIP-511: answered in version 0
+        else if (!known || q->version < q->api->request->min) reason = "API version not supported";
+        q->res = arena_alloc(&q->arena, q->api->response->body->size);
+        kafka_msg_init(q->api->response, q->res);
+        q->msg = arena_alloc(&q->arena, q->api->request->body->size);
+        kafka_msg_init(q->api->request, q->msg);
+        if (reason == NULL && known && kafka_msg_decode(q->api->request, q->version, &r, &q->arena, q->msg, &err) != ERR_OK)
+            reason = "malformed request";
+    }
+    if (reason == NULL) return q;
+    log_warn("kafka", "bad request", "peer", c->peer, "api", log_i64(q->header.api_key), "version", log_i64(q->header.api_version), "detail",
+             err.msg, NULL);
+    req_free(c->home, q);
+    conn_close(c, reason);
+    return NULL;
+}
+
+static bool may_start(const struct conn *c, const struct kafka_req *q) {
+    if (c->head == NULL) return true;
+    return q->h->pipelined && c->tail->h == q->h && c->n_reqs < CONN_PIPELINE_MAX && c->req_bytes + q->frame_n <= CONN_PIPELINE_BYTES;
+}
+
+static void req_start(struct conn *c, struct kafka_req *q) {
+    q->next = NULL;
+    if (c->tail != NULL) c->tail->next = q;
+    else c->head = q;
+    c->tail = q;
+    c->n_reqs++;
+    c->req_bytes += q->frame_n;
+    if (log_enabled(LOG_DEBUG)) {
+        struct buf b;
+        buf_init(&b, 1 << 16);
+        kafka_msg_print(q->api->request, q->version, q->msg, 2000, &b);
+        log_debug("kafka", "request", "peer", c->peer, "api", q->api->name, "version", log_i64(q->version), "body", buf_cstr(&b), NULL);
+        buf_fini(&b);
+    }
+    q->h->fn(q);
+}
+
+// ---- bytes in -----------------------------------------------------------------------------------------------------------------
+// The size in front of a frame. False = the connection was closed.
+static bool begin_frame(struct conn *c) {
+    const uint8_t *b = c->size_bytes;
+    int32_t size = (int32_t)((uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]);
+    const char *reason = NULL;
+    if (b[0] == 0x16 && b[1] == 3) reason = "TLS on a plaintext port";
+    else if (memcmp(b, "GET ", 4) == 0 || memcmp(b, "POST", 4) == 0 || memcmp(b, "HEAD", 4) == 0) reason = "HTTP on the Kafka port";
+    else if (size < 8) reason = "frame size too small";
+    else if ((size_t)size > c->home->door->config.max_request_bytes) reason = "frame too large";
+    if (reason != NULL) {
+        conn_close(c, reason);
+        return false;
+    }
+    c->frame_size = (size_t)size;
+    c->frame_have = 0;
+    return true;
+}
+
+// Room for more of the frame: in steps, so that a claimed size alone takes no memory. False = the loop has no frame memory left.
+static bool frame_room(struct conn *c) {
+    if (c->frame_have < c->frame_cap) return true;
+    struct door_loop *dl = c->home;
+    size_t cap = c->frame_cap == 0 ? CONN_FRAME_STEP : c->frame_cap * 2;
+    if (cap > c->frame_size) cap = c->frame_size;
+    size_t more = cap - c->frame_cap;
+    if (dl->frame_bytes + more > CONN_LOOP_BYTES && dl->frame_bytes > c->frame_cap) { // alone it may always go on
+        if (!c->hungry) {
+            c->hungry = true;
+            c->next_hungry = dl->hungry;
+            dl->hungry = c;
+        }
+        return false;
+    }
+    c->frame = mem_realloc(c->frame, cap);
+    c->frame_cap = cap;
+    dl->frame_bytes += more;
+    return true;
+}
+
+static void feed_hungry(struct door_loop *dl) {
+    struct conn *list = dl->hungry;
+    dl->hungry = NULL;
+    while (list != NULL) {
+        struct conn *c = list;
+        list = c->next_hungry;
+        c->hungry = false;
+        conn_mark_dirty(c);
+    }
+}
+
+// The frame is complete: start it or park it. False = the connection was closed.
+static bool end_frame(struct conn *c) {
+    uint8_t *frame = c->frame;
+    size_t n = c->frame_size;
+    c->frame = NULL;
+    c->frame_cap = c->size_have = 0;
+    struct kafka_req *q = req_parse(c, frame, n);
+    if (q == NULL) return false;
+    if (may_start(c, q)) req_start(c, q);
+    else c->parked = q;
+    return c->sock != NULL;
+}
+
+// Cuts bytes into frames; returns how many were used. Stops at a parked request, at want of memory, or when closed.
+static size_t take_bytes(struct conn *c, const uint8_t *p, size_t n) {
+    size_t used = 0;
+    while (c->sock != NULL && c->parked == NULL && used < n) {
+        if (c->size_have < 4) {
+            c->size_bytes[c->size_have++] = p[used++];
+            if (c->size_have == 4 && !begin_frame(c)) break;
+            continue;
+        }
+        if (!frame_room(c)) break;
+        size_t part = c->frame_cap - c->frame_have;
+        if (part > n - used) part = n - used;
+        memcpy(c->frame + c->frame_have, p + used, part);
+        c->frame_have += part;
+        used += part;
+        if (c->frame_have == c->frame_size && !end_frame(c)) break;
+    }
+    return used;
+}
+
+static void keep_rest(struct conn *c, const uint8_t *p, size_t n) {
+    if (n == 0 || c->sock == NULL) return;
+    assert(c->stash == NULL);
+    c->stash = mem_alloc(n);
+    memcpy(c->stash, p, n);
+    c->stash_n = n;
+    c->stash_at = 0;
+}
+
+static void take_stash(struct conn *c) {
+    if (c->stash == NULL) return;
+    uint8_t *stash = c->stash;
+    size_t n = c->stash_n, at = c->stash_at;
+    c->stash = NULL; // closing inside frees what the connection has
+    size_t used = take_bytes(c, stash + at, n - at);
+    if (c->sock == NULL || at + used == n) {
+        mem_free(stash);
+        return;
+    }
+    c->stash = stash;
+    c->stash_n = n;
+    c->stash_at = at + used;
+}
+
+// One receive. Returns bytes, 0 = nothing now, -1 = closed.
+static int64_t receive(struct conn *c) {
+    struct door_loop *dl = c->home;
+    struct err err = {0};
+    bool direct = c->size_have == 4 && c->frame_size - c->frame_have >= CONN_SCRATCH / 4;
+    if (direct && !frame_room(c)) return 0;
+    uint8_t *to = direct ? c->frame + c->frame_have : dl->scratch;
+    size_t room = direct ? c->frame_cap - c->frame_have : CONN_SCRATCH;
+    int64_t n = sys_sock_recv(c->sock, to, room, &err);
+    if (n < 0 && err.code == ERR_BUSY) return 0;
+    if (n <= 0) {
+        bool middle = n == 0 && (c->size_have > 0 || c->parked != NULL);
+        conn_close(c, middle ? "closed in the middle of a request" : NULL);
+        return -1;
+    }
+    c->last_us = loop_now_us(dl->loop);
+    if (!direct) {
+        size_t used = take_bytes(c, dl->scratch, (size_t)n);
+        keep_rest(c, dl->scratch + used, (size_t)n - used);
+        return c->sock == NULL ? -1 : n < CONN_SCRATCH ? 0 : n;
+    }
+    c->frame_have += (size_t)n;
+    if (c->frame_have == c->frame_size && !end_frame(c)) return -1;
+    return n;
+}
+
+static bool may_read(const struct conn *c) { return c->parked == NULL && c->stash == NULL && !c->hungry; }
+
+// Everything that can be done now: start what waited, cut stashed bytes, read, send; then say what to be woken for.
+static void pump_round(struct conn *c, bool readable) {
+    if (c->parked != NULL && may_start(c, c->parked)) {
+        struct kafka_req *q = c->parked;
+        c->parked = NULL;
+        req_start(c, q);
+    }
+    if (c->sock != NULL && c->parked == NULL) take_stash(c);
+    size_t total = 0;
+    while (readable && c->sock != NULL && may_read(c) && total < CONN_READ_ROUND) {
+        int64_t n = receive(c);
+        if (n <= 0) break;
+        total += (size_t)n;
+    }
+}
+
+static void conn_pump_events(struct conn *c, bool readable) {
+    struct door_loop *dl = c->home;
+    assert(!c->pumping);
+    c->pumping = true;
+    for (;;) {
+        pump_round(c, readable);
+        if (c->sock == NULL || !conn_send(c)) break;
+        readable = false;
+        bool more = (c->parked != NULL && may_start(c, c->parked)) || (c->parked == NULL && c->stash != NULL && !c->hungry);
+        if (!more) break;
+    }
+    c->pumping = false;
+    if (dl->hungry != NULL && dl->frame_bytes < CONN_LOOP_BYTES / 2) feed_hungry(dl);
+    if (c->sock == NULL) {
+        conn_mark_dirty(c);
+        return;
+    }
+    bool unsent = c->head != NULL && c->head->done;
+    int events = (may_read(c) ? SYS_EV_READ : 0) | (unsent ? SYS_EV_WRITE : 0);
+    if (events != c->watch.events) loop_watch_change(dl->loop, &c->watch, events);
+}
+
+static void conn_pump(struct conn *c) { conn_pump_events(c, false); }
+
+static void conn_ready(struct loop_watch *w, int events) {
+    struct conn *c = w->arg;
+    if ((events & SYS_EV_CLOSED) != 0 && !may_read(c)) { // the peer is gone while we do not read: nobody waits for the answers
+        conn_close(c, NULL);
+        return;
+    }
+    conn_pump_events(c, (events & (SYS_EV_READ | SYS_EV_CLOSED)) != 0);
+}
+
+void conn_open(struct door_loop *dl, struct sys_sock *sock, const char *peer) {
+    struct err err = {0};
+    struct conn *c = MEM_NEW(struct conn);
+    c->home = dl;
+    c->sock = sock;
+    size_t n = strlen(peer);
+    if (n >= sizeof c->peer) n = sizeof c->peer - 1;
+    memcpy(c->peer, peer, n);
+    c->last_us = loop_now_us(dl->loop);
+    if (dl->closing || loop_watch_sock(dl->loop, &c->watch, sock, SYS_EV_READ, conn_ready, c, &err) != ERR_OK) {
+        if (!dl->closing) log_error("kafka", "cannot watch a connection", "peer", peer, "error", err.msg, NULL);
+        sys_sock_close(sock);
+        atomic_fetch_sub(&dl->door->connections, 1);
+        mem_free(c);
+        return;
+    }
+    c->next = dl->conns;
+    if (c->next != NULL) c->next->prev = c;
+    dl->conns = c;
+    dl->n_conns++;
+    metric_add(M_KAFKA_CONNECTIONS, NULL, 1);
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside the door: connections, requests under way, and what a handler gets. Everything here runs on the connection's loop.
+//
+// A request owns its bytes (`frame`), its arena, the decoded message `msg` and the response `res`; all live until the response has been sent.
+// A handler fills `res` (already at its defaults) and calls kafka_req_done once, now or later. A closed connection waits for its requests.
+#ifndef KAFKA_CONN_H
+#define KAFKA_CONN_H
+
+#include <stdatomic.h>
+
+#include "broker/broker.h"
+#include "kafka/door.h"
+#include "kafka/messages.h"
+
+enum {
+    CONN_PIPELINE_MAX = 64,              // Produce requests of one connection under way at once
+    CONN_PIPELINE_BYTES = 32 << 20,      // and their bytes
+    CONN_SCRATCH = 64 << 10,             // bytes read at once into the loop's scratch
+    CONN_FRAME_STEP = 4 << 20,           // a frame's memory is taken in steps as the bytes come in
+    CONN_READ_ROUND = 8 << 20,           // bytes read from one connection before others get their turn
+    CONN_LOOP_BYTES = 512 << 20,         // frame memory of all connections of one loop; above it reading stops
+};
+
+struct conn;
+struct kafka_req;
+
+struct kafka_handler {
+    int16_t key, min, max; // versions advertised
+    void (*fn)(struct kafka_req *q);
+    bool pipelined; // may start while earlier requests of the same kind are under way
+};
+extern const struct kafka_handler kafka_handlers[];
+extern const size_t kafka_handlers_n;
+
+struct kafka_req {
+    struct kafka_req *next; // of the connection, in order
+    struct conn *conn;
+    const struct kafka_handler *h;
+    const struct kafka_api *api;
+    struct kafka_request_header header;
+    int version; // of the response's body: differs from the header's only for ApiVersions (KIP-511)
+    struct arena arena;
+    uint8_t *frame;
+    size_t frame_n;
+    void *msg, *res;
+    void (*cancel)(struct kafka_req *q); // set by a handler that waits: called when the connection closes; must end in kafka_req_done
+    void (*release)(struct kafka_req *q); // frees what the response's splices point to
+    void *state;                         // the handler's own, in the arena
+    loop_fn *work, *work_done;
+    int64_t start_us;
+    struct kafka_out out;
+    size_t sent; // bytes of the response already taken by the socket
+    bool done, no_reply;
+};
+
+// What a handler may use.
+struct kafka_door *kafka_req_door(struct kafka_req *q);
+struct broker *kafka_req_broker(struct kafka_req *q);
+const struct kafka_config *kafka_req_config(const struct kafka_req *q);
+struct loop *kafka_req_loop(struct kafka_req *q);
+const char *kafka_req_peer(struct kafka_req *q); // "127.0.0.1"
+int kafka_req_advertised_port(struct kafka_req *q);
+void kafka_req_done(struct kafka_req *q);
+// Blocking work: work(q) on the broker's pool, then done(q) on the loop. False = queue full.
+bool kafka_req_submit(struct kafka_req *q, loop_fn *work, loop_fn *done);
+// The request cannot be answered: logs the reason and closes the connection. Counts as done.
+void kafka_req_reject(struct kafka_req *q, const char *reason);
+
+// ---- between door.c and conn.c ------------------------------------------------------------------------------------------
+struct door_loop {
+    struct kafka_door *door;
+    struct loop *loop;
+    struct conn *conns;  // all open or draining
+    struct conn *dirty;  // have answers to send at the end of the round
+    struct conn *hungry; // stopped reading for want of frame memory
+    bool flush_posted, closing;
+    size_t n_conns, frame_bytes;
+    struct loop_timer sweep;
+    struct kafka_req *spare; // kept with their warm memory
+    size_t n_spare;
+    struct loop_event closed; // set when closing and no connection is left
+    uint8_t scratch[CONN_SCRATCH];
+};
+
+struct kafka_door {
+    struct kafka_config config;
+    struct broker *broker;
+    struct sys_sock *listener;
+    struct loop_watch accept_watch;
+    struct loop_timer accept_pause;
+    int port;
+    size_t n_loops, next_loop;
+    struct door_loop **loops;
+    atomic_int connections;
+    struct loop_event listener_closed;
+};
+
+void conn_open(struct door_loop *dl, struct sys_sock *sock, const char *peer); // takes the socket
+void conn_close(struct conn *c, const char *reason);                           // NULL = the peer closed, nothing to log
+void conn_close_all(struct door_loop *dl);
+void conn_sweep(struct door_loop *dl); // closes the idle ones
+
+// One function per API, by family: produce.c fetch.c meta.c topics.c configs.c groups.c.
+#define KAFKA_HANDLERS(X) \
+    X(api_versions) X(metadata) X(describe_cluster) X(find_coordinator) X(produce) X(init_producer_id) X(fetch) X(list_offsets) \
+    X(create_topics) X(delete_topics) X(create_partitions) X(describe_configs) X(incremental_alter_configs) X(join_group) X(sync_group) \
+    X(heartbeat) X(leave_group) X(offset_commit) X(offset_fetch) X(list_groups) X(describe_groups) X(delete_groups)
+#define X(name) void kafka_do_##name(struct kafka_req *q);
+KAFKA_HANDLERS(X)
+#undef X
+
+#endif

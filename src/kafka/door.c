@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The door itself: listener, spreading connections over the loops, opening and closing.
+//
+// Accepting runs on the first loop; each connection then belongs to one loop (round robin). open and close are called from outside the loops
+// and wait for them. Nothing here is durable.
+#include "kafka/door.h"
+
+#include <assert.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "kafka/conn.h"
+
+enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000 };
+
+struct handover {
+    struct door_loop *dl;
+    struct sys_sock *sock;
+    char peer[64];
+};
+
+static void take_over(void *arg) {
+    struct handover *h = arg;
+    conn_open(h->dl, h->sock, h->peer);
+    mem_free(h);
+}
+
+static void accept_one(struct kafka_door *d, struct sys_sock *sock, const char peer[64]) {
+    if (atomic_fetch_add(&d->connections, 1) >= d->config.max_connections) {
+        atomic_fetch_sub(&d->connections, 1);
+        log_warn("kafka", "connection closed", "peer", peer, "reason", "too many connections", NULL);
+        metric_add(M_KAFKA_REJECTED, "too many connections", 1);
+        sys_sock_close(sock);
+        return;
+    }
+    struct handover *h = MEM_NEW(struct handover);
+    *h = (struct handover){.dl = d->loops[d->next_loop], .sock = sock};
+    memcpy(h->peer, peer, sizeof h->peer);
+    d->next_loop = (d->next_loop + 1) % d->n_loops;
+    if (h->dl->loop == loop_current()) take_over(h);
+    else loop_post(h->dl->loop, take_over, h);
+}
+
+static void accept_again(void *arg) {
+    struct kafka_door *d = arg;
+    loop_watch_change(d->loops[0]->loop, &d->accept_watch, SYS_EV_READ);
+}
+
+static void accept_ready(struct loop_watch *w, int events) {
+    (void)events;
+    struct kafka_door *d = w->arg;
+    for (int i = 0; i < 64; i++) {
+        char peer[64];
+        struct err err = {0};
+        struct sys_sock *sock = sys_accept(d->listener, peer, &err);
+        if (sock != NULL) {
+            accept_one(d, sock, peer);
+            continue;
+        }
+        if (err.code == ERR_BUSY) return;
+        log_error("kafka", "cannot accept connections, trying again", "error", err.msg, NULL); // out of descriptors, most likely
+        loop_watch_change(d->loops[0]->loop, w, 0);
+        loop_timer_set(d->loops[0]->loop, &d->accept_pause, ACCEPT_PAUSE_US, accept_again, d);
+        return;
+    }
+}
+
+struct opening {
+    struct kafka_door *d;
+    struct err *err;
+    enum err_code code;
+    struct loop_event ready;
+};
+
+static void start_listening(void *arg) {
+    struct opening *o = arg;
+    struct kafka_door *d = o->d;
+    o->code = loop_watch_sock(d->loops[0]->loop, &d->accept_watch, d->listener, SYS_EV_READ, accept_ready, d, o->err);
+    loop_event_set(&o->ready);
+}
+
+static void sweep(void *arg) {
+    struct door_loop *dl = arg;
+    conn_sweep(dl);
+    int64_t every = dl->door->config.idle_us / 2 < SWEEP_US ? dl->door->config.idle_us / 2 : SWEEP_US;
+    loop_timer_set(dl->loop, &dl->sweep, every, sweep, dl);
+}
+
+static void door_free(struct kafka_door *d) {
+    for (size_t i = 0; i < d->n_loops; i++) {
+        struct door_loop *dl = d->loops[i];
+        for (struct kafka_req *q = dl->spare, *next; q != NULL; q = next) {
+            next = q->next;
+            arena_fini(&q->arena);
+            kafka_out_fini(&q->out);
+            mem_free(q);
+        }
+        loop_event_fini(&dl->closed);
+        mem_free(dl);
+    }
+    loop_event_fini(&d->listener_closed);
+    mem_free(d->loops);
+    mem_free((char *)d->config.host);
+    mem_free((char *)d->config.advertised_host);
+    mem_free((char *)d->config.cluster_id);
+    mem_free(d);
+}
+
+static struct kafka_config own_config(const struct kafka_config *from) {
+    struct kafka_config c = *from;
+    c.host = mem_strdup(from->host);
+    c.advertised_host = mem_strdup(from->advertised_host != NULL ? from->advertised_host : from->host);
+    c.cluster_id = mem_strdup(from->cluster_id != NULL ? from->cluster_id : "millrace");
+    if (c.max_request_bytes == 0) c.max_request_bytes = (size_t)100 << 20;
+    if (c.max_connections == 0) c.max_connections = 10000;
+    if (c.idle_us == 0) c.idle_us = (int64_t)600 * 1000000;
+    return c;
+}
+
+struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, struct broker *broker, const struct kafka_config *config,
+                                   struct err *err) {
+    assert(n_loops > 0 && broker != NULL && config->host != NULL && loop_current() == NULL);
+    struct sys_sock *listener = sys_listen(loop_sys(loops[0]), config->host, config->port, err);
+    if (listener == NULL) return NULL;
+    struct kafka_door *d = MEM_NEW(struct kafka_door);
+    d->config = own_config(config);
+    d->broker = broker;
+    d->listener = listener;
+    d->port = sys_sock_port(listener);
+    d->n_loops = n_loops;
+    d->loops = mem_alloc(n_loops * sizeof *d->loops);
+    loop_event_init(&d->listener_closed);
+    for (size_t i = 0; i < n_loops; i++) {
+        d->loops[i] = MEM_NEW(struct door_loop);
+        d->loops[i]->door = d;
+        d->loops[i]->loop = loops[i];
+        loop_event_init(&d->loops[i]->closed);
+        loop_post(loops[i], sweep, d->loops[i]);
+    }
+    struct opening o = {.d = d, .err = err};
+    loop_event_init(&o.ready);
+    loop_post(loops[0], start_listening, &o);
+    loop_event_wait(&o.ready);
+    loop_event_fini(&o.ready);
+    if (o.code == ERR_OK) return d;
+    sys_sock_close(listener);
+    d->listener = NULL;
+    kafka_door_close(d);
+    return NULL;
+}
+
+int kafka_door_port(const struct kafka_door *d) { return d->port; }
+
+static void stop_listening(void *arg) {
+    struct kafka_door *d = arg;
+    if (d->listener != NULL) {
+        loop_timer_cancel(d->loops[0]->loop, &d->accept_pause);
+        loop_unwatch(d->loops[0]->loop, &d->accept_watch);
+        sys_sock_close(d->listener);
+    }
+    loop_event_set(&d->listener_closed);
+}
+
+static void close_loop(void *arg) { conn_close_all(arg); }
+static void set_event(void *arg) { loop_event_set(arg); }
+
+void kafka_door_close(struct kafka_door *d) {
+    if (d == NULL) return;
+    loop_post(d->loops[0]->loop, stop_listening, d);
+    loop_event_wait(&d->listener_closed);
+    for (size_t i = 0; i < d->n_loops; i++) loop_post(d->loops[i]->loop, close_loop, d->loops[i]);
+    bool all = true;
+    for (size_t i = 0; i < d->n_loops; i++) all &= loop_event_wait_us(&d->loops[i]->closed, CLOSE_WAIT_US);
+    for (size_t i = 0; all && i < d->n_loops; i++) { // what the loops still do with our memory is over after this
+        struct loop_event done;
+        loop_event_init(&done);
+        loop_post(d->loops[i]->loop, set_event, &done);
+        loop_event_wait(&done);
+        loop_event_fini(&done);
+    }
+    if (all) door_free(d);
+    else log_warn("kafka", "requests still under way in the broker", NULL); // a join that waits for its group: its memory is left to the process's end
+}

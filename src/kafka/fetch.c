@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fetch (without sessions; long poll) and ListOffsets.
+//
+// A fetch reads every partition once; when that is less than min_bytes it waits on all of them, re-reads those that woke it, and answers at
+// min_bytes, at max_wait, or when the connection closes. Record bytes are read into one buffer per partition and sent from there.
+// Whole batches are answered, the one that holds the offset first (KIP-74: at least one batch, whatever the maxima say).
+#include <assert.h>
+
+#include "kafka/conn.h"
+
+enum { FETCH_MAX_BYTES = 55 << 20 }; // fetch.max.bytes of Kafka's broker
+
+struct fetch_part {
+    struct broker_wait wait;
+    struct fetching *all;
+    const char *topic; // NULL = unknown id
+    const struct kafka_fetch_request_topics_partitions *req;
+    struct kafka_fetch_response_responses_partitions *res;
+    struct buf data;
+    int64_t seen; // high watermark at the last read
+    bool woke, waiting;
+};
+struct fetching {
+    struct kafka_req *q;
+    struct fetch_part *parts;
+    size_t n;
+    size_t bytes, max_bytes;
+    struct loop_timer timer;
+    bool failed, waiting;
+};
+
+static int fetch_error(const struct fetching *all, const struct fetch_part *p) {
+    if (p->topic == NULL) return KAFKA_UNKNOWN_TOPIC_ID;
+    int32_t epoch = p->req->current_leader_epoch;
+    if (epoch > BROKER_LEADER_EPOCH) return KAFKA_UNKNOWN_LEADER_EPOCH;
+    if (epoch != -1 && epoch < BROKER_LEADER_EPOCH) return KAFKA_FENCED_LEADER_EPOCH;
+    (void)all;
+    return 0;
+}
+
+static void read_part(struct fetching *all, struct fetch_part *p) {
+    struct kafka_fetch_response_responses_partitions *res = p->res;
+    struct err err = {0};
+    struct broker_offsets offsets = {-1, -1, -1};
+    all->bytes -= p->data.n;
+    buf_clear(&p->data);
+    int error = fetch_error(all, p);
+    size_t room = all->bytes < all->max_bytes ? all->max_bytes - all->bytes : 0;
+    size_t want = p->req->partition_max_bytes < 0 ? 0 : (size_t)p->req->partition_max_bytes;
+    if (want > room) want = room;
+    if (error == 0) {
+        enum err_code code;
+        if (room == 0 && all->bytes > 0) code = broker_offsets(kafka_req_broker(all->q), p->topic, p->req->partition, &offsets, &err);
+        else code = broker_read(kafka_req_broker(all->q), p->topic, p->req->partition, p->req->fetch_offset, want, &p->data, &offsets, &err);
+        if (code != ERR_OK) error = err_info(code)->kafka;
+    }
+    all->bytes += p->data.n;
+    all->failed |= error != 0;
+    p->seen = offsets.high_watermark;
+    res->partition_index = p->req->partition;
+    res->error_code = (int16_t)error;
+    res->high_watermark = error == 0 ? offsets.high_watermark : -1;
+    res->last_stable_offset = res->high_watermark; // no transactions: all is stable
+    res->log_start_offset = error == 0 ? offsets.start : -1;
+    res->records = p->data.n == 0 ? STR("") : buf_str(&p->data); // never null: librdkafka takes null for a parse error
+}
+
+static void release_fetch(struct kafka_req *q) {
+    struct fetching *all = q->state;
+    for (size_t i = 0; i < all->n; i++) buf_fini(&all->parts[i].data);
+}
+
+static void stop_waiting(struct fetching *all) {
+    if (!all->waiting) return;
+    all->waiting = false;
+    loop_timer_cancel(kafka_req_loop(all->q), &all->timer);
+    for (size_t i = 0; i < all->n; i++) {
+        if (all->parts[i].waiting) broker_wait_remove(kafka_req_broker(all->q), &all->parts[i].wait);
+        all->parts[i].waiting = false;
+    }
+}
+
+static void finish_fetch(struct kafka_req *q) {
+    stop_waiting(q->state);
+    kafka_req_done(q);
+}
+
+static void fetch_timeout(void *arg) { finish_fetch(arg); }
+
+static void partition_moved(struct broker_wait *w);
+
+static void wait_on(struct fetching *all, struct fetch_part *p) {
+    p->wait = (struct broker_wait){.fn = partition_moved, .arg = p, .back = kafka_req_loop(all->q)};
+    p->waiting = true;
+    broker_wait_add(kafka_req_broker(all->q), p->topic, p->req->partition, p->seen, &p->wait);
+}
+
+static bool enough(const struct fetching *all) {
+    const struct kafka_fetch_request *req = all->q->msg;
+    return all->failed || (req->min_bytes > 0 && all->bytes >= (size_t)req->min_bytes) || req->min_bytes <= 0 || all->bytes >= all->max_bytes;
+}
+
+static void partition_moved(struct broker_wait *w) {
+    struct fetch_part *p = w->arg;
+    struct fetching *all = p->all;
+    p->waiting = false;
+    read_part(all, p);
+    if (enough(all)) finish_fetch(all->q);
+    else wait_on(all, p);
+}
+
+static void collect_parts(struct fetching *all, const struct kafka_fetch_request *req, struct kafka_fetch_response *res) {
+    struct kafka_req *q = all->q;
+    for (int32_t t = 0; t < req->topics.n; t++) all->n += (size_t)req->topics.p[t].partitions.n;
+    all->parts = ARENA_ARRAY(&q->arena, struct fetch_part, all->n);
+    res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_fetch_response_responses, req->topics.n);
+    res->responses.n = req->topics.n;
+    size_t at = 0;
+    for (int32_t t = 0; t < req->topics.n; t++) {
+        const struct kafka_fetch_request_topics *topic = &req->topics.p[t];
+        struct kafka_fetch_response_responses *out = &res->responses.p[t];
+        struct broker_topic_info info;
+        const char *name = NULL;
+        if (q->version < 13) name = arena_strndup(&q->arena, topic->topic.p, topic->topic.n);
+        else if (broker_topic_get_id(kafka_req_broker(q), topic->topic_id.b, &q->arena, &info)) name = info.name;
+        out->topic = topic->topic;
+        out->topic_id = topic->topic_id;
+        out->partitions.p = KAFKA_ELEMENTS(&q->arena, kafka_fetch_response_responses_partitions, topic->partitions.n);
+        out->partitions.n = topic->partitions.n;
+        for (int32_t i = 0; i < topic->partitions.n; i++, at++) {
+            struct fetch_part *p = &all->parts[at];
+            *p = (struct fetch_part){.all = all, .topic = name, .req = &topic->partitions.p[i], .res = &out->partitions.p[i]};
+            buf_init(&p->data, 0);
+            p->res->aborted_transactions.n = req->isolation_level == 1 ? 0 : -1;
+        }
+    }
+}
+
+void kafka_do_fetch(struct kafka_req *q) {
+    const struct kafka_fetch_request *req = q->msg;
+    struct kafka_fetch_response *res = q->res;
+    if (req->session_id != 0) { // we never give out sessions: answer 0 switches them off (KIP-227)
+        res->error_code = KAFKA_FETCH_SESSION_ID_NOT_FOUND;
+        kafka_req_done(q);
+        return;
+    }
+    struct fetching *all = ARENA_NEW(&q->arena, struct fetching);
+    all->q = q;
+    all->max_bytes = req->max_bytes <= 0 || req->max_bytes > FETCH_MAX_BYTES ? FETCH_MAX_BYTES : (size_t)req->max_bytes;
+    q->state = all;
+    q->release = release_fetch;
+    collect_parts(all, req, res);
+    for (size_t i = 0; i < all->n; i++) read_part(all, &all->parts[i]);
+    if (enough(all) || req->max_wait_ms <= 0 || all->n == 0) {
+        kafka_req_done(q);
+        return;
+    }
+    all->waiting = true;
+    q->cancel = finish_fetch;
+    loop_timer_set(kafka_req_loop(q), &all->timer, (int64_t)req->max_wait_ms * 1000, fetch_timeout, q);
+    for (size_t i = 0; i < all->n; i++) wait_on(all, &all->parts[i]);
+}
+
+// ---- ListOffsets --------------------------------------------------------------------------------------------------------
+enum { LATEST = -1, EARLIEST = -2, MAX_TIMESTAMP = -3, EARLIEST_LOCAL = -4, LATEST_TIERED = -5, EARLIEST_PENDING_UPLOAD = -6 };
+
+static void list_one(struct kafka_req *q, const char *topic, const struct kafka_list_offsets_request_topics_partitions *req,
+                     struct kafka_list_offsets_response_topics_partitions *res) {
+    struct err err = {0};
+    struct broker_offsets offsets;
+    enum err_code code = broker_offsets(kafka_req_broker(q), topic, req->partition_index, &offsets, &err);
+    int64_t offset = -1, found_ms = -1;
+    res->partition_index = req->partition_index;
+    res->timestamp = res->offset = res->leader_epoch = -1;
+    if (code == ERR_OK && req->current_leader_epoch > BROKER_LEADER_EPOCH) {
+        res->error_code = KAFKA_UNKNOWN_LEADER_EPOCH;
+        return;
+    }
+    if (code == ERR_OK) {
+        switch (req->timestamp) {
+        case LATEST: offset = offsets.high_watermark; break;
+        case EARLIEST:
+        case EARLIEST_LOCAL: offset = offsets.start; break;
+        case LATEST_TIERED:
+        case EARLIEST_PENDING_UPLOAD: break; // nothing is tiered: -1
+        default: {
+            int64_t at = req->timestamp == MAX_TIMESTAMP ? (int64_t)BROKER_OFFSET_MAX_TIMESTAMP : req->timestamp;
+            if (at < MAX_TIMESTAMP) code = err_set(&err, ERR_INVALID, "timestamp %lld", (long long)at);
+            else code = broker_offset_for_time(kafka_req_broker(q), topic, req->partition_index, at, &offset, &found_ms, &err);
+        }
+        }
+    }
+    res->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
+    if (code != ERR_OK) return;
+    res->offset = offset;
+    res->timestamp = found_ms;
+    res->leader_epoch = offset >= 0 ? BROKER_LEADER_EPOCH : -1;
+}
+
+void kafka_do_list_offsets(struct kafka_req *q) {
+    const struct kafka_list_offsets_request *req = q->msg;
+    struct kafka_list_offsets_response *res = q->res;
+    res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_list_offsets_response_topics, req->topics.n);
+    res->topics.n = req->topics.n;
+    for (int32_t t = 0; t < req->topics.n; t++) {
+        const struct kafka_list_offsets_request_topics *topic = &req->topics.p[t];
+        struct kafka_list_offsets_response_topics *out = &res->topics.p[t];
+        const char *name = arena_strndup(&q->arena, topic->name.p, topic->name.n);
+        out->name = topic->name;
+        out->partitions.p = KAFKA_ELEMENTS(&q->arena, kafka_list_offsets_response_topics_partitions, topic->partitions.n);
+        out->partitions.n = topic->partitions.n;
+        for (int32_t i = 0; i < topic->partitions.n; i++) list_one(q, name, &topic->partitions.p[i], &out->partitions.p[i]);
+    }
+    kafka_req_done(q);
+}

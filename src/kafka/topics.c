@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// CreateTopics, DeleteTopics, CreatePartitions. All sync files: the whole request is worked off on the broker's pool, then answered on the
+// connection's loop. The request and its arena are the worker's while it runs.
+#include "base/log.h"
+#include "kafka/conn.h"
+
+static void answer(void *arg) { kafka_req_done(arg); }
+
+static bool only_this_node(const struct kafka_req *q, const int32_t *ids, int32_t n) {
+    return n == 1 && ids[0] == kafka_req_config(q)->node_id;
+}
+
+static struct str message_of(struct kafka_req *q, const struct err *err) { return str_c(arena_strdup(&q->arena, err->msg)); }
+
+// ---- CreateTopics -------------------------------------------------------------------------------------------------------
+typedef struct kafka_create_topics_request_topics create_request;
+typedef struct kafka_create_topics_response_topics create_response;
+
+// Number of partitions that the request asks for, -1 = the broker's default, or an error.
+static int shape_of(const struct kafka_req *q, const create_request *t, int32_t *partitions, const char **message) {
+    *partitions = t->num_partitions;
+    if (t->assignments.n > 0) {
+        *partitions = t->assignments.n;
+        if (t->num_partitions != -1 || t->replication_factor != -1) {
+            *message = "with an assignment, partitions and replication factor must be -1";
+            return KAFKA_INVALID_REQUEST;
+        }
+        for (int32_t i = 0; i < t->assignments.n; i++) {
+            if (only_this_node(q, t->assignments.p[i].broker_ids.p, t->assignments.p[i].broker_ids.n)) continue;
+            *message = "there is one broker: every partition's replicas must be that one";
+            return KAFKA_INVALID_REPLICA_ASSIGNMENT;
+        }
+        return 0;
+    }
+    if (t->replication_factor != -1 && t->replication_factor != 1) {
+        *message = "there is one broker: the replication factor must be 1 or -1";
+        return KAFKA_INVALID_REPLICATION_FACTOR;
+    }
+    if (*partitions == 0 || *partitions < -1) {
+        *message = "the number of partitions must be at least 1, or -1 for the default";
+        return KAFKA_INVALID_PARTITIONS;
+    }
+    return 0;
+}
+
+static void describe_created(struct kafka_req *q, const char *name, create_response *res) { // version 5 and later
+    struct broker_config_entry *entries;
+    size_t n;
+    struct err err;
+    if (broker_topic_configs(kafka_req_broker(q), name, &q->arena, &entries, &n, &err) != ERR_OK) return;
+    res->configs.p = KAFKA_ELEMENTS(&q->arena, kafka_create_topics_response_topics_configs, (int32_t)n);
+    res->configs.n = (int32_t)n;
+    for (size_t i = 0; i < n; i++) {
+        struct kafka_create_topics_response_topics_configs *c = &res->configs.p[i];
+        c->name = str_c(entries[i].name);
+        c->value = str_c(entries[i].value);
+        c->read_only = entries[i].read_only;
+        c->config_source = (int8_t)entries[i].source;
+        c->is_sensitive = entries[i].sensitive;
+    }
+}
+
+static void create_one(struct kafka_req *q, const create_request *t, create_response *res) {
+    const struct kafka_create_topics_request *req = q->msg;
+    const char *message = NULL, *name = arena_strndup(&q->arena, t->name.p, t->name.n);
+    int32_t partitions;
+    int error = shape_of(q, t, &partitions, &message);
+    if (error != 0) {
+        res->error_code = (int16_t)error;
+        res->error_message = str_c(message);
+        return;
+    }
+    size_t n = t->configs.n < 0 ? 0 : (size_t)t->configs.n;
+    struct broker_kv *configs = ARENA_ARRAY(&q->arena, struct broker_kv, n);
+    for (size_t i = 0; i < n; i++) {
+        struct str v = t->configs.p[i].value;
+        configs[i].name = arena_strndup(&q->arena, t->configs.p[i].name.p, t->configs.p[i].name.n);
+        configs[i].value = v.p == NULL ? NULL : arena_strndup(&q->arena, v.p, v.n);
+    }
+    struct err err = {0};
+    struct broker_topic_info info = {0};
+    enum err_code code = broker_topic_create(kafka_req_broker(q), name, partitions, configs, n, req->validate_only, &info, &q->arena, &err);
+    res->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
+    if (code != ERR_OK) {
+        res->error_message = message_of(q, &err);
+        return;
+    }
+    memcpy(res->topic_id.b, info.id, sizeof res->topic_id.b);
+    res->num_partitions = info.partitions;
+    res->replication_factor = 1;
+    if (req->validate_only) return;
+    log_info("kafka", "topic created", "topic", name, "partitions", log_i64(info.partitions), NULL);
+    if (q->version >= 5) describe_created(q, name, res);
+}
+
+static void create_all(void *arg) {
+    struct kafka_req *q = arg;
+    const struct kafka_create_topics_request *req = q->msg;
+    struct kafka_create_topics_response *res = q->res;
+    for (int32_t i = 0; i < req->topics.n; i++) {
+        create_response *r = &res->topics.p[i];
+        for (int32_t k = 0; k < req->topics.n; k++) {
+            if (k == i || !str_eq(req->topics.p[k].name, req->topics.p[i].name)) continue;
+            r->error_code = KAFKA_INVALID_REQUEST;
+            r->error_message = STR("the topic is in this request more than once");
+            break;
+        }
+        if (r->error_code == 0) create_one(q, &req->topics.p[i], r);
+    }
+}
+
+static void submit(struct kafka_req *q, loop_fn *work) {
+    if (!kafka_req_submit(q, work, answer)) kafka_req_reject(q, "too many administrative requests");
+}
+
+enum { TOPICS_MAX = 2000 }; // of one administrative request: more are refused, the work is quadratic in one place
+
+void kafka_do_create_topics(struct kafka_req *q) {
+    const struct kafka_create_topics_request *req = q->msg;
+    struct kafka_create_topics_response *res = q->res;
+    res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_create_topics_response_topics, req->topics.n);
+    res->topics.n = req->topics.n;
+    for (int32_t i = 0; i < req->topics.n; i++) {
+        create_response *r = &res->topics.p[i];
+        r->name = req->topics.p[i].name;
+        r->num_partitions = -1;
+        r->replication_factor = -1;
+        r->configs.n = -1;
+        if (req->topics.n > TOPICS_MAX) r->error_code = KAFKA_POLICY_VIOLATION;
+    }
+    if (req->topics.n > TOPICS_MAX) kafka_req_done(q);
+    else submit(q, create_all);
+}
+
+// ---- DeleteTopics ---------------------------------------------------------------------------------------------------------
+static void delete_one(struct kafka_req *q, struct kafka_delete_topics_response_responses *r) {
+    struct err err = {0};
+    struct broker_topic_info info;
+    const char *name = NULL;
+    if (r->name.p != NULL) {
+        name = arena_strndup(&q->arena, r->name.p, r->name.n);
+        if (broker_topic_get(kafka_req_broker(q), r->name, &q->arena, &info)) memcpy(r->topic_id.b, info.id, sizeof r->topic_id.b);
+    } else if (broker_topic_get_id(kafka_req_broker(q), r->topic_id.b, &q->arena, &info)) {
+        name = info.name;
+        r->name = str_c(info.name);
+    } else {
+        r->error_code = KAFKA_UNKNOWN_TOPIC_ID;
+        return;
+    }
+    enum err_code code = broker_topic_delete(kafka_req_broker(q), name, &err);
+    r->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
+    if (code != ERR_OK) r->error_message = message_of(q, &err);
+    else log_info("kafka", "topic deleted", "topic", name, NULL);
+}
+
+static void delete_all(void *arg) {
+    struct kafka_req *q = arg;
+    struct kafka_delete_topics_response *res = q->res;
+    for (int32_t i = 0; i < res->responses.n; i++) delete_one(q, &res->responses.p[i]);
+}
+
+void kafka_do_delete_topics(struct kafka_req *q) {
+    const struct kafka_delete_topics_request *req = q->msg;
+    struct kafka_delete_topics_response *res = q->res;
+    bool by_id = q->version >= 6;
+    int32_t n = by_id ? req->topics.n : req->topic_names.n;
+    res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_delete_topics_response_responses, n);
+    res->responses.n = n;
+    for (int32_t i = 0; i < n; i++) {
+        res->responses.p[i].name = by_id ? req->topics.p[i].name : req->topic_names.p[i];
+        if (by_id) res->responses.p[i].topic_id = req->topics.p[i].topic_id;
+    }
+    submit(q, delete_all);
+}
+
+// ---- CreatePartitions -------------------------------------------------------------------------------------------------------
+static void grow_one(struct kafka_req *q, const struct kafka_create_partitions_request_topics *t,
+                     struct kafka_create_partitions_response_results *r) {
+    const struct kafka_create_partitions_request *req = q->msg;
+    for (int32_t i = 0; i < t->assignments.n; i++) {
+        if (only_this_node(q, t->assignments.p[i].broker_ids.p, t->assignments.p[i].broker_ids.n)) continue;
+        r->error_code = KAFKA_INVALID_REPLICA_ASSIGNMENT;
+        r->error_message = STR("there is one broker: every partition's replicas must be that one");
+        return;
+    }
+    struct err err = {0};
+    const char *name = arena_strndup(&q->arena, t->name.p, t->name.n);
+    enum err_code code = broker_topic_grow(kafka_req_broker(q), name, t->count, req->validate_only, &err);
+    r->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
+    if (code != ERR_OK) r->error_message = message_of(q, &err);
+}
+
+static void grow_all(void *arg) {
+    struct kafka_req *q = arg;
+    const struct kafka_create_partitions_request *req = q->msg;
+    struct kafka_create_partitions_response *res = q->res;
+    for (int32_t i = 0; i < req->topics.n; i++) grow_one(q, &req->topics.p[i], &res->results.p[i]);
+}
+
+void kafka_do_create_partitions(struct kafka_req *q) {
+    const struct kafka_create_partitions_request *req = q->msg;
+    struct kafka_create_partitions_response *res = q->res;
+    res->results.p = KAFKA_ELEMENTS(&q->arena, kafka_create_partitions_response_results, req->topics.n);
+    res->results.n = req->topics.n;
+    for (int32_t i = 0; i < req->topics.n; i++) res->results.p[i].name = req->topics.p[i].name;
+    submit(q, grow_all);
+}
