@@ -71,25 +71,12 @@ int32_t pg_typmod_of(const struct cols_type *t) {
     return t->kind == COLS_DECIMAL && t->precision > 0 && t->precision < 38 ? (t->precision << 16 | t->scale) + 4 : -1;
 }
 
-// Days since 1970-01-01 to year, month, day (proleptic Gregorian; Howard Hinnant's civil_from_days).
-static void civil(int64_t days, int64_t *year, int *month, int *day) {
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    int64_t doe = days - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    *day = (int)(doy - (153 * mp + 2) / 5 + 1);
-    *month = (int)(mp < 10 ? mp + 3 : mp - 9);
-    *year = yoe + era * 400 + (*month <= 2);
-}
-
 static void put_date(struct buf *out, int64_t days, bool *bc) {
     int64_t year;
-    int month, day;
-    civil(days, &year, &month, &day);
+    unsigned month, day;
+    cols_civil_of(days, &year, &month, &day);
     *bc = year <= 0;
-    buf_printf(out, "%04" PRId64 "-%02d-%02d", *bc ? 1 - year : year, month, day);
+    buf_printf(out, "%04" PRId64 "-%02u-%02u", *bc ? 1 - year : year, month, day);
 }
 
 static void put_time(struct buf *out, int64_t us) {
