@@ -265,9 +265,25 @@ static enum err_code write_files(struct lake *l, const struct lake_snapshot *s, 
     return code;
 }
 
+// What a writer left that was cut short. Under the checkpoint lock: nobody is writing one.
+static void sweep_temporaries(struct lake *l, const char *dir) {
+    struct sys_list names = {0};
+    char *log_dir = mem_printf("%s/" LAKE_LOG_DIR, dir);
+    if (sys_list_dir(lake_sys(l), log_dir, &names, NULL) == ERR_OK)
+        for (size_t i = 0; i < names.n; i++)
+            if (str_starts(str_c(names.names[i]), STR(".checkpoint-"))) {
+                char *path = mem_printf("%s/%s", log_dir, names.names[i]);
+                sys_unlink(lake_sys(l), path, NULL);
+                mem_free(path);
+            }
+    sys_list_free(&names);
+    mem_free(log_dir);
+}
+
 enum err_code lake_checkpoint_write(struct lake *l, const struct lake_snapshot *s, struct err *err) {
     if (lake_parquet_of(l) == NULL || !lake_protocol_can_checkpoint(&s->protocol))
         return ERR_OK;
+    sweep_temporaries(l, s->dir);
     char uuid_text[37];
     uint8_t uuid[16];
     sys_uuid(lake_sys(l), uuid);

@@ -290,7 +290,7 @@ struct lake_snapshot *lake_table_snapshot(struct lake *l, const char *schema, co
     struct lake_snapshot *s = lake_load(l, dir, version, known, &local);
     if (s != NULL && version < 0)
         cache_put(l, key, s, generation);
-    if (s == NULL && (local.code == ERR_NO_TABLE || !lake_table_exists(l, schema, table)))
+    if (s == NULL && local.code == ERR_NO_TABLE)
         err_set(err, ERR_NO_TABLE, "there is no table %s.%s", schema, table);
     else if (s == NULL)
         err_copy(err, &local);

@@ -102,15 +102,18 @@ static struct lake_snapshot *load_whole(struct lake *l, const char *dir, const c
     struct log_list g;
     struct lake_replay r;
     struct lake_snapshot *s = NULL;
-    if (log_list_read(l, log_dir, &g, err) != ERR_OK) {
+    struct err why = {0};
+    if (log_list_read(l, log_dir, &g, &why) != ERR_OK) {
         log_list_fini(&g);
+        err_copy(err, &why);
+        if (why.code == ERR_NOT_FOUND)
+            err_set(err, ERR_NO_TABLE, "%s: there is no table", dir);
         return NULL;
     }
     int64_t newest = g.last_commit;
     if (g.checkpoints.n > 0 && *vec_last(&g.checkpoints) > newest)
         newest = *vec_last(&g.checkpoints);
     int64_t target = version < 0 ? newest : version, reached = -1;
-    struct err why = {0};
     lake_replay_init(&r);
     if (newest < 0) {
         err_set(err, ERR_NO_TABLE, "%s: there is no table (its log is empty)", dir);
