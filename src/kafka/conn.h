@@ -58,7 +58,7 @@ struct kafka_door *kafka_req_door(struct kafka_req *q);
 struct broker *kafka_req_broker(struct kafka_req *q);
 const struct kafka_config *kafka_req_config(const struct kafka_req *q);
 struct loop *kafka_req_loop(struct kafka_req *q);
-const char *kafka_req_peer(struct kafka_req *q); // "127.0.0.1"
+const char *kafka_req_peer(struct kafka_req *q); // "127.0.0.1:50312"
 int kafka_req_advertised_port(struct kafka_req *q);
 void kafka_req_done(struct kafka_req *q);
 // Blocking work: work(q) on the broker's pool, then done(q) on the loop. False = queue full.

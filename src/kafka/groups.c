@@ -49,7 +49,8 @@ void kafka_do_join_group(struct kafka_req *q) {
     j->group_instance_id = cstr(q, req->group_instance_id);
     j->protocol_type = cstr(q, req->protocol_type);
     j->client_id = q->header.client_id.p == NULL ? "" : cstr(q, q->header.client_id);
-    j->client_host = arena_printf(&q->arena, "/%s", kafka_req_peer(q));
+    const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
+    j->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
     j->session_timeout_ms = req->session_timeout_ms;
     j->rebalance_timeout_ms = req->rebalance_timeout_ms;
     j->protocols = protocols;

@@ -423,7 +423,7 @@ enum err_code kafka_header_decode(struct rd *r, struct kafka_request_header *out
     out->correlation_id = (int32_t)rd_be32(r);
     if (r->failed) return err_set(err, ERR_PARSE, "request header: bytes run out");
     const struct kafka_api *api = kafka_api_find(out->api_key);
-    if (api == NULL || out->api_version < 0) return ERR_OK; // what follows is of unknown shape
+    if (api == NULL || out->api_version < 0 || out->api_version > api->request->max) return ERR_OK; // what follows is of unknown shape
     int16_t n = (int16_t)rd_be16(r); // never compact: KIP-482 left the client id as it was
     if (n >= 0) out->client_id = str_n(rd_bytes(r, (size_t)n), (size_t)n);
     if (out->api_version >= api->request->header_flexible && !r->failed) {
