@@ -22,7 +22,7 @@ uint64_t sys_sim_ops(struct sys *s);                 // disk operations (that ch
 uint64_t sys_sim_reads(struct sys *s);               // reads so far: a count of their own
 void sys_sim_crash_at(struct sys *s, uint64_t op);   // this operation is the last one: it happens in part or not at all; 0 = never
 bool sys_sim_crashed(struct sys *s);
-void sys_sim_reboot(struct sys *s);                  // power cut: unsynced state is decided by the seed; open files become stale (close them); then all works again
+void sys_sim_reboot(struct sys *s);                  // power cut: unsynced state is decided by the seed; open files become stale (close them); faults not met yet are forgotten; then all works again
 
 // The op-th operation from the start fails once, with nothing or a part of it done. SHORT: a short write that is retried.
 // FSYNC waits for the next sync from there on, SHORT for the next write; EIO and ENOSPC at a sync count as FSYNC.

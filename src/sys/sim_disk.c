@@ -603,6 +603,7 @@ void sys_sim_reboot(struct sys *s) {
     reload_names(d); // a folder that nothing reaches any more counted too
     d->crashed = false;
     d->crash_at = 0;
+    d->faults.n = d->read_faults.n = 0;
     sim_unlock(m);
 }
 
