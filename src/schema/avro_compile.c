@@ -179,8 +179,8 @@ static void close_body(struct compiler *c, size_t at) { c->ops.p[at].len = (uint
 static enum err_code value(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t, uint32_t col);
 
 static enum err_code mismatch(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r) {
-    return err_set(c->err, ERR_INCOMPATIBLE, "%s%s%s cannot be read as %s", c->field != NULL && c->field[0] != 0 ? c->field : "", c->field != NULL && c->field[0] != 0 ? ": " : "",
-                   w->name != NULL ? w->name : avro_kind_name(w->kind), r->name != NULL ? r->name : avro_kind_name(r->kind));
+    return err_set(c->err, ERR_INCOMPATIBLE, "%s%s%s cannot be read as %s", c->field != NULL ? c->field : "",
+                   c->field != NULL ? ": " : "", w->name != NULL ? w->name : avro_kind_name(w->kind), r->name != NULL ? r->name : avro_kind_name(r->kind));
 }
 
 // One operation per pair of kinds; by the reader's logical type where it has one.
@@ -266,8 +266,8 @@ static enum err_code items(struct compiler *c, const struct avro_schema *w, cons
     return code;
 }
 
-static const char *field_path(struct compiler *c, const char *name) {
-    return c->field == NULL || c->field[0] == 0 ? arena_strdup(c->a, name) : arena_printf(c->a, "%s.%s", c->field, name);
+static const char *field_path(struct compiler *c, const char *outer, const char *name) {
+    return outer == NULL ? arena_strdup(c->a, name) : arena_printf(c->a, "%s.%s", outer, name);
 }
 
 static enum err_code defaulted(struct compiler *c, const struct avro_field *f, const struct cols_type *t, uint32_t col) {
@@ -299,7 +299,7 @@ static enum err_code fields(struct compiler *c, const struct avro_schema *w, con
     for (size_t k = 0; k < w->n_fields && code == ERR_OK; k++) { // in the order of the bytes
         size_t i = 0;
         while (i < r->n_fields && taken[i] != (int)k + 1) i++;
-        c->field = field_path(c, w->fields[k].name);
+        c->field = field_path(c, outer, w->fields[k].name);
         if (i < r->n_fields) {
             code = value(c, w->fields[k].type, r->fields[i].type, &types[i].type, cols[i]);
             taken[i] = -1;
@@ -309,7 +309,7 @@ static enum err_code fields(struct compiler *c, const struct avro_schema *w, con
         }
     }
     for (size_t i = 0; i < r->n_fields && code == ERR_OK; i++) {
-        c->field = field_path(c, r->fields[i].name);
+        c->field = field_path(c, outer, r->fields[i].name);
         if (taken[i] == 0) code = defaulted(c, &r->fields[i], &types[i].type, cols[i]);
         else if (taken[i] > 0) code = err_set(c->err, ERR_INCOMPATIBLE, "%s: two of the reader's fields take the writer's field %s", c->field, w->fields[taken[i] - 1].name);
     }
@@ -414,6 +414,7 @@ static enum err_code compile(struct compiler *c, const struct avro_schema *w, co
         s->n = 1;
         s->fields = ARENA_NEW(c->a, struct cols_field);
         s->fields[0] = top;
+        c->field = "value";
         return value(c, w, r, &s->fields[0].type, 0);
     }
     s->n = r->n_fields;
