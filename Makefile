@@ -73,10 +73,15 @@ check-kafka: $(B)/tools/kafka_schema
 $(B)/tools/%: tests/tools/%.c $(B)/libmillrace.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/libmillrace.a $(LIBS)
+# Includes against src/floors.txt; calls of the C library outside of sys.
+check-floors:
+	@tools/check-floors
+check-sys: $(OBJ) $(B)/obj/cli/main.o
+	@tools/check-sys $^
 FORCE:
 
 # Everything that is quick: rules of the house, what is generated, unit tests. Other files add their own check-*.
-CHECKS := check-style check-docs
+CHECKS := check-style check-floors check-sys check-docs
 check: all $(UNIT)
 	@$(MAKE) --no-print-directory -j1 $(CHECKS) unit
 # docs/CONFIG.md and docs/CLI.md come from the program's own tables.
