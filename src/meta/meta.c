@@ -62,7 +62,8 @@ enum err_code meta_error(struct meta *m, int rc, const char *doing, struct err *
     enum err_code code = m->vfs->sync_failed ? ERR_SYNC_FAILED : code_of(rc);
     bool from_file = m->vfs->last.code != ERR_OK && (code == ERR_IO || code == ERR_NO_SPACE || code == ERR_SYNC_FAILED || code == ERR_LOCKED);
     if (from_file && (code == ERR_IO || code == ERR_LOCKED)) code = m->vfs->last.code;
-    err_set(&e, code, "metadata '%s': %s: %s", m->path, doing, from_file ? m->vfs->last.msg : m->db == NULL ? sqlite3_errstr(rc) : sqlite3_errmsg(m->db));
+    const char *why = from_file ? m->vfs->last.msg : m->db == NULL ? sqlite3_errstr(rc) : sqlite3_errmsg(m->db);
+    err_set(&e, code, "metadata '%s': %s: %s", m->path, doing, why);
     if (m->depth > 0 && !m->doomed && sqlite3_get_autocommit(m->db)) {
         m->doomed = true; // SQLite rolled back by itself: what follows must not run outside of the transaction
         m->doom = e;

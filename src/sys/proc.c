@@ -27,15 +27,22 @@
 
 extern char **environ;
 
+struct spawn_failure {
+    int error_number; // 0 = none
+    int step;
+};
+enum { STEP_FORK, STEP_SET_UP, STEP_FOLDER, STEP_RUN };
+static const char *const step_names[] = {"fork for", "set up", "change the folder for", "run"};
+
 struct spawn_job {
     char *const *argv, *const *env;
     const char *cwd;
     int flags;
     int fds[3]; // what becomes 0, 1, 2
     pid_t parent;
-    pid_t pid;          // answer; -1 = the fork failed with error_number
-    volatile int error_number; // the child writes it: memory is shared until it has exec'd
-    const char *volatile failed_step;
+    pid_t pid;     // answer; -1 = the fork failed
+    int report[2]; // a pipe by which a child that cannot exec says why; closed by the exec
+    struct spawn_failure failure;
     bool done;
 };
 
@@ -48,7 +55,7 @@ static struct {
 
 // Runs in the child, on the parent's memory: only system calls from here to exec.
 static void run_child(struct spawn_job *j) {
-    j->failed_step = "set up";
+    struct spawn_failure failure = {.step = STEP_SET_UP};
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigaction(SIGPIPE, &dfl, NULL);
     setrlimit(RLIMIT_NOFILE, sys_real_nofile()); // programs that walk all descriptors would be slow with ours
@@ -61,16 +68,18 @@ static void run_child(struct spawn_job *j) {
         if (dup2(j->fds[i], i) < 0) goto failed;
     syscall(SYS_close_range, 3U, UINT_MAX, CLOSE_RANGE_CLOEXEC); // a library's descriptors must not leak; older kernels: best effort
     if (j->cwd != NULL) {
-        j->failed_step = "change to its folder";
+        failure.step = STEP_FOLDER;
         if (chdir(j->cwd) != 0) goto failed;
     }
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    j->failed_step = "run";
+    failure.step = STEP_RUN;
     execvpe(j->argv[0], j->argv, j->env);
 failed:
-    j->error_number = errno;
+    failure.error_number = errno;
+    while (write(j->report[1], &failure, sizeof failure) < 0 && errno == EINTR) {
+    }
     _exit(127);
 }
 
@@ -80,12 +89,15 @@ static void start_child(struct spawn_job *j) {
     pthread_sigmask(SIG_SETMASK, &all, &old); // a handler must not run in the child on our memory
     pid_t pid = vfork();
     if (pid == 0) run_child(j);
-    if (pid < 0) {
-        j->error_number = errno;
-        j->failed_step = "fork";
-    }
+    if (pid < 0) j->failure = (struct spawn_failure){errno, STEP_FORK};
     j->pid = pid;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    close(j->report[1]);
+    ssize_t got = 0; // ends with nothing at the exec
+    while (pid > 0 && (got = read(j->report[0], &j->failure, sizeof j->failure)) < 0 && errno == EINTR) {
+    }
+    if (pid > 0 && got != (ssize_t)sizeof j->failure) j->failure.error_number = 0;
+    close(j->report[0]);
 }
 
 static void *spawner_run(void *arg) {
@@ -126,7 +138,7 @@ static void start_on_spawner(struct spawn_job *j) {
 
 // Descriptors of one spawn: [0..2] the child's ends, [3..5] ours. -1 = none.
 struct ends {
-    int child[3], ours[3];
+    int child[3], ours[3], report[2];
 };
 
 static void close_fd(int *fd) {
@@ -173,13 +185,25 @@ static int open_ends(struct ends *e, int flags) {
     return 0;
 }
 
+static int open_report(struct ends *e) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) return -1;
+    e->report[0] = fds[0];
+    e->report[1] = above_stdio(fds[1]);
+    if (e->report[1] >= 0) return 0;
+    int failed = errno;
+    close(fds[0]);
+    errno = failed;
+    return -1;
+}
+
 enum err_code sys_spawn(struct sys *s, const char *const *argv, const char *const *env, const char *cwd, int flags, struct sys_proc *out,
                         struct err *err) {
     assert(argv != NULL && argv[0] != NULL);
     *out = (struct sys_proc){.pid = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .pid_fd = -1};
     if (!s->ops->processes) return err_set(err, ERR_NOT_SUPPORTED, "the simulation has no processes");
-    struct ends e = {{-1, -1, -1}, {-1, -1, -1}};
-    if (open_ends(&e, flags) != 0) {
+    struct ends e = {{-1, -1, -1}, {-1, -1, -1}, {-1, -1}};
+    if (open_ends(&e, flags) != 0 || open_report(&e) != 0) {
         int failed = errno;
         close_ends(&e, true);
         return err_errno(err, failed, "cannot make pipes for '%s'", argv[0]);
@@ -190,11 +214,12 @@ enum err_code sys_spawn(struct sys *s, const char *const *argv, const char *cons
     } args = {argv}, vars = {env};
     struct spawn_job j = {.argv = args.to, .env = env == NULL ? environ : vars.to, .cwd = cwd, .flags = flags, .parent = getpid()};
     memcpy(j.fds, e.child, sizeof j.fds);
+    memcpy(j.report, e.report, sizeof j.report);
     start_on_spawner(&j);
-    close_ends(&e, j.error_number != 0);
-    if (j.error_number != 0) {
+    close_ends(&e, j.failure.error_number != 0);
+    if (j.failure.error_number != 0) {
         if (j.pid > 0) waitpid(j.pid, NULL, 0);
-        return err_errno(err, j.error_number, "cannot %s '%s'", j.failed_step, argv[0]);
+        return err_errno(err, j.failure.error_number, "cannot %s '%s'", step_names[j.failure.step], argv[0]);
     }
     *out = (struct sys_proc){j.pid, e.ours[0], e.ours[1], e.ours[2], (int)syscall(SYS_pidfd_open, j.pid, 0)};
     if (out->pid_fd >= 0) return ERR_OK;

@@ -2,10 +2,11 @@
 // The simulated operating system for tests: a disk in memory that models what a power cut leaves, a clock that only moves when
 // told, seeded random, and in-memory stream sockets.
 //
-// Disk model: writes and truncations are visible at once and durable only after sys_fdatasync of that file; at a power cut each unsynced
-// 512-byte sector is, by the seed, kept, lost (old content or zeros) or torn. Creations, renames, links and removals are durable only after
-// sys_sync_dir of the directory; at a power cut each unsynced one is, by the seed, kept or undone (in order per directory: a prefix survives;
-// a rename between directories may leave both names, never none). A failed sync forgets, as Linux does: a later sync that succeeds does not save what the failed one lost.
+// Disk model: writes and truncations are visible at once and durable only after sys_fdatasync of that file; at a power cut each
+// unsynced 512-byte sector is, by the seed, kept, lost (old content or zeros) or torn. Creations, renames, links and removals are
+// durable only after sys_sync_dir of the directory; at a power cut each unsynced one is, by the seed, kept or undone (in order per
+// directory: a prefix survives; a rename between directories may leave both names, never none). A failed sync forgets, as Linux does:
+// a later sync that succeeds does not save what the failed one lost.
 // Every disk operation that changes or syncs something has a number, from 1. From the crash point on, all operations fail with ERR_IO
 // (syncs: ERR_SYNC_FAILED) until sys_sim_reboot. Paths: the root is there and empty; relative paths start at it.
 // Any thread may call; the same seed gives the same fate when the order of operations is the same.
@@ -22,7 +23,11 @@ uint64_t sys_sim_ops(struct sys *s);                 // disk operations (that ch
 uint64_t sys_sim_reads(struct sys *s);               // reads so far: a count of their own
 void sys_sim_crash_at(struct sys *s, uint64_t op);   // this operation is the last one: it happens in part or not at all; 0 = never
 bool sys_sim_crashed(struct sys *s);
-void sys_sim_reboot(struct sys *s);                  // power cut: unsynced state is decided by the seed; open files become stale (close them); faults not met yet are forgotten; then all works again
+// Power cut: unsynced state is decided by the seed; open files become stale (close them); faults not met yet are forgotten; then all
+// works again.
+void sys_sim_reboot(struct sys *s);
+// Only the process ended (kill -9): what was written is all there, but no more durable than before. Else like a reboot.
+void sys_sim_kill(struct sys *s);
 
 // The op-th operation from the start fails once, with nothing or a part of it done. SHORT: a short write that is retried.
 // FSYNC waits for the next sync from there on, SHORT for the next write; EIO and ENOSPC at a sync count as FSYNC.

@@ -577,6 +577,17 @@ static void reload_names(struct sim_disk *d) {
     }
 }
 
+static void end_process(struct sim_disk *d) {
+    for (size_t i = 0; i < d->inodes.n; i++) {
+        d->inodes.p[i]->opens = 0;
+        d->inodes.p[i]->locked_by = NULL;
+    }
+    for (size_t i = 0; i < d->files.n; i++) d->files.p[i]->inode = NULL;
+    d->crashed = false;
+    d->crash_at = 0;
+    d->faults.n = d->read_faults.n = 0;
+}
+
 void sys_sim_reboot(struct sys *s) {
     struct sim *m = sim_of(s);
     struct sim_disk *d = &m->disk;
@@ -593,17 +604,19 @@ void sys_sim_reboot(struct sys *s) {
         struct sim_inode *node = d->inodes.p[i];
         for (size_t k = 0; k < node->queue.n; k++) free_change(&node->queue.p[k]);
         node->queue.n = 0;
-        node->opens = 0;
-        node->locked_by = NULL;
         if (!node->is_dir) sim_data_power_cut(&node->data, &d->fate);
     }
-    for (size_t i = 0; i < d->files.n; i++) d->files.p[i]->inode = NULL;
+    end_process(d);
     reload_names(d);
     sweep(d);
     reload_names(d); // a folder that nothing reaches any more counted too
-    d->crashed = false;
-    d->crash_at = 0;
-    d->faults.n = d->read_faults.n = 0;
+    sim_unlock(m);
+}
+
+void sys_sim_kill(struct sys *s) {
+    struct sim *m = sim_of(s);
+    sim_lock(m);
+    end_process(&m->disk);
     sim_unlock(m);
 }
 

@@ -10,6 +10,7 @@
 //
 // For each seed: the scenario runs once to count its operations (and is verified after a power cut at its end); then once per operation N with
 // the power cut at N. With .recover (opens and closes only) the recovery is cut at a random operation too, before the verification.
+// With .kills the process alone ends at N as well: all that was written is seen again, but not durable (verify should end with a power cut).
 // With .faults the N-th operation fails once (error, disk full, failed sync) instead of the power cut, and the power is cut at the end.
 // A failure prints the seed, the operation and the kind; CRASH_SEED=5 CRASH_OP=17 CRASH_KIND=cut runs that one again, under a debugger.
 #ifndef CRASH_CRASH_H
@@ -35,12 +36,13 @@ struct crash_test {
     void (*recover)(struct sys *s, void *state);  // may be NULL
     void (*verify)(struct sys *s, void *state);
     void (*state_fini)(void *state); // frees what is inside; may be NULL
+    bool kills;                      // also try kill -9 at every operation
     bool faults;                     // also try EIO, ENOSPC and failing syncs at every operation
     uint64_t step;                   // try every step-th operation (0 = every), beginning at one that depends on the seed
 };
 
-enum crash_kind { CRASH_CUT, CRASH_EIO, CRASH_ENOSPC, CRASH_FSYNC, CRASH_KINDS };
-static const char *const crash_kind_names[CRASH_KINDS] = {"cut", "eio", "enospc", "fsync"};
+enum crash_kind { CRASH_CUT, CRASH_KILL, CRASH_EIO, CRASH_ENOSPC, CRASH_FSYNC, CRASH_KINDS };
+static const char *const crash_kind_names[CRASH_KINDS] = {"cut", "kill", "eio", "enospc", "fsync"};
 
 static struct {
     bool running;
@@ -51,15 +53,16 @@ static struct {
 
 // One run: returns how many operations the scenario took. op 0 = cut at its end.
 static inline uint64_t crash_try_one(const struct crash_test *t, uint64_t seed, uint64_t op, enum crash_kind kind) {
-    static const enum sys_sim_fault fault_of[CRASH_KINDS] = {SYS_SIM_EIO, SYS_SIM_EIO, SYS_SIM_ENOSPC, SYS_SIM_FSYNC};
+    static const enum sys_sim_fault fault_of[CRASH_KINDS] = {[CRASH_EIO] = SYS_SIM_EIO, [CRASH_ENOSPC] = SYS_SIM_ENOSPC, [CRASH_FSYNC] = SYS_SIM_FSYNC};
     crash_now.running = true, crash_now.seed = seed, crash_now.op = op, crash_now.kind = kind, crash_now.runs++;
     struct sys *s = sys_sim_new(seed * 1000003 + op);
     void *state = mem_zalloc(t->state_size + 1);
-    if (op != 0 && kind == CRASH_CUT) sys_sim_crash_at(s, op);
-    if (op != 0 && kind != CRASH_CUT) sys_sim_fail_at(s, op, fault_of[kind]);
+    if (op != 0 && kind <= CRASH_KILL) sys_sim_crash_at(s, op);
+    if (op != 0 && kind > CRASH_KILL) sys_sim_fail_at(s, op, fault_of[kind]);
     t->scenario(s, state);
     uint64_t ops = sys_sim_ops(s);
-    sys_sim_reboot(s);
+    if (kind == CRASH_KILL) sys_sim_kill(s);
+    else sys_sim_reboot(s);
     if (t->recover != NULL && kind == CRASH_CUT && op != 0) {
         sys_sim_crash_at(s, sys_sim_ops(s) + 1 + sys_random_u64(s) % 16);
         t->recover(s, state);
@@ -92,8 +95,9 @@ static inline void crash_try_all(const struct crash_test *t) {
     for (uint64_t seed = 1; seed <= (uint64_t)t->seeds; seed++) {
         uint64_t ops = crash_try_one(t, seed, 0, CRASH_CUT);
         assert_true(ops > 0); // else the scenario did nothing and the test proves nothing
-        for (int kind = CRASH_CUT; kind < (t->faults ? CRASH_KINDS : CRASH_EIO); kind++)
-            for (uint64_t op = 1 + seed % step; op <= ops; op += step) crash_try_one(t, seed, op, (enum crash_kind)kind);
+        for (int kind = CRASH_CUT; kind < CRASH_KINDS; kind++)
+            for (uint64_t op = 1 + seed % step; op <= ops && (kind == CRASH_CUT || (kind == CRASH_KILL ? t->kills : t->faults)); op += step)
+                crash_try_one(t, seed, op, (enum crash_kind)kind);
     }
 }
 

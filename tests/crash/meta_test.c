@@ -94,7 +94,7 @@ static void verify(struct sys *s, void *state) {
 static void test_every_operation(void **state) {
     (void)state;
     static const struct crash_test t = {
-        .seeds = 4, .state_size = sizeof(struct work), .scenario = scenario, .recover = recover, .verify = verify, .faults = true};
+        .seeds = 4, .state_size = sizeof(struct work), .scenario = scenario, .recover = recover, .verify = verify, .kills = true, .faults = true};
     crash_try_all(&t);
 }
 

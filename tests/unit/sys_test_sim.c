@@ -313,6 +313,33 @@ static void test_after_the_crash(void **state) {
     sys_sim_free(s);
 }
 
+// A process that is killed leaves all it wrote to its successor, and none of that is durable yet.
+static void test_kill(void **state) {
+    (void)state;
+    int lost = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct sys *s = sys_sim_new(seed);
+        struct err err;
+        struct sys_file *f = sys_open(s, "f", SYS_WRITE | SYS_CREATE, &err);
+        assert_int_equal(sys_lock(f, &err), ERR_OK);
+        assert_int_equal(sys_pwrite(f, "abc", 3, 0, &err), ERR_OK);
+        sys_sim_crash_at(s, sys_sim_ops(s) + 1);
+        assert_int_equal(sys_mkdir(s, "d", &err), ERR_IO);
+        sys_sim_kill(s);
+        assert_true(reads_as(s, "f", "abc"));
+        assert_int_equal(sys_fdatasync(f, &err), ERR_SYNC_FAILED); // stale
+        struct sys_file *g = sys_open(s, "f", SYS_WRITE, &err);
+        assert_int_equal(sys_lock(g, &err), ERR_OK);
+        sys_close(f);
+        assert_int_equal(sys_lock(g, &err), ERR_OK); // the stale one's end did not take the lock along
+        sys_close(g);
+        sys_sim_reboot(s);
+        lost += !reads_as(s, "f", "abc");
+        sys_sim_free(s);
+    }
+    assert_in_range(lost, SEEDS / 4, SEEDS * 9 / 10);
+}
+
 static void test_faults(void **state) {
     (void)state;
     struct sys *s = sys_sim_new(5);
@@ -631,6 +658,7 @@ int main(void) {
         cmocka_unit_test(test_unsynced_removal_and_link),
         cmocka_unit_test(test_write_file_is_atomic),
         cmocka_unit_test(test_after_the_crash),
+        cmocka_unit_test(test_kill),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_failed_sync_forgets),
         cmocka_unit_test(test_disk_full),
