@@ -201,7 +201,8 @@ static void put_indented(struct buf *out, const char *text) {
 }
 
 void cli_put_help(struct buf *out, const char *path, const struct cli_command *cmd) {
-    buf_printf(out, "%s: %s\n\nUsage: %s%s%s%s\n", path, cmd->summary, path, cmd->run == NULL ? " COMMAND" : "", *cmd->args != 0 ? " " : "", cmd->args);
+    buf_printf(out, "%s: %s\n\nUsage: %s%s%s%s\n", path, cmd->summary, path, cmd->run == NULL ? " COMMAND" : "", *cmd->args != 0 ? " " : "",
+               cmd->args);
     if (cmd->help != NULL) buf_printf(out, "\n%s\n", cmd->help);
     if (cmd->subs != NULL) {
         buf_puts(out, "\nCommands:\n");

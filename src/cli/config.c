@@ -21,7 +21,8 @@ static enum err_code describe(struct cli *c) {
         const struct config_key *k = config_key((enum config_id)i);
         char env[64];
         config_env_name((enum config_id)i, env);
-        const char *row[] = {k->key, k->choices != NULL ? k->choices : config_kind_name(k->kind), k->default_value, arena_strdup(&c->arena, env), k->doc};
+        const char *row[] = {k->key, k->choices != NULL ? k->choices : config_kind_name(k->kind), k->default_value, arena_strdup(&c->arena, env),
+                             k->doc};
         memcpy(&cells[i * 5], row, sizeof row);
     }
     cli_print_rows(c, names, 5, cells, CONFIG_COUNT);
@@ -57,7 +58,8 @@ const struct cli_command cli_config = {
     .args = "",
     .summary = "show the configuration in force, or all keys",
     .help = "Values come, strongest first, from --set, from the environment (MILLRACE_KAFKA_LISTEN), from the YAML file, from the defaults.",
-    .examples = "# what would a server with this file use?\nmillrace config --config millrace.yaml\n# every key with its meaning\nmillrace config --describe\n"
+    .examples = "# what would a server with this file use?\nmillrace config --config millrace.yaml\n# every key with its meaning\nmillrace config "
+                "--describe\n"
                 "# is a value good?\nmillrace config --set kafka.listen=0.0.0.0:9092",
     .options = options,
     .run = run_config};

@@ -147,7 +147,8 @@ static enum err_code watch_run(struct cli *c, const struct client_http *h, const
         json_decref(answer);
         if (code != ERR_OK || good || bad) {
             json_decref(seen);
-            return bad && code == ERR_OK ? err_set(err, ERR_TASK_FAILED, "run %s of %s failed; see millrace dags tasks %s '%s'", run, dag, dag, run) : code;
+            return bad && code == ERR_OK ? err_set(err, ERR_TASK_FAILED, "run %s of %s failed; see millrace dags tasks %s '%s'", run, dag, dag, run)
+                                         : code;
         }
         sys_sleep_us(c->sys, POLL_US);
     }
@@ -185,7 +186,8 @@ static enum err_code run_logs(struct cli *c, struct err *err) {
     json_decref(ti);
     const char *token = NULL;
     while (code == ERR_OK) {
-        const char *url = arena_printf(&c->arena, "%s/logs/%" PRId64 "%s%s", path, number, token == NULL ? "" : "?token=", token == NULL ? "" : token);
+        const char *url =
+            arena_printf(&c->arena, "%s/logs/%" PRId64 "%s%s", path, number, token == NULL ? "" : "?token=", token == NULL ? "" : token);
         code = client_http_json(&h, "GET", url, NULL, &answer, NULL, err);
         if (code != ERR_OK) break;
         size_t i, n = json_array_size(json_object_get(answer, "content"));
@@ -226,14 +228,14 @@ static const struct cli_option log_options[] = {
 #define SUB(ident, ...) \
     static const struct cli_command ident = {.is_client = true, __VA_ARGS__}
 SUB(cmd_list, .name = "list", .args = "", .summary = "list the DAGs", .examples = "millrace dags list", .options = plain_options, .run = run_list);
-SUB(cmd_trigger, .name = "trigger", .args = "DAG_ID", .summary = "start a run", .options = trigger_options, .min_args = 1, .max_args = 1, .run = run_trigger,
-    .examples = "millrace dags trigger flights --wait\nmillrace dags trigger flights --conf '{\"topic\": \"flights\"}'");
-SUB(cmd_runs, .name = "runs", .args = "DAG_ID", .summary = "list a DAG's runs, the newest first", .options = plain_options, .min_args = 1, .max_args = 1,
-    .run = run_runs, .examples = "millrace dags runs flights");
-SUB(cmd_tasks, .name = "tasks", .args = "DAG_ID [RUN_ID]", .summary = "list the tasks of a run (the newest run)", .options = plain_options, .min_args = 1,
-    .max_args = 2, .run = run_tasks, .examples = "millrace dags tasks flights");
-SUB(cmd_logs, .name = "logs", .args = "DAG_ID [RUN_ID] TASK_ID", .summary = "show a task's log (of the newest run)", .options = log_options, .min_args = 2,
-    .max_args = 3, .run = run_logs, .examples = "millrace dags logs flights bronze\nmillrace dags logs flights latest bronze --try 1");
+SUB(cmd_trigger, .name = "trigger", .args = "DAG_ID", .summary = "start a run", .options = trigger_options, .min_args = 1, .max_args = 1,
+    .run = run_trigger, .examples = "millrace dags trigger flights --wait\nmillrace dags trigger flights --conf '{\"topic\": \"flights\"}'");
+SUB(cmd_runs, .name = "runs", .args = "DAG_ID", .summary = "list a DAG's runs, the newest first", .options = plain_options, .min_args = 1,
+    .max_args = 1, .run = run_runs, .examples = "millrace dags runs flights");
+SUB(cmd_tasks, .name = "tasks", .args = "DAG_ID [RUN_ID]", .summary = "list the tasks of a run (the newest run)", .options = plain_options,
+    .min_args = 1, .max_args = 2, .run = run_tasks, .examples = "millrace dags tasks flights");
+SUB(cmd_logs, .name = "logs", .args = "DAG_ID [RUN_ID] TASK_ID", .summary = "show a task's log (of the newest run)", .options = log_options,
+    .min_args = 2, .max_args = 3, .run = run_logs, .examples = "millrace dags logs flights bronze\nmillrace dags logs flights latest bronze --try 1");
 SUB(cmd_pause, .name = "pause", .args = "DAG_ID", .summary = "stop a DAG's schedule", .options = plain_options, .min_args = 1, .max_args = 1,
     .run = run_pause, .examples = "millrace dags pause flights");
 SUB(cmd_unpause, .name = "unpause", .args = "DAG_ID", .summary = "start a DAG's schedule", .options = plain_options, .min_args = 1, .max_args = 1,

@@ -118,7 +118,8 @@ enum err_code cli_address(struct cli *c, const char *door, const char *otherwise
     enum err_code code = ERR_OK;
     if (found != NULL) *out = arena_strdup(&c->arena, found);
     else if (text != NULL) code = err_set(err, ERR_UNAVAILABLE, "the server of %s has no %s door (%s)", dir, door, path);
-    else if (cli_opt(c, "data") != NULL) code = err_set(err, ERR_UNAVAILABLE, "no server runs on %s: there is no %s; start it with millrace server --data %s", dir, path, dir);
+    else if (cli_opt(c, "data") != NULL)
+        code = err_set(err, ERR_UNAVAILABLE, "no server runs on %s: there is no %s; start it with millrace server --data %s", dir, path, dir);
     else *out = otherwise;
     json_decref(j);
     mem_free(text);

@@ -100,9 +100,11 @@ const struct cli_command cli_server = {
     .name = "server",
     .args = "",
     .summary = "run the server: every door, one data directory",
-    .help = "Needs no configuration: on a new directory it binds to 127.0.0.1 on the standard ports. When the doors are open it writes their addresses\n"
-            "to DIR/addresses.json. SIGTERM and SIGINT stop it cleanly. The log goes to standard error.",
-    .examples = "millrace server --data /var/lib/millrace\n# free ports, more in the log\nmillrace server --data /tmp/mill --set kafka.listen=127.0.0.1:0 --set log.level=debug\n"
+    .help =
+        "Needs no configuration: on a new directory it binds to 127.0.0.1 on the standard ports. When the doors are open it writes their addresses\n"
+        "to DIR/addresses.json. SIGTERM and SIGINT stop it cleanly. The log goes to standard error.",
+    .examples = "millrace server --data /var/lib/millrace\n# free ports, more in the log\nmillrace server --data /tmp/mill --set "
+                "kafka.listen=127.0.0.1:0 --set log.level=debug\n"
                 "# from a file and the environment\nMILLRACE_HTTP_LISTEN=127.0.0.1:8090 millrace server --data DIR --config millrace.yaml",
     .options = options,
     .run = run_server};

@@ -6,7 +6,9 @@
 
 static enum err_code run_version(struct cli *c, struct err *err) {
     (void)err;
-    if (c->json) cli_print(c, "{\"version\": \"%s\", \"airflow_api\": \"%s\", \"data_version\": %d}", MILLRACE_VERSION, MILLRACE_AIRFLOW_VERSION, DATA_VERSION);
+    if (c->json)
+        cli_print(c, "{\"version\": \"%s\", \"airflow_api\": \"%s\", \"data_version\": %d}", MILLRACE_VERSION, MILLRACE_AIRFLOW_VERSION,
+                  DATA_VERSION);
     else cli_print(c, "millrace %s", MILLRACE_VERSION);
     return ERR_OK;
 }

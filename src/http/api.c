@@ -34,7 +34,8 @@ void api_time_text(int64_t us, char out[40]) {
     if (s % 86400 < 0) days--;
     int64_t of_day = s - days * 86400;
     date_of(days, &y, &m, &d);
-    int n = snprintf(out, 40, "%04d-%02d-%02dT%02d:%02d:%02d", (int)y, (int)m, (int)d, (int)(of_day / 3600), (int)(of_day / 60 % 60), (int)(of_day % 60));
+    int n =
+        snprintf(out, 40, "%04d-%02d-%02dT%02d:%02d:%02d", (int)y, (int)m, (int)d, (int)(of_day / 3600), (int)(of_day / 60 % 60), (int)(of_day % 60));
     if (micros != 0) n += snprintf(out + n, 40 - (size_t)n, ".%06d", (int)micros);
     snprintf(out + n, 40 - (size_t)n, "Z");
 }
@@ -65,7 +66,8 @@ static bool parse_offset(const char **p, const char *end, int64_t *seconds) {
 bool api_time_parse(struct str s, int64_t *us) {
     const char *p = s.p, *end = s.p + s.n;
     int64_t y, mo, d, h, mi, sec = 0, micros = 0, offset;
-    if (!digits(&p, end, 4, &y) || !one_char(&p, end, '-') || !digits(&p, end, 2, &mo) || !one_char(&p, end, '-') || !digits(&p, end, 2, &d)) return false;
+    if (!digits(&p, end, 4, &y) || !one_char(&p, end, '-') || !digits(&p, end, 2, &mo) || !one_char(&p, end, '-') || !digits(&p, end, 2, &d))
+        return false;
     if (!one_char(&p, end, 'T') && !one_char(&p, end, 't') && !one_char(&p, end, ' ')) return false;
     if (!digits(&p, end, 2, &h) || !one_char(&p, end, ':') || !digits(&p, end, 2, &mi)) return false;
     if (one_char(&p, end, ':') && !digits(&p, end, 2, &sec)) return false;
@@ -177,7 +179,9 @@ const char *api_pattern(struct httpd_request *r, const char *name) {
 
 static const char *copy_json(struct httpd_request *r, const json_t *v) { return json_text(v, JSON_COMPACT | JSON_ENCODE_ANY, r->arena).p; }
 
-static const char *copy_string(struct httpd_request *r, const json_t *v) { return arena_strndup(r->arena, json_string_value(v), json_string_length(v)); }
+static const char *copy_string(struct httpd_request *r, const json_t *v) {
+    return arena_strndup(r->arena, json_string_value(v), json_string_length(v));
+}
 
 // NULL = stored; else what the value must be.
 static const char *store(struct httpd_request *r, enum api_in kind, const json_t *v, void *to) {

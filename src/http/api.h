@@ -58,7 +58,8 @@ void api_time_text(int64_t us, char out[40]);
 
 // limit (default 50, at most 1000), offset, order_by.
 enum err_code api_page(struct httpd_request *r, struct flow_page *page, struct err *err);
-enum err_code api_query_i64(struct httpd_request *r, const char *name, int64_t min, int64_t max, int64_t *out, struct err *err); // *out unchanged when absent
+enum err_code api_query_i64(struct httpd_request *r, const char *name, int64_t min, int64_t max, int64_t *out,
+                            struct err *err); // *out unchanged when absent
 enum err_code api_query_bool(struct httpd_request *r, const char *name, bool *out, struct err *err);
 enum err_code api_query_time(struct httpd_request *r, const char *name, int64_t *out, struct err *err);
 const char *api_pattern(struct httpd_request *r, const char *name); // "%text%" for SQL LIKE; NULL = all

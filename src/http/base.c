@@ -25,7 +25,8 @@ enum err_code http_monitor_health(struct httpd_request *r, struct err *err) {
     json_t *nothing = json_pack("{s:n, s:n}", "status", "latest_triggerer_heartbeat");
     return httpd_reply_json(r, 200,
                             json_pack("{s:{s:s}, s:{s:n, s:n}, s:o, s:{s:n, s:n}}", "metadatabase", "status", "healthy", "scheduler", "status",
-                                      "latest_scheduler_heartbeat", "triggerer", nothing, "dag_processor", "status", "latest_dag_processor_heartbeat"));
+                                      "latest_scheduler_heartbeat", "triggerer", nothing, "dag_processor", "status",
+                                      "latest_dag_processor_heartbeat"));
 }
 
 static enum err_code reply_token(struct httpd_request *r, const char *user) {

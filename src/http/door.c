@@ -24,7 +24,8 @@ static bool is_open_to_all(const struct httpd_request *r) {
 // rebound to 127.0.0.1 shows in Host.
 static enum err_code check_browser(const struct httpd_request *r, struct err *err) {
     const char *host = httpd_header(r, "Host"), *origin = httpd_header(r, "Origin");
-    if (host != NULL && !auth_is_loopback(str_c(host))) return err_set(err, ERR_DENIED, "Host %.60s is not this machine; set http.auth=users to serve others", host);
+    if (host != NULL && !auth_is_loopback(str_c(host)))
+        return err_set(err, ERR_DENIED, "Host %.60s is not this machine; set http.auth=users to serve others", host);
     if (origin == NULL) return ERR_OK;
     struct str o = str_c(origin);
     static const char *const schemes[] = {"http://", "https://"};

@@ -19,7 +19,13 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-enum { BODY_MAX_DEFAULT = 16 << 20, CONNECTIONS_MAX_DEFAULT = 256, IDLE_TIMEOUT_DEFAULT_S = 120, HEADERS_BYTES_MAX = 64 << 10, ANSWER_MAX = 256 << 20 };
+enum {
+    BODY_MAX_DEFAULT = 16 << 20,
+    CONNECTIONS_MAX_DEFAULT = 256,
+    IDLE_TIMEOUT_DEFAULT_S = 120,
+    HEADERS_BYTES_MAX = 64 << 10,
+    ANSWER_MAX = 256 << 20
+};
 
 struct httpd {
     struct httpd_config config;

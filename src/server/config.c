@@ -112,7 +112,8 @@ static enum err_code value_parse(const struct config_key *k, struct str v, int64
     }
     int shown = (int)(v.n < 60 ? v.n : 60);
     if (!ok) {
-        if (k->kind == CONFIG_CHOICE) return err_set(err, ERR_CONFIG, "%s: %s must be one of %s, not \"%.*s\"", place, k->key, k->choices, shown, v.p);
+        if (k->kind == CONFIG_CHOICE)
+            return err_set(err, ERR_CONFIG, "%s: %s must be one of %s, not \"%.*s\"", place, k->key, k->choices, shown, v.p);
         return err_set(err, ERR_CONFIG, "%s: %s must be a %s, not \"%.*s\"", place, k->key, config_kind_name(k->kind), shown, v.p);
     }
     if ((k->kind == CONFIG_INT || k->kind == CONFIG_SIZE) && (*num < k->min || *num > k->max))
@@ -309,6 +310,7 @@ void config_put_markdown(struct buf *out) {
             buf_puts(out, config_kind_name(k->kind));
         }
         if (k->kind == CONFIG_INT) buf_printf(out, ", %" PRId64 " to %" PRId64, k->min, k->max);
-        buf_printf(out, " | %s%s%s | `%s` | %s |\n", *k->default_value == 0 ? "" : "`", k->default_value, *k->default_value == 0 ? "" : "`", env, k->doc);
+        buf_printf(out, " | %s%s%s | `%s` | %s |\n", *k->default_value == 0 ? "" : "`", k->default_value, *k->default_value == 0 ? "" : "`", env,
+                   k->doc);
     }
 }

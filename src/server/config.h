@@ -48,7 +48,8 @@ void config_fini(struct config *c);
 // All return ERR_CONFIG naming the key, the place it was given at, what is allowed, and for an unknown key the nearest one that there is.
 enum err_code config_set(struct config *c, struct str key, struct str value, enum config_source source, const char *place, struct err *err);
 enum err_code config_set_flag(struct config *c, const char *key_is_value, struct err *err); // "kafka.listen=127.0.0.1:0"
-enum err_code config_load_env(struct config *c, const char *const *env, struct err *err);   // "NAME=value" strings, NULL-ended; unknown MILLRACE_… are logged
+enum err_code config_load_env(struct config *c, const char *const *env,
+                              struct err *err); // "NAME=value" strings, NULL-ended; unknown MILLRACE_… are logged
 enum err_code config_load_file(struct config *c, struct sys *s, const char *path, struct err *err); // YAML: nested or with dotted keys
 enum err_code config_load_tree(struct config *c, const struct json_t *tree, const char *place, struct err *err);
 void config_resolve(struct config *c, const char *dir); // puts the data directory for DIR/ in paths

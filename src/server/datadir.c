@@ -38,9 +38,11 @@ static struct sys_file *take_lock(struct sys *s, const char *dir, struct err *er
 
 static enum err_code refuse_version(const char *dir, int64_t found, struct err *err) {
     if (found > DATA_VERSION)
-        return err_set(err, ERR_VERSION, "data directory %s is of layout version %" PRId64 ", this is millrace %s with version %d; use a newer millrace", dir,
-                       found, MILLRACE_VERSION, DATA_VERSION);
-    return err_set(err, ERR_VERSION, "data directory %s is of layout version %" PRId64 ", which millrace %s no longer reads; use the older millrace to export", dir,
+        return err_set(err, ERR_VERSION,
+                       "data directory %s is of layout version %" PRId64 ", this is millrace %s with version %d; use a newer millrace", dir, found,
+                       MILLRACE_VERSION, DATA_VERSION);
+    return err_set(err, ERR_VERSION,
+                   "data directory %s is of layout version %" PRId64 ", which millrace %s no longer reads; use the older millrace to export", dir,
                    found, MILLRACE_VERSION);
 }
 
@@ -62,7 +64,8 @@ static enum err_code check_version(struct sys *s, const char *dir, struct err *e
         char text[16];
         struct buf b = {.p = NULL, .max = sizeof text};
         buf_printf(&b, "%d\n", DATA_VERSION);
-        if (holds_data(s, dir)) code = err_set(err, ERR_VERSION, "%s holds data but no file `version`: it is not a whole data directory; give another --data", dir);
+        if (holds_data(s, dir))
+            code = err_set(err, ERR_VERSION, "%s holds data but no file `version`: it is not a whole data directory; give another --data", dir);
         else code = sys_write_file(s, path, buf_str(&b), err);
         buf_fini(&b);
     } else {

@@ -109,7 +109,8 @@ static void test_file_and_precedence(void **state) {
     static const char *const env[] = {"HOME=/", "MILLRACE_LOG_LEVEL=warn", "MILLRACE_FLOW_PARALLELISM=3", NULL};
     assert_int_equal(config_set_flag(&c, "flow.parallelism=5", NULL), ERR_OK); // the order of loading does not matter
     assert_int_equal(config_load_env(&c, env, NULL), ERR_OK);
-    load(&c, s, "kafka:\n  listen: 127.0.0.1:1\nlog.level: error\nflow: {parallelism: 2, scan_seconds: 7}\nbroker.auto_create_topics: false\n", ERR_OK, NULL);
+    load(&c, s, "kafka:\n  listen: 127.0.0.1:1\nlog.level: error\nflow: {parallelism: 2, scan_seconds: 7}\nbroker.auto_create_topics: false\n",
+         ERR_OK, NULL);
     assert_string_equal(config_text(&c, CFG_KAFKA_LISTEN), "127.0.0.1:1");
     assert_string_equal(config_text(&c, CFG_LOG_LEVEL), "warn");
     assert_int_equal(config_num(&c, CFG_FLOW_PARALLELISM), 5);

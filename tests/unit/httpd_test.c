@@ -62,7 +62,8 @@ static const struct httpd_route routes[] = {
 static struct httpd *open_server(void) {
     struct err err;
     err_clear(&err);
-    struct httpd_config c = {.name = "test", .host = "127.0.0.1", .routes = routes, .n_routes = sizeof routes / sizeof *routes, .body_max = 1000, .before = check_user};
+    struct httpd_config c = {
+        .name = "test", .host = "127.0.0.1", .routes = routes, .n_routes = sizeof routes / sizeof *routes, .body_max = 1000, .before = check_user};
     struct httpd *h = httpd_open(&c, &err);
     if (h == NULL) fail_msg("%s", err.msg);
     return h;
@@ -171,7 +172,8 @@ static void test_bodies(void **state) {
     assert_int_equal(status_of(ask(h, "POST", "/echo", "", big)), 413); // announced
     struct buf chunked;
     buf_init(&chunked, 0);
-    buf_printf(&chunked, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n0\r\n\r\n", strlen(big), big);
+    buf_printf(&chunked, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n0\r\n\r\n",
+               strlen(big), big);
     assert_int_equal(status_of(raw(h, (const char *)chunked.p, chunked.n)), 413); // not announced
     buf_fini(&chunked);
     big[999] = '1';
