@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dead letters: events that do not decode, with the reason in headers, in a topic of one partition. The caller's threads; a mutex
+// keeps appends in order. See internal.h for why none is doubled.
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/metrics.h"
+#include "ingest/internal.h"
+
+enum { READ_BYTES = 1 << 20, HEADERS_MAX = 64, KEY_MAX = 64 };
+
+#define HEADER_TOPIC STR("millrace.dlq.topic")
+#define HEADER_PARTITION STR("millrace.dlq.partition")
+#define HEADER_OFFSET STR("millrace.dlq.offset")
+#define HEADER_TABLE STR("millrace.dlq.table")
+#define HEADER_REASON STR("millrace.dlq.reason")
+#define HEADER_SCHEMA STR("millrace.dlq.schema_id")
+
+void dead_letters_init(struct dead_letters *d, struct broker *b, const char *topic, const char *source, const char *table) {
+    *d = (struct dead_letters){.broker = b, .topic = topic, .source = source, .table = table};
+    sys_mutex_init(&d->mutex);
+    map_init(&d->seen);
+}
+
+void dead_letters_fini(struct dead_letters *d) {
+    map_fini(&d->seen);
+    sys_mutex_fini(&d->mutex);
+}
+
+static struct str key_of(char text[KEY_MAX], int64_t partition, int64_t offset) {
+    int n = snprintf(text, KEY_MAX, "%" PRId64 "/%" PRId64, partition, offset);
+    return (struct str){text, (size_t)n};
+}
+
+// Remembers a dead letter of this table and topic that a run before left.
+static void remember(struct dead_letters *d, const struct batch_record *r) {
+    struct str rest = r->headers, topic = {0}, table = {0};
+    int64_t partition = -1, offset = -1;
+    for (struct batch_header h; batch_header_next(&rest, &h);) {
+        if (str_eq(h.key, HEADER_TOPIC)) topic = h.value;
+        else if (str_eq(h.key, HEADER_TABLE)) table = h.value;
+        else if (str_eq(h.key, HEADER_PARTITION)) str_to_i64(h.value, &partition);
+        else if (str_eq(h.key, HEADER_OFFSET)) str_to_i64(h.value, &offset);
+    }
+    if (!str_eqc(topic, d->source) || !str_eqc(table, d->table) || partition < 0 || offset < 0) return;
+    char text[KEY_MAX];
+    map_put(&d->seen, key_of(text, partition, offset), d);
+}
+
+static enum err_code remember_batches(struct dead_letters *d, const struct buf *bytes, int64_t *next, struct err *err) {
+    for (size_t at = 0; at < bytes->n;) {
+        struct batch b;
+        if (batch_read(bytes->p + at, bytes->n - at, &b) != BATCH_OK) return err_set(err, ERR_CORRUPT, "topic '%s' offset %" PRId64, d->topic, *next);
+        at += b.size;
+        struct batch_iter it;
+        struct batch_record r;
+        if (batch_iter_init(&it, &b, 0, err) != ERR_OK) return err->code;
+        int more;
+        while ((more = batch_iter_next(&it, &r, err)) == 1)
+            if (r.offset >= *next) remember(d, &r);
+        batch_iter_fini(&it);
+        if (more < 0) return err->code;
+        *next = batch_last_offset(&b) + 1;
+    }
+    return ERR_OK;
+}
+
+enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, struct err *err) {
+    struct broker_offsets o;
+    d->position = position < 0 ? 0 : position;
+    if (broker_offsets(d->broker, d->topic, 0, &o, err) != ERR_OK) {
+        if (err->code != ERR_NO_TOPIC) return err->code;
+        err_clear(err);
+        d->position = 0;
+        return ERR_OK; // no dead letter was ever written
+    }
+    d->ready = true;
+    // Behind the end: the topic was deleted and made again. Before the start: retention took the rest.
+    int64_t next = d->position > o.high_watermark || d->position < o.start ? o.start : d->position;
+    struct buf bytes;
+    buf_init(&bytes, 0);
+    enum err_code code = ERR_OK;
+    while (next < o.high_watermark && code == ERR_OK) {
+        buf_clear(&bytes);
+        code = broker_read(d->broker, d->topic, 0, next, READ_BYTES, &bytes, NULL, err);
+        if (code == ERR_OK && bytes.n == 0) break;
+        if (code == ERR_OK) code = remember_batches(d, &bytes, &next, err);
+    }
+    buf_fini(&bytes);
+    d->position = next;
+    return code;
+}
+
+static enum err_code make_topic(struct dead_letters *d, struct err *err) {
+    if (d->ready) return ERR_OK;
+    static const struct broker_kv keep = {"retention.ms", "-1"};
+    enum err_code code = broker_topic_create(d->broker, d->topic, 1, &keep, 1, false, NULL, NULL, err);
+    if (code != ERR_OK && code != ERR_EXISTS) return err_wrap(err, "dead-letter topic '%s'", d->topic);
+    err_clear(err);
+    d->ready = true;
+    return ERR_OK;
+}
+
+static enum err_code append(struct dead_letters *d, int32_t partition, const struct batch_record *r, int32_t schema_id, const char *reason,
+                            struct err *err) {
+    char partition_text[24], offset_text[24], id_text[24];
+    snprintf(partition_text, sizeof partition_text, "%d", partition);
+    snprintf(offset_text, sizeof offset_text, "%" PRId64, r->offset);
+    snprintf(id_text, sizeof id_text, "%d", schema_id);
+    struct broker_header headers[HEADERS_MAX] = {
+        {HEADER_REASON, str_c(reason)},         {HEADER_TOPIC, str_c(d->source)},  {HEADER_PARTITION, str_c(partition_text)},
+        {HEADER_OFFSET, str_c(offset_text)},    {HEADER_TABLE, str_c(d->table)},
+    };
+    size_t n = 5;
+    if (schema_id >= 0) headers[n++] = (struct broker_header){HEADER_SCHEMA, str_c(id_text)};
+    struct str rest = r->headers;
+    for (struct batch_header h; n < HEADERS_MAX && batch_header_next(&rest, &h);) headers[n++] = (struct broker_header){h.key, h.value};
+    struct broker_record record = {.key = r->key,
+                                   .value = r->value,
+                                   .key_null = r->key_null,
+                                   .value_null = r->value_null,
+                                   .timestamp_ms = r->timestamp,
+                                   .headers = headers,
+                                   .n_headers = n};
+    int64_t offset;
+    enum err_code code = make_topic(d, err);
+    if (code == ERR_OK) code = broker_append(d->broker, d->topic, 0, &record, 1, &offset, err);
+    if (code != ERR_OK) return err_wrap(err, "dead letter of %s-%d offset %" PRId64, d->source, partition, r->offset);
+    d->position = offset + 1;
+    return ERR_OK;
+}
+
+enum err_code dead_letters_add(struct dead_letters *d, int32_t partition, const struct batch_record *r, int32_t schema_id, const char *reason,
+                               struct err *err) {
+    char text[KEY_MAX];
+    enum err_code code = ERR_OK;
+    sys_mutex_lock(&d->mutex);
+    if (map_get(&d->seen, key_of(text, partition, r->offset)) == NULL) code = append(d, partition, r, schema_id, reason, err);
+    sys_mutex_unlock(&d->mutex);
+    if (code != ERR_OK) return code;
+    atomic_fetch_add(&d->n, 1);
+    return ERR_OK;
+}
