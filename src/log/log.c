@@ -77,6 +77,8 @@ enum err_code log_close(struct log *l, struct err *err) {
     return code;
 }
 
+void log_discard(struct log *l) { free_log(l); }
+
 void log_configure(struct log *l, const struct log_config *config) {
     sys_mutex_lock(&l->mutex);
     l->config = *config;

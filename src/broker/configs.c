@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// Configs of topics and of the broker: one table each (configs.def, broker_configs.def) gives checks, defaults, sources and descriptions.
+// Pure functions over lists of name and value; the callers hold the locks.
+#include <assert.h>
+
+#include "broker/internal.h"
+
+enum config_type { BOOLEAN = 1, STRING = 2, INT = 3, SHORT = 4, LONG = 5, DOUBLE = 6, LIST = 7 };
+enum config_use { USED, QUIET, FIXED };
+enum config_source { SOURCE_TOPIC = 1, SOURCE_STATIC = 4, SOURCE_DEFAULT = 5 };
+
+struct config_row {
+    const char *name;
+    enum config_type type;
+    const char *value;
+    double min, max;
+    const char *choices;
+    enum config_use use;
+    const char *broker_name;
+    const char *doc;
+};
+
+static const struct config_row topic_rows[] = {
+#define TOPIC_CONFIG(field, name, type, value, min, max, choices, use, broker_name, doc) \
+    {name, type, value, min, max, choices, use, broker_name, doc},
+#include "broker/configs.def"
+#undef TOPIC_CONFIG
+};
+enum config_field {
+#define TOPIC_CONFIG(field, name, type, value, min, max, choices, use, broker_name, doc) F_##field,
+#include "broker/configs.def"
+#undef TOPIC_CONFIG
+    N_TOPIC_ROWS
+};
+static const struct config_row broker_rows[] = {
+#define BROKER_CONFIG(name, type, value, min, max, doc) {name, type, value, min, max, NULL, USED, NULL, doc},
+#include "broker/broker_configs.def"
+#undef BROKER_CONFIG
+};
+enum { N_BROKER_ROWS = sizeof broker_rows / sizeof broker_rows[0] };
+
+// ---- lists of name and value, sorted by name -------------------------------------------------------------------------------------
+
+const char *kvs_get(const topic_kvs *v, const char *name) {
+    for (size_t i = 0; i < v->n; i++)
+        if (strcmp(v->p[i].name, name) == 0) return v->p[i].value;
+    return NULL;
+}
+
+static void kvs_remove(topic_kvs *v, const char *name) {
+    for (size_t i = 0; i < v->n; i++) {
+        if (strcmp(v->p[i].name, name) != 0) continue;
+        mem_free(v->p[i].name);
+        mem_free(v->p[i].value);
+        vec_remove(v, i);
+        return;
+    }
+}
+
+static void kvs_set(topic_kvs *v, const char *name, const char *value) {
+    kvs_remove(v, name);
+    size_t at = 0;
+    while (at < v->n && strcmp(v->p[at].name, name) < 0) at++;
+    (void)vec_push(v);
+    memmove(&v->p[at + 1], &v->p[at], (v->n - at - 1) * sizeof *v->p);
+    v->p[at] = (struct topic_kv){mem_strdup(name), mem_strdup(value)};
+}
+
+void kvs_copy(topic_kvs *to, const topic_kvs *from) {
+    for (size_t i = 0; i < from->n; i++) kvs_set(to, from->p[i].name, from->p[i].value);
+}
+
+void kvs_free(topic_kvs *v) {
+    for (size_t i = 0; i < v->n; i++) {
+        mem_free(v->p[i].name);
+        mem_free(v->p[i].value);
+    }
+    vec_fini(v);
+}
+
+// ---- checks ------------------------------------------------------------------------------------------------------------------------
+
+static bool is_choice(const char *choices, struct str value) {
+    struct str rest = str_c(choices), head;
+    bool more = true;
+    while (more) {
+        more = str_cut(rest, ',', &head, &rest);
+        if (str_eq(head, value)) return true;
+    }
+    return false;
+}
+
+static bool list_ok(const struct config_row *row, const char *value) {
+    if (row->choices == NULL || value[0] == '\0') return true;
+    struct str rest = str_c(value), head;
+    bool more = true;
+    while (more) {
+        more = str_cut(rest, ',', &head, &rest);
+        if (!is_choice(row->choices, str_trim(head))) return false;
+    }
+    return true;
+}
+
+static bool number_ok(const struct config_row *row, const char *value) {
+    int64_t i = 0;
+    double d = 0;
+    if (row->type == DOUBLE) return str_to_double(str_c(value), &d) && d >= row->min && d <= row->max;
+    if (!str_to_i64(str_c(value), &i)) return false;
+    return (double)i >= row->min && (double)i <= row->max;
+}
+
+static bool value_ok(const struct config_row *row, const char *value) {
+    for (const char *c = value; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ') return false; // one line each in the topics file
+    switch (row->type) {
+    case BOOLEAN: return str_ieq(str_c(value), STR("true")) || str_ieq(str_c(value), STR("false"));
+    case STRING: return row->choices == NULL || is_choice(row->choices, str_c(value));
+    case LIST: return list_ok(row, value);
+    case INT:
+    case SHORT:
+    case LONG:
+    case DOUBLE: return number_ok(row, value);
+    }
+    return false;
+}
+
+static enum err_code check_row(const struct config_row *row, const char *value, struct err *err) {
+    static const char *const types[] = {"", "boolean", "string", "int", "short", "long", "double", "list"};
+    if (!value_ok(row, value)) {
+        if (row->choices != NULL) return err_set(err, ERR_CONFIG, "%s: \"%s\" is not one of %s", row->name, value, row->choices);
+        if (row->min < row->max)
+            return err_set(err, ERR_CONFIG, "%s: \"%s\" is not a %s from %.15g to %.15g", row->name, value, types[row->type], row->min, row->max);
+        return err_set(err, ERR_CONFIG, "%s: \"%s\" is not a %s", row->name, value, types[row->type]);
+    }
+    if (row->use == FIXED && strcmp(value, row->value) != 0)
+        return err_set(err, ERR_NOT_SUPPORTED, "%s: only \"%s\" is supported (%s)", row->name, row->value, row->doc);
+    return ERR_OK;
+}
+
+static const struct config_row *topic_row(const char *name) {
+    for (size_t i = 0; i < N_TOPIC_ROWS; i++)
+        if (strcmp(topic_rows[i].name, name) == 0) return &topic_rows[i];
+    return NULL;
+}
+
+enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, size_t n, struct err *err) {
+    for (size_t i = 0; i < n; i++) {
+        const struct config_row *row = topic_row(changes[i].name);
+        if (row == NULL) return err_set(err, ERR_CONFIG, "%s: no such topic config", changes[i].name);
+        if (changes[i].value == NULL) {
+            kvs_remove(own, row->name);
+            continue;
+        }
+        enum err_code code = check_row(row, changes[i].value, err);
+        if (code != ERR_OK) return code;
+        kvs_set(own, row->name, changes[i].value);
+    }
+    return ERR_OK;
+}
+
+static const struct config_row *static_row(const char *name) {
+    for (size_t i = 0; i < N_BROKER_ROWS; i++)
+        if (strcmp(broker_rows[i].name, name) == 0) return &broker_rows[i];
+    for (size_t i = 0; i < N_TOPIC_ROWS; i++)
+        if (topic_rows[i].broker_name != NULL && strcmp(topic_rows[i].broker_name, name) == 0) return &topic_rows[i];
+    return NULL;
+}
+
+// The struct's own fields are configs too: they become values of the list, so that there is one place to ask.
+static void add_fields(const struct broker_config *c, topic_kvs *out) {
+    char *node = mem_printf("%d", c->node_id), *partitions = mem_printf("%d", c->default_partitions);
+    kvs_set(out, "broker.id", node);
+    kvs_set(out, "node.id", node);
+    if (c->default_partitions > 0) kvs_set(out, "num.partitions", partitions);
+    kvs_set(out, "auto.create.topics.enable", c->auto_create_topics ? "true" : "false");
+    mem_free(node);
+    mem_free(partitions);
+    if (c->group_initial_rebalance_delay_ms < 0) return;
+    char *delay = mem_printf("%d", c->group_initial_rebalance_delay_ms);
+    kvs_set(out, "group.initial.rebalance.delay.ms", delay);
+    mem_free(delay);
+}
+
+enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out, struct err *err) {
+    add_fields(c, out);
+    for (size_t i = 0; i < c->n_configs; i++) {
+        const struct config_row *row = static_row(c->configs[i].name);
+        if (row == NULL) return err_set(err, ERR_CONFIG, "%s: no such broker config", c->configs[i].name);
+        enum err_code code = check_row(row, c->configs[i].value, err);
+        if (code != ERR_OK) return code;
+        kvs_set(out, c->configs[i].name, c->configs[i].value);
+    }
+    return ERR_OK;
+}
+
+// ---- values in force ------------------------------------------------------------------------------------------------------------------
+
+static const char *value_of(const struct broker *b, const topic_kvs *own, const struct config_row *row, int *source) {
+    const char *v = own == NULL ? NULL : kvs_get(own, row->name);
+    *source = SOURCE_TOPIC;
+    if (v != NULL) return v;
+    const char *name = row->broker_name == NULL ? row->name : row->broker_name;
+    v = kvs_get(&b->static_configs, name);
+    *source = SOURCE_STATIC;
+    if (v != NULL) return v;
+    *source = SOURCE_DEFAULT;
+    return row->value;
+}
+
+static const char *text_of(const struct broker *b, const topic_kvs *own, enum config_field f) {
+    int source;
+    return value_of(b, own, &topic_rows[f], &source);
+}
+
+static int64_t i64_of(const struct broker *b, const topic_kvs *own, enum config_field f) {
+    int64_t v = 0;
+    bool ok = str_to_i64(str_c(text_of(b, own, f)), &v);
+    assert(ok); // checked when it was set
+    (void)ok;
+    return v;
+}
+
+void configs_settings(const struct broker *b, const topic_kvs *own, struct topic_setting_values *out) {
+    const char *policy = text_of(b, own, F_cleanup_policy);
+    *out = (struct topic_setting_values){
+        .compact = strstr(policy, "compact") != NULL,
+        .delete_old = strstr(policy, "delete") != NULL,
+        .append_time = strcmp(text_of(b, own, F_timestamp_type), "LogAppendTime") == 0,
+        .max_message_bytes = i64_of(b, own, F_max_message_bytes),
+        .timestamp_after_max_ms = i64_of(b, own, F_timestamp_after_max_ms),
+        .timestamp_before_max_ms = i64_of(b, own, F_timestamp_before_max_ms),
+    };
+    out->log = (struct log_config){
+        .segment_bytes = (uint64_t)i64_of(b, own, F_segment_bytes),
+        .segment_ms = i64_of(b, own, F_segment_ms),
+        .retention_ms = out->delete_old ? i64_of(b, own, F_retention_ms) : -1,
+        .retention_bytes = out->delete_old ? i64_of(b, own, F_retention_bytes) : -1,
+        .index_interval_bytes = (uint32_t)i64_of(b, own, F_index_interval_bytes),
+    };
+}
+
+int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise) {
+    const struct config_row *row = static_row(name);
+    int source;
+    int64_t v = otherwise;
+    if (row != NULL) (void)str_to_i64(str_c(value_of(b, NULL, row, &source)), &v);
+    return v;
+}
+
+static void describe(const struct broker *b, const topic_kvs *own, const struct config_row *row, const char *name, struct arena *a,
+                     struct broker_config_entry *e) {
+    *e = (struct broker_config_entry){.name = name, .type = (int)row->type, .doc = row->doc, .default_value = row->value};
+    e->value = arena_strdup(a, value_of(b, own, row, &e->source));
+    e->read_only = own == NULL;
+}
+
+// own NULL: the broker's own configs.
+size_t configs_describe(const struct broker *b, const topic_kvs *own, struct arena *a, struct broker_config_entry **out) {
+    struct broker_config_entry *e = ARENA_ARRAY(a, struct broker_config_entry, N_TOPIC_ROWS + N_BROKER_ROWS);
+    size_t n = 0;
+    *out = e;
+    for (size_t i = 0; i < N_TOPIC_ROWS; i++) {
+        const struct config_row *row = &topic_rows[i];
+        if (own == NULL && (row->broker_name == NULL || strcmp(row->broker_name, "min.insync.replicas") == 0)) continue;
+        describe(b, own, row, own == NULL ? row->broker_name : row->name, a, &e[n++]);
+    }
+    for (size_t i = 0; own == NULL && i < N_BROKER_ROWS; i++) describe(b, NULL, &broker_rows[i], broker_rows[i].name, a, &e[n++]);
+    return n;
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside the broker room: topics, partitions, and what is shared between its files. Not for other rooms.
+//
+// Locks: broker.mutex guards the catalog (maps of topics, partition arrays); partition.wait_mutex the list of waits. Neither is held over
+// input or output, except broker.change, which makes catalog changes one at a time and is held while files are written.
+// Everything of a partition that says "owner" is touched on its loop only. A partition lives until its last reference is gone.
+#ifndef BROKER_INTERNAL_H
+#define BROKER_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "broker/broker.h"
+#include "broker/groups.h"
+#include "broker/kafka_error.h"
+#include "broker/producers.h"
+#include "log/log.h"
+
+struct topic_setting_values { // parsed, effective values of the configs that are USED
+    bool compact, delete_old, append_time;
+    int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    struct log_config log;
+};
+
+struct topic_kv {
+    char *name, *value;
+};
+typedef VEC(struct topic_kv) topic_kvs;
+
+struct topic {
+    char *name;
+    uint8_t id[16];
+    topic_kvs configs; // those set on the topic, sorted by name
+    VEC(struct partition *) partitions;
+};
+
+struct partition {
+    struct broker *broker;
+    char *topic_name;
+    int32_t index;
+    atomic_int refs;
+    struct loop *owner;
+    struct log *log;
+    atomic_bool deleted;
+    // settings: written by catalog changes, read on the owner's loop
+    atomic_bool compact, delete_old, append_time;
+    _Atomic int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    // owner
+    struct producers producers;
+    bool sync_running, maintenance_running, stall_registered;
+    atomic_bool closing;
+    uint64_t dirty_bytes, syncing_bytes; // not yet durable: before and in the running sync
+    struct broker_produce *pending_first, *pending_last; // written, waiting for the sync
+    struct broker_produce *stalled_first, *stalled_last; // waiting for room in produce_bytes_max
+    struct loop_timer retry;
+    enum err_code sync_code; // of the worker
+    struct err sync_err;
+    struct loop_event *closed; // set when `closing` and nothing runs any more
+    _Atomic int64_t trim_before; // segments below may go (offsets topic)
+    // waits
+    struct sys_mutex wait_mutex;
+    struct wait_token *waits;
+};
+
+struct broker {
+    struct sys *sys;
+    char *dir;
+    struct loop **loops;
+    size_t n_loops;
+    struct pool *pool;
+    struct broker_config config;
+    topic_kvs static_configs;
+    struct sys_mutex mutex, change;
+    struct map topics;   // name -> struct topic
+    struct map topic_ids; // id -> struct topic
+    _Atomic int64_t n_partitions;
+    _Atomic uint64_t undurable_bytes; // over all partitions
+    struct sys_mutex stalled_mutex;
+    VEC(struct partition *) stalled; // have a produce waiting for room; with a reference
+    struct loop_timer tick;
+    int64_t last_retention_us;
+    bool tick_stopped;
+    struct coordinator *coordinator;
+    struct producer_ids *producer_ids;
+};
+
+// ---- topics.c: the catalog and its file ----
+enum err_code topics_load(struct broker *b, bool clean, struct err *err);
+void topics_free(struct broker *b);
+bool topic_name_ok(const char *name, struct err *err);
+struct partition *partition_find(struct broker *b, const char *topic, int32_t index); // with a reference; NULL = none
+void partitions_all(struct broker *b, struct partition ***out, size_t *n);            // each with a reference; mem_free the array
+
+// ---- configs.c: the tables ----
+// Values in force for a topic: its own, the broker's static ones, the defaults. `own` must have been checked.
+void configs_settings(const struct broker *b, const topic_kvs *own, struct topic_setting_values *out);
+// Applies changes to a copy of `own`; ERR_CONFIG, ERR_NOT_SUPPORTED name the key and what is allowed.
+enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, size_t n, struct err *err);
+enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out, struct err *err);
+const char *kvs_get(const topic_kvs *v, const char *name);
+void kvs_copy(topic_kvs *to, const topic_kvs *from);
+void kvs_free(topic_kvs *v);
+size_t configs_describe(const struct broker *b, const topic_kvs *own, struct arena *a, struct broker_config_entry **out);
+int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise);
+
+// ---- partition.c ----
+struct partition *partition_open(struct broker *b, const char *topic, int32_t index, const uint8_t id[16],
+                                 const struct topic_setting_values *v, bool clean, struct err *err);
+void partition_settings(struct partition *p, const struct topic_setting_values *v);
+void partition_ref(struct partition *p);
+void partition_unref(struct partition *p);
+void partition_produce(struct partition *p, struct broker_produce *r); // owner; takes over a reference
+void partition_delete(struct partition *p);   // blocks until the owner knows; files are the caller's affair
+void partition_quiesce(struct partition *p);  // blocks until nothing runs for it any more (broker_close)
+void partition_maintain(void *partition);     // owner; takes over a reference
+enum err_code broker_produce_code(struct broker_produce *r); // of an answered one
+void partition_wait_fire(struct partition *p, int64_t durable_end);
+void broker_wake_stalled(struct broker *b);
+
+// ---- groups.c, offsets.c, producer_ids.c ----
+struct coordinator *coordinator_open(struct broker *b, struct err *err); // reads the offsets topic
+void coordinator_stop(struct coordinator *c); // blocks; loops run
+void coordinator_free(struct coordinator *c);
+struct producer_ids *producer_ids_open(struct broker *b, struct err *err);
+void producer_ids_free(struct producer_ids *ids);
+
+#endif

@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: Apache-2.0
+// One partition on its loop: check, append, group-committed sync, answers, back-pressure; and the waits of long polls.
+//
+// A produce is written at once (one pwrite) and then waits in `pending`; one sync runs at a time on the pool, and what is written
+// meanwhile gathers for the next. Bytes that are not durable count against produce_bytes_max over all partitions; above it produces wait
+// unwritten in `stalled` and are taken up again when any sync has finished. A failed sync fails all that wait, and all that comes.
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "broker/internal.h"
+
+struct produce_own { // lives in broker_produce.self_
+    struct partition *partition; // a reference
+    int64_t need;                // durable end that answers it
+    enum err_code code;          // what broker_append gives its caller
+};
+static_assert(sizeof(struct produce_own) <= sizeof(((struct broker_produce *)0)->self_), "broker_produce.self_ is too small");
+
+static struct produce_own *own_of(struct broker_produce *r) { return (struct produce_own *)(void *)r->self_; }
+
+struct wait_token { // outlives its broker_wait, so that an answer under way can be taken back
+    struct broker_wait *wait; // touched on wait->back only; NULL = removed
+    struct partition *partition; // with a reference; NULL = there is no such partition
+    bool queued;                 // in the partition's list; under its wait_mutex
+    struct loop *back;
+    int64_t offset;
+    struct wait_token *prev, *next;
+};
+
+// ---- life ------------------------------------------------------------------------------------------------------------------------------
+
+static void state_save(void *arg, struct buf *out) { producers_save(&((struct partition *)arg)->producers, out); }
+static int64_t clock_ms(const struct partition *p) { return sys_now_us(p->broker->sys) / 1000; }
+static bool state_load(void *arg, struct str s) {
+    struct partition *p = arg;
+    return producers_load(&p->producers, s, clock_ms(p));
+}
+static void state_batch(void *arg, const struct batch *b) {
+    struct partition *p = arg;
+    producers_note(&p->producers, b, clock_ms(p));
+}
+
+void partition_settings(struct partition *p, const struct topic_setting_values *v) {
+    p->compact = v->compact;
+    p->delete_old = v->delete_old;
+    p->append_time = v->append_time;
+    p->max_message_bytes = v->max_message_bytes;
+    p->timestamp_after_max_ms = v->timestamp_after_max_ms;
+    p->timestamp_before_max_ms = v->timestamp_before_max_ms;
+    if (p->log != NULL) log_configure(p->log, &v->log);
+}
+
+static void partition_free(struct partition *p) {
+    producers_fini(&p->producers);
+    sys_mutex_fini(&p->wait_mutex);
+    mem_free(p->topic_name);
+    mem_free(p);
+}
+
+struct partition *partition_open(struct broker *b, const char *topic, int32_t index, const uint8_t id[16],
+                                 const struct topic_setting_values *v, bool clean, struct err *err) {
+    struct partition *p = MEM_NEW(struct partition);
+    p->broker = b;
+    p->topic_name = mem_strdup(topic);
+    p->index = index;
+    atomic_init(&p->refs, 1);
+    p->owner = b->loops[((size_t)id[0] + (size_t)id[1] * 256 + (size_t)index) % b->n_loops];
+    producers_init(&p->producers);
+    sys_mutex_init(&p->wait_mutex);
+    partition_settings(p, v);
+    char *dir = mem_printf("%s/%s-%d", b->dir, topic, index);
+    struct log_state state = {p, state_save, state_load, state_batch};
+    p->log = log_open(b->sys, dir, &v->log, &state, clean, err);
+    mem_free(dir);
+    if (p->log != NULL) return p;
+    partition_free(p);
+    return NULL;
+}
+
+void partition_ref(struct partition *p) { atomic_fetch_add(&p->refs, 1); }
+
+void partition_unref(struct partition *p) {
+    int before = atomic_fetch_sub(&p->refs, 1);
+    assert(before > 0);
+    if (before != 1) return;
+    if (p->log != NULL) log_discard(p->log); // deleted, or closed before
+    partition_free(p);
+}
+
+// ---- answers -----------------------------------------------------------------------------------------------------------------------------
+
+static void answer_on_back(void *arg) {
+    struct broker_produce *r = arg;
+    r->done(r);
+}
+
+static void answer(struct broker_produce *r, bool may_call) {
+    struct partition *p = own_of(r)->partition;
+    bool here = may_call && r->back == p->owner;
+    own_of(r)->partition = NULL;
+    if (here) r->done(r);
+    else loop_post(r->back, answer_on_back, r);
+    partition_unref(p);
+}
+
+static void refuse(struct broker_produce *r, int kafka_error, enum err_code code, const char *text, bool may_call) {
+    r->kafka_error = kafka_error;
+    own_of(r)->code = code;
+    r->base_offset = -1;
+    (void)snprintf(r->message, sizeof r->message, "%.*s", (int)sizeof r->message - 1, text);
+    answer(r, may_call);
+}
+
+static void push(struct broker_produce **first, struct broker_produce **last, struct broker_produce *r) {
+    r->next_ = NULL;
+    if (*first == NULL) *first = r;
+    else (*last)->next_ = r;
+    *last = r;
+}
+
+static struct broker_produce *pop(struct broker_produce **first) {
+    struct broker_produce *r = *first;
+    *first = r->next_;
+    return r;
+}
+
+// ---- checks --------------------------------------------------------------------------------------------------------------------------------
+
+struct checked {
+    struct batch first;
+    size_t n;
+    int64_t records;
+    bool has_producer;
+    int kafka_error;
+    const char *why;
+};
+
+static bool fault(struct checked *c, int kafka_error, const char *why) {
+    c->kafka_error = kafka_error;
+    c->why = why;
+    return false;
+}
+
+// A compacted topic lives by keys. Compressed batches are believed.
+static bool all_keyed(const struct batch *b) {
+    if (batch_codec(b) != 0) return true;
+    struct batch_iter it;
+    struct batch_record rec;
+    bool ok = batch_iter_init(&it, b, 0, NULL) == ERR_OK;
+    int got = 0;
+    while (ok && (got = batch_iter_next(&it, &rec, NULL)) == 1) ok = !rec.key_null;
+    batch_iter_fini(&it);
+    return ok && got == 0;
+}
+
+static bool check_batch(struct partition *p, const struct batch *b, int64_t now, struct checked *c) {
+    if ((int64_t)b->size > p->max_message_bytes) return fault(c, KAFKA_MESSAGE_TOO_LARGE, "record batch is larger than max.message.bytes");
+    if (!batch_crc_ok(b)) return fault(c, KAFKA_CORRUPT_MESSAGE, "record batch has a wrong CRC");
+    if (b->count <= 0 || b->last_offset_delta != b->count - 1) return fault(c, KAFKA_INVALID_RECORD, "record count and last offset delta do not agree");
+    if ((b->attributes & BATCH_ATTR_CONTROL) != 0) return fault(c, KAFKA_INVALID_RECORD, "clients may not write control batches");
+    if ((b->attributes & BATCH_ATTR_TRANSACTION) != 0) return fault(c, KAFKA_INVALID_RECORD, "transactions are not supported");
+    if (batch_codec(b) > 4) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "unknown compression codec");
+    if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
+        return fault(c, KAFKA_INVALID_RECORD, "producer id without epoch or sequence");
+    if (!p->append_time && b->max_timestamp >= 0) {
+        if (b->max_timestamp - now > p->timestamp_after_max_ms)
+            return fault(c, KAFKA_INVALID_TIMESTAMP, "timestamp is further in the future than message.timestamp.after.max.ms");
+        if (now - b->max_timestamp > p->timestamp_before_max_ms)
+            return fault(c, KAFKA_INVALID_TIMESTAMP, "timestamp is further in the past than message.timestamp.before.max.ms");
+    }
+    if (p->compact && !all_keyed(b)) return fault(c, KAFKA_INVALID_RECORD, "a compacted topic accepts no record without a key");
+    return true;
+}
+
+static bool check(struct partition *p, struct str batches, struct checked *c) {
+    static const char *const texts[] = {"", "record batch is cut short", "record batch has a damaged header", "record format is older than 2"};
+    static const int errors[] = {0, KAFKA_CORRUPT_MESSAGE, KAFKA_CORRUPT_MESSAGE, KAFKA_UNSUPPORTED_FOR_MESSAGE_FORMAT};
+    int64_t now = clock_ms(p);
+    *c = (struct checked){0};
+    struct batch b;
+    for (size_t at = 0; at < batches.n; at += b.size) {
+        enum batch_status status = batch_read(batches.p + at, batches.n - at, &b);
+        if (status != BATCH_OK) return fault(c, errors[status], texts[status]);
+        if (!check_batch(p, &b, now, c)) return false;
+        if (c->n++ == 0) c->first = b;
+        c->records += b.count;
+        c->has_producer = c->has_producer || b.producer_id >= 0;
+        if (p->append_time) batch_set_append_time((uint8_t *)(uintptr_t)b.p, b.size, now);
+    }
+    if (c->n == 0) return fault(c, KAFKA_INVALID_RECORD, "no record batch");
+    if (c->n > 1 && c->has_producer) return fault(c, KAFKA_INVALID_RECORD, "one record batch per partition with a producer id");
+    return true;
+}
+
+// ---- produce ---------------------------------------------------------------------------------------------------------------------------------
+
+static void sync_start(struct partition *p);
+static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call);
+
+static void produce_appended(struct partition *p, struct broker_produce *r, int64_t base, int64_t last, bool may_call) {
+    r->kafka_error = 0;
+    r->message[0] = '\0';
+    r->base_offset = base;
+    r->log_start_offset = log_start(p->log);
+    own_of(r)->need = last + 1;
+    if (r->wait_durable && log_durable_end(p->log) < last + 1) push(&p->pending_first, &p->pending_last, r);
+    else answer(r, may_call);
+}
+
+static bool is_stalled(const struct partition *p) {
+    return p->stalled_first != NULL || atomic_load(&p->broker->undurable_bytes) >= p->broker->config.produce_bytes_max;
+}
+
+static void stall_register(struct partition *p) {
+    struct broker *b = p->broker;
+    if (p->stall_registered) return;
+    p->stall_registered = true;
+    partition_ref(p);
+    sys_mutex_lock(&b->stalled_mutex);
+    vec_add(&b->stalled, p);
+    sys_mutex_unlock(&b->stalled_mutex);
+    // The sync that made room may have ended between the check and now: then nobody else would come.
+    if (atomic_load(&b->undurable_bytes) < b->config.produce_bytes_max) broker_wake_stalled(b);
+}
+
+static void unstall(void *arg) { // owner; takes over a reference
+    struct partition *p = arg;
+    struct broker *b = p->broker;
+    p->stall_registered = false;
+    while (p->stalled_first != NULL && atomic_load(&b->undurable_bytes) < b->config.produce_bytes_max)
+        (void)produce_now(p, pop(&p->stalled_first), true);
+    if (p->stalled_first != NULL) stall_register(p);
+    sync_start(p);
+    partition_unref(p);
+}
+
+void broker_wake_stalled(struct broker *b) {
+    sys_mutex_lock(&b->stalled_mutex);
+    for (size_t i = 0; i < b->stalled.n; i++) loop_post(b->stalled.p[i]->owner, unstall, b->stalled.p[i]);
+    b->stalled.n = 0;
+    sys_mutex_unlock(&b->stalled_mutex);
+}
+
+// Answers repeats and refusals of idempotent producers; false = it is to be appended.
+static bool answer_sequence(struct partition *p, struct broker_produce *r, const struct batch *b, bool may_call) {
+    int64_t base = -1, last = -1;
+    if (b->producer_id < 0) return false;
+    switch (producers_check(&p->producers, b, &base, &last)) {
+    case PRODUCER_APPEND: return false;
+    case PRODUCER_REPEAT: produce_appended(p, r, base, last, may_call); return true;
+    case PRODUCER_FENCED:
+        refuse(r, KAFKA_INVALID_PRODUCER_EPOCH, ERR_CONFLICT, "a newer epoch of this producer has written", may_call);
+        return true;
+    case PRODUCER_GAP:
+        refuse(r, KAFKA_OUT_OF_ORDER_SEQUENCE_NUMBER, ERR_CONFLICT, "sequence number is not the next one of this producer", may_call);
+        return true;
+    }
+    return false;
+}
+
+// True when bytes were written.
+static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call) {
+    struct checked c;
+    if (p->deleted) {
+        refuse(r, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", may_call);
+        return false;
+    }
+    if (!check(p, r->batches, &c)) {
+        refuse(r, c.kafka_error, c.kafka_error == KAFKA_MESSAGE_TOO_LARGE ? ERR_TOO_LARGE : ERR_INVALID, c.why, may_call);
+        return false;
+    }
+    r->log_append_time_ms = p->append_time ? clock_ms(p) : -1;
+    if (answer_sequence(p, r, &c.first, may_call)) return false;
+    struct log_appended a;
+    struct err err = {0};
+    enum err_code code = log_append(p->log, r->batches, BROKER_LEADER_EPOCH, &a, &err);
+    if (code != ERR_OK) {
+        if (code == ERR_NO_SPACE) log_warn("broker", "not written: the disk is full", "topic", p->topic_name, "error", err.msg, NULL);
+        refuse(r, code == ERR_TOO_LARGE ? KAFKA_MESSAGE_TOO_LARGE : KAFKA_STORAGE_ERROR, code, err.msg, may_call);
+        return false;
+    }
+    if (c.has_producer) {
+        c.first.base_offset = a.base_offset;
+        producers_note(&p->producers, &c.first, clock_ms(p));
+    }
+    p->dirty_bytes += a.bytes;
+    atomic_fetch_add(&p->broker->undurable_bytes, a.bytes);
+    metric_add(M_LOG_BYTES_IN, p->topic_name, (int64_t)a.bytes);
+    metric_add(M_LOG_RECORDS_IN, p->topic_name, c.records);
+    produce_appended(p, r, a.base_offset, a.last_offset, may_call);
+    return true;
+}
+
+void partition_produce(struct partition *p, struct broker_produce *r) {
+    own_of(r)->partition = p;
+    own_of(r)->code = ERR_OK;
+    r->log_append_time_ms = -1;
+    r->log_start_offset = -1;
+    if (is_stalled(p) && !p->deleted) {
+        push(&p->stalled_first, &p->stalled_last, r);
+        stall_register(p);
+        return;
+    }
+    // The reference goes with the answer, so hold one for the sync.
+    partition_ref(p);
+    if (produce_now(p, r, false)) sync_start(p);
+    partition_unref(p);
+}
+
+static void produce_on_owner(void *arg) {
+    struct broker_produce *r = arg;
+    partition_produce(own_of(r)->partition, r);
+}
+
+void broker_produce(struct broker *b, struct broker_produce *r) {
+    struct partition *p = partition_find(b, r->topic, r->partition);
+    if (p == NULL) {
+        r->kafka_error = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+        own_of(r)->code = ERR_NO_TOPIC;
+        r->base_offset = r->log_append_time_ms = r->log_start_offset = -1;
+        (void)snprintf(r->message, sizeof r->message, "no such topic or partition");
+        loop_post(r->back, answer_on_back, r);
+        return;
+    }
+    own_of(r)->partition = p;
+    if (loop_current() == p->owner) partition_produce(p, r);
+    else loop_post(p->owner, produce_on_owner, r);
+}
+
+enum err_code broker_produce_code(struct broker_produce *r) { return own_of(r)->code; }
+
+// ---- sync --------------------------------------------------------------------------------------------------------------------------------------
+
+static void sync_work(void *arg) { // on a worker
+    struct partition *p = arg;
+    p->sync_code = log_sync(p->log, &p->sync_err);
+}
+
+static void check_closed(struct partition *p) {
+    if (!p->closing || p->sync_running || p->maintenance_running || p->closed == NULL) return;
+    struct loop_event *e = p->closed;
+    p->closed = NULL;
+    loop_event_set(e);
+}
+
+static void sync_done(void *arg) { // owner; takes over the reference of the sync
+    struct partition *p = arg;
+    struct broker *b = p->broker;
+    p->sync_running = false;
+    atomic_fetch_sub(&b->undurable_bytes, p->syncing_bytes);
+    p->syncing_bytes = 0;
+    int64_t durable_end = log_durable_end(p->log);
+    if (p->sync_code == ERR_OK) {
+        while (p->pending_first != NULL && own_of(p->pending_first)->need <= durable_end) answer(pop(&p->pending_first), true);
+    } else {
+        atomic_fetch_sub(&b->undurable_bytes, p->dirty_bytes);
+        p->dirty_bytes = 0;
+        while (p->pending_first != NULL) refuse(pop(&p->pending_first), KAFKA_STORAGE_ERROR, p->sync_code, p->sync_err.msg, true);
+    }
+    partition_wait_fire(p, durable_end);
+    if (atomic_load(&b->undurable_bytes) < b->config.produce_bytes_max) broker_wake_stalled(b);
+    sync_start(p);
+    check_closed(p);
+    partition_unref(p);
+}
+
+static void sync_retry(void *arg) {
+    struct partition *p = arg;
+    sync_start(p);
+    partition_unref(p);
+}
+
+static void sync_start(struct partition *p) {
+    if (p->sync_running || p->deleted || p->retry.heap_index != 0 || !log_needs_sync(p->log)) return;
+    uint64_t bytes = p->dirty_bytes;
+    partition_ref(p);
+    p->sync_running = true;
+    p->syncing_bytes = bytes;
+    p->dirty_bytes = 0;
+    if (pool_submit_then(p->broker->pool, sync_work, p, p->owner, sync_done, NULL) == ERR_OK) return;
+    p->sync_running = false; // the pool's queue is full: soon again
+    p->syncing_bytes = 0;
+    p->dirty_bytes = bytes;
+    loop_timer_set(p->owner, &p->retry, 1000, sync_retry, p);
+}
+
+// ---- upkeep --------------------------------------------------------------------------------------------------------------------------------------
+
+static void maintain_work(void *arg) { // on a worker
+    struct partition *p = arg;
+    struct err err = {0};
+    log_tidy(p->log);
+    if (!p->deleted) (void)log_retain(p->log, clock_ms(p), p->trim_before, &err);
+    if (err.code != ERR_OK) log_warn("broker", "retention failed", "topic", p->topic_name, "error", err.msg, NULL);
+}
+
+static void maintain_done(void *arg) { // owner
+    struct partition *p = arg;
+    p->maintenance_running = false;
+    check_closed(p);
+    partition_unref(p);
+}
+
+void partition_maintain(void *arg) {
+    struct partition *p = arg;
+    if (p->deleted || p->closing || p->maintenance_running || log_offline(p->log)) {
+        partition_unref(p);
+        return;
+    }
+    int64_t idle = configs_broker_i64(p->broker, "producer.id.expiration.ms", 86400000);
+    (void)producers_expire(&p->producers, clock_ms(p) - idle);
+    log_roll_due(p->log);
+    sync_start(p); // a new segment's file is to be made durable
+    p->maintenance_running = true;
+    if (pool_submit_then(p->broker->pool, maintain_work, p, p->owner, maintain_done, NULL) == ERR_OK) return; // the reference goes along
+    p->maintenance_running = false;
+    partition_unref(p);
+}
+
+// ---- the end ---------------------------------------------------------------------------------------------------------------------------------------
+
+struct farewell {
+    struct partition *partition;
+    struct loop_event event;
+};
+
+static void delete_on_owner(void *arg) {
+    struct farewell *f = arg;
+    struct partition *p = f->partition;
+    p->deleted = true;
+    while (p->pending_first != NULL)
+        refuse(pop(&p->pending_first), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
+    while (p->stalled_first != NULL)
+        refuse(pop(&p->stalled_first), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
+    atomic_fetch_sub(&p->broker->undurable_bytes, p->dirty_bytes);
+    p->dirty_bytes = 0;
+    partition_wait_fire(p, INT64_MAX);
+    loop_event_set(&f->event);
+}
+
+static void quiesce_on_owner(void *arg) {
+    struct farewell *f = arg;
+    struct partition *p = f->partition;
+    p->closing = true;
+    p->closed = &f->event;
+    partition_wait_fire(p, INT64_MAX);
+    if (p->retry.heap_index != 0) {
+        loop_timer_cancel(p->owner, &p->retry);
+        partition_unref(p);
+    }
+    check_closed(p);
+}
+
+static void say_farewell(struct partition *p, loop_fn *fn) {
+    struct farewell f = {.partition = p};
+    assert(loop_current() == NULL); // it would wait for itself
+    loop_event_init(&f.event);
+    loop_post(p->owner, fn, &f);
+    loop_event_wait(&f.event);
+    loop_event_fini(&f.event);
+}
+
+void partition_delete(struct partition *p) { say_farewell(p, delete_on_owner); }
+void partition_quiesce(struct partition *p) { say_farewell(p, quiesce_on_owner); }
+
+// ---- waits -------------------------------------------------------------------------------------------------------------------------------------------
+
+static void token_free(struct wait_token *t) {
+    if (t->partition != NULL) partition_unref(t->partition);
+    mem_free(t);
+}
+
+static void wait_answer(void *arg) { // on `back`
+    struct wait_token *t = arg;
+    struct broker_wait *w = t->wait;
+    token_free(t);
+    if (w == NULL) return;
+    w->self_[0] = NULL;
+    w->fn(w);
+}
+
+static void unlink_token(struct partition *p, struct wait_token *t) {
+    if (t->prev != NULL) t->prev->next = t->next;
+    else p->waits = t->next;
+    if (t->next != NULL) t->next->prev = t->prev;
+    t->queued = false;
+}
+
+void partition_wait_fire(struct partition *p, int64_t durable_end) {
+    sys_mutex_lock(&p->wait_mutex);
+    for (struct wait_token *t = p->waits, *next; t != NULL; t = next) {
+        next = t->next;
+        if (t->offset >= durable_end) continue;
+        unlink_token(p, t);
+        loop_post(t->back, wait_answer, t);
+    }
+    sys_mutex_unlock(&p->wait_mutex);
+}
+
+void broker_wait_add(struct broker *b, const char *topic, int32_t partition, int64_t offset, struct broker_wait *w) {
+    struct wait_token *t = MEM_NEW(struct wait_token);
+    *t = (struct wait_token){.wait = w, .back = w->back, .offset = offset};
+    w->self_[0] = t;
+    struct partition *p = t->partition = partition_find(b, topic, partition);
+    bool queued = false;
+    if (p != NULL) {
+        sys_mutex_lock(&p->wait_mutex);
+        // The sync publishes first and looks at the list second, so nothing slips between these two.
+        queued = t->queued = !p->deleted && !p->closing && log_durable_end(p->log) <= offset;
+        if (queued) {
+            t->next = p->waits;
+            if (p->waits != NULL) p->waits->prev = t;
+            p->waits = t;
+        }
+        sys_mutex_unlock(&p->wait_mutex);
+    }
+    if (!queued) loop_post(w->back, wait_answer, t); // t may be queued and gone by now: only the local says
+}
+
+void broker_wait_remove(struct broker *b, struct broker_wait *w) {
+    (void)b;
+    struct wait_token *t = w->self_[0];
+    if (t == NULL) return; // fired
+    w->self_[0] = NULL;
+    t->wait = NULL;
+    struct partition *p = t->partition;
+    bool queued = false;
+    if (p != NULL) {
+        sys_mutex_lock(&p->wait_mutex);
+        queued = t->queued;
+        if (queued) unlink_token(p, t);
+        sys_mutex_unlock(&p->wait_mutex);
+    }
+    if (queued) token_free(t); // else the answer is under way and frees it
+}
