@@ -155,7 +155,7 @@ enum err_code sys_real_sync_dir(struct sys *s, const char *path, struct err *err
     while (rc != 0 && errno == EINTR);
     int e = errno;
     close(fd);
-    if (rc == 0) return ERR_OK;
+    if (rc == 0 || e == EINVAL) return ERR_OK; // some file systems cannot sync a folder, and need not
     err_errno(err, e, "cannot sync the folder '%s'", path);
     if (err != NULL) err->code = ERR_SYNC_FAILED;
     return ERR_SYNC_FAILED;

@@ -157,8 +157,11 @@ enum err_code sys_mkdirs(struct sys *s, const char *path, struct err *err) {
     struct err own;
     if (err == NULL) err = &own;
     if (s->ops->stat(s, path, true, &st, NULL) == ERR_OK) {
-        if (st.type == SYS_TYPE_DIR) return ERR_OK;
-        return err_set(err, ERR_EXISTS, "'%s' is there and not a folder", path);
+        if (st.type != SYS_TYPE_DIR) return err_set(err, ERR_EXISTS, "'%s' is there and not a folder", path);
+        // Who made it may have been killed before its synchronisation. A folder above ours that we may not read is not our making.
+        enum err_code synced = sync_parent(s, path, err);
+        if (synced == ERR_DENIED) err_clear(err);
+        return synced == ERR_DENIED ? ERR_OK : synced;
     }
     char *dir = parent_of(path);
     enum err_code code = strcmp(dir, path) == 0 ? ERR_OK : sys_mkdirs(s, dir, err);

@@ -109,6 +109,8 @@ void sys_sock_close(struct sys_sock *k);
 // ---- readiness ----------------------------------------------------------------------------------------------------------
 // A poll set (epoll). One owner thread, except sys_poll_wake.
 struct sys_poll;
+// Level-triggered. CLOSED (an error, or both ways closed) comes unasked, and what was received before can still be read. A peer that only
+// stopped sending is READ, and the read answers 0.
 enum sys_events { SYS_EV_READ = 1, SYS_EV_WRITE = 2, SYS_EV_CLOSED = 4 };
 struct sys_event {
     void *tag;
@@ -160,14 +162,15 @@ enum sys_spawn_flags {
     SYS_SPAWN_STDERR = 4,
     SYS_SPAWN_MERGE = 8,        // stderr into stdout's pipe
     SYS_SPAWN_GROUP = 16,       // own process group: sys_proc_kill reaches its children too
-    SYS_SPAWN_DIE_WITH_ME = 32, // SIGKILL when we end
+    SYS_SPAWN_DIE_WITH_ME = 32, // SIGKILL when our process ends (the calling thread may end before)
 };
-// argv and env end with NULL; env NULL = ours; cwd NULL = ours. Looks argv[0] up in PATH.
+// argv and env end with NULL; env NULL = ours; cwd NULL = ours. Looks argv[0] up in our PATH. ERR_NOT_FOUND: no such program or cwd.
+// The child has descriptors 0, 1, 2 only, default signals, and the limit on open files that we were started with.
 enum err_code sys_spawn(struct sys *s, const char *const *argv, const char *const *env, const char *cwd, int flags, struct sys_proc *out,
                         struct err *err);
 enum err_code sys_proc_wait(struct sys_proc *p, int *status, struct err *err); // blocks; exit code, or 128 + signal; closes pid_fd
 bool sys_proc_try_wait(struct sys_proc *p, int *status);                       // false = still running
-void sys_proc_kill(struct sys_proc *p, int sig);
+void sys_proc_kill(struct sys_proc *p, int sig); // its whole group with SYS_SPAWN_GROUP; nothing once it was waited for
 int64_t sys_fd_read(int fd, void *p, size_t n, struct err *err);        // 0 = end; -1 with ERR_BUSY = nothing yet
 int64_t sys_fd_write(int fd, const void *p, size_t n, struct err *err); // as above
 void sys_fd_close(int fd);

@@ -53,7 +53,8 @@ static struct {
 
 // One run: returns how many operations the scenario took. op 0 = cut at its end.
 static inline uint64_t crash_try_one(const struct crash_test *t, uint64_t seed, uint64_t op, enum crash_kind kind) {
-    static const enum sys_sim_fault fault_of[CRASH_KINDS] = {[CRASH_EIO] = SYS_SIM_EIO, [CRASH_ENOSPC] = SYS_SIM_ENOSPC, [CRASH_FSYNC] = SYS_SIM_FSYNC};
+    static const enum sys_sim_fault fault_of[CRASH_KINDS] = {
+        [CRASH_EIO] = SYS_SIM_EIO, [CRASH_ENOSPC] = SYS_SIM_ENOSPC, [CRASH_FSYNC] = SYS_SIM_FSYNC};
     crash_now.running = true, crash_now.seed = seed, crash_now.op = op, crash_now.kind = kind, crash_now.runs++;
     struct sys *s = sys_sim_new(seed * 1000003 + op);
     void *state = mem_zalloc(t->state_size + 1);
