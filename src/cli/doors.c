@@ -2,7 +2,31 @@
 // The table of doors: how each is opened and closed, and how its address is written.
 #include "cli/doors.h"
 
+#include "base/log.h"
 #include "http/door.h"
+#include "kafka/door.h"
+
+static void *open_kafka(struct server *s, const char *host, int port, int *taken, struct err *err) {
+    char advertised_host[256];
+    struct kafka_config c = {.host = host,
+                             .port = port,
+                             .max_request_bytes = (size_t)config_num(&s->config, CFG_KAFKA_REQUEST_MAX),
+                             .max_connections = (int)config_num(&s->config, CFG_KAFKA_CONNECTIONS_MAX),
+                             .node_id = (int32_t)config_num(&s->config, CFG_BROKER_NODE_ID),
+                             .auto_create = config_bool(&s->config, CFG_BROKER_AUTO_CREATE)};
+    const char *advertised = config_text(&s->config, CFG_KAFKA_ADVERTISED);
+    if (*advertised != 0) {
+        if (!listen_parse(str_c(advertised), advertised_host, &c.advertised_port)) {
+            err_set(err, ERR_CONFIG, "kafka.advertised must be host:port, not \"%.60s\"", advertised);
+            return NULL;
+        }
+        c.advertised_host = advertised_host;
+    }
+    struct kafka_door *d = kafka_door_open(s->loops, s->n_loops, s->broker, &c, err);
+    if (d != NULL) *taken = kafka_door_port(d);
+    return d;
+}
+static void close_kafka(void *d) { kafka_door_close(d); }
 
 static void *open_http(struct server *s, const char *host, int port, int *taken, struct err *err) {
     struct http_door *d = http_door_open(s, host, port, err);
@@ -13,6 +37,7 @@ static void close_http(void *d) { http_door_close(d); }
 
 // In the order of opening; closed the other way round.
 const struct door doors[] = {
-    {"http", "http://", "", CFG_HTTP_LISTEN, open_http, close_http},
+    {"kafka", "", "", CFG_KAFKA_LISTEN, false, open_kafka, close_kafka},
+    {"http", "http://", "", CFG_HTTP_LISTEN, true, open_http, close_http},
 };
 const size_t n_doors = sizeof doors / sizeof *doors;

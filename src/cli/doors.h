@@ -10,6 +10,7 @@ struct door {
     const char *scheme;      // in front of host:port, "http://"; "" = none
     const char *suffix;      // behind it
     enum config_id listen;
+    bool uses_flow; // closed before the workflows end; the others after them
     // Opens the door; *port is the one taken. The handle is for close. NULL = failed.
     void *(*open)(struct server *s, const char *host, int port, int *taken, struct err *err);
     void (*close)(void *handle);

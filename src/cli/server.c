@@ -49,11 +49,27 @@ static enum err_code open_doors(struct cli *c, struct running *r, struct err *er
     return server_write_addresses(r->server, r->names, r->addresses, r->n_addresses, err);
 }
 
+static void close_doors(struct running *r, bool that_use_flow) {
+    for (size_t i = n_doors; i-- > 0;) {
+        if (r->handles[i] == NULL || doors[i].uses_flow != that_use_flow) continue;
+        doors[i].close(r->handles[i]);
+        r->handles[i] = NULL;
+    }
+}
+
 static void close_all(struct running *r) {
     server_remove_addresses(r->server);
-    for (size_t i = n_doors; i-- > 0;)
-        if (r->handles[i] != NULL) doors[i].close(r->handles[i]);
+    server_begin_stop(r->server);
+    close_doors(r, true);
+    server_stop_flow(r->server);
+    close_doors(r, false);
     server_close(r->server);
+}
+
+static const char *address_of(const struct running *r, const char *door) {
+    for (size_t i = 0; i < r->n_addresses; i++)
+        if (strcmp(r->names[i], door) == 0) return r->addresses[i];
+    return NULL;
 }
 
 static void say_ready(struct running *r, int64_t began_us) {
@@ -80,6 +96,7 @@ static enum err_code run_server(struct cli *c, struct err *err) {
         return err->code;
     }
     code = open_doors(c, &r, err);
+    if (code == ERR_OK) code = server_start_flow(r.server, address_of(&r, "http"), err);
     if (code == ERR_OK) {
         say_ready(&r, began_us);
         loop_event_wait(&r.stop);

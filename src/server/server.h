@@ -14,7 +14,13 @@
 #include "server/version.h"
 #include "sys/sys.h"
 
-enum { SERVER_LOOPS_MAX = 256 };
+struct broker;
+struct subjects;
+struct lake;
+struct engine;
+struct flow;
+
+enum { SERVER_LOOPS_MAX = 256, SERVER_ROOMS_MAX = 16 };
 
 struct server {
     struct sys *sys;
@@ -24,15 +30,30 @@ struct server {
     struct loop *loops[SERVER_LOOPS_MAX];
     size_t n_loops;
     struct pool *pool;
-    int64_t opened_us; // wall clock
-    struct loop_event flow_ready;
-    bool flow_over; // no flow will come
+    struct broker *broker;
+    struct subjects *subjects;
+    struct lake *lake;
+    struct engine *engine;
+    struct flow *flow;      // take it with server_flow: it is opened after the doors
+    struct sys_mutex mutex; // guards flow and flow_over
+    struct sys_cond changed;
+    bool flow_over;         // no flow will come, or it is closing
+    bool opened[SERVER_ROOMS_MAX];
 };
 
 // Takes the config's content (the caller's struct is empty afterwards). Makes DIR when it is absent.
 // ERR_LOCKED: another process has DIR (names its pid). ERR_VERSION: DIR is of another version, says what to do.
 struct server *server_open(struct sys *s, const char *dir, struct config *config, struct err *err);
 void server_close(struct server *s);
+
+// Workflows begin when the doors are open, since tasks use them: `api_url` is the REST door's address, NULL = there is none.
+enum err_code server_start_flow(struct server *s, const char *api_url, struct err *err);
+// To stop: server_flow gives NULL from now on, and who waits in it is woken. Any thread.
+void server_begin_stop(struct server *s);
+// After the REST door was closed, before the other doors, which tasks use: ends the workflows.
+void server_stop_flow(struct server *s);
+// Any thread that may block: waits while the server starts. NULL: it is stopping.
+struct flow *server_flow(struct server *s);
 
 // DIR/addresses.json, atomically. `names` and `addresses` are n pairs.
 enum err_code server_write_addresses(struct server *s, const char *const *names, const char *const *addresses, size_t n, struct err *err);
