@@ -94,7 +94,8 @@ struct sys_sock;
 
 struct sys_sock *sys_listen(struct sys *s, const char *host, int port, struct err *err); // port 0 = a free one. ERR_EXISTS: in use
 int sys_sock_port(struct sys_sock *k);                                                   // own port
-struct sys_sock *sys_accept(struct sys_sock *listener, char peer[64], struct err *err);  // NULL: err->code ERR_BUSY = none waiting
+// NULL: err->code ERR_BUSY = none waiting; ERR_NO_MEMORY = too many open files: the listener stays ready, so pause it for a while.
+struct sys_sock *sys_accept(struct sys_sock *listener, char peer[64], struct err *err);
 struct sys_sock *sys_connect(struct sys *s, const char *host, int port, int timeout_ms, struct err *err); // blocks up to timeout
 int64_t sys_sock_recv(struct sys_sock *k, void *p, size_t n, struct err *err);                            // 0 = peer closed
 struct sys_iov {
