@@ -127,7 +127,8 @@ enum err_code lake_checkpoint_read(struct lake *l, const char *log_dir, int64_t 
                                    struct err *err) {
     // Classic first, then a V2 one, then a complete set of parts.
     for (enum checkpoint_kind kind = CHECKPOINT_CLASSIC; kind <= CHECKPOINT_V2; kind++) {
-        static const enum checkpoint_kind order[] = {[CHECKPOINT_CLASSIC] = CHECKPOINT_CLASSIC, [CHECKPOINT_PARTS] = CHECKPOINT_V2, [CHECKPOINT_V2] = CHECKPOINT_PARTS};
+        static const enum checkpoint_kind order[] = {
+            [CHECKPOINT_CLASSIC] = CHECKPOINT_CLASSIC, [CHECKPOINT_PARTS] = CHECKPOINT_V2, [CHECKPOINT_V2] = CHECKPOINT_PARTS};
         int64_t seen = 0, parts = 1;
         for (size_t i = 0; i < names->n; i++) {
             struct checkpoint_name c = name_parse(names->names[i]);
@@ -195,7 +196,8 @@ static size_t put_state(struct lake *l, const struct lake_snapshot *s, struct bu
     size_t it = 0;
     for (const struct map_entry *e; (e = map_next(&s->apps, &it)) != NULL; count++) {
         const struct lake_app *a = e->value;
-        put_action(b, "txn", json_pack("{s:s, s:I, s:I}", "appId", a->id, "version", (json_int_t)a->version, "lastUpdated", (json_int_t)a->updated_ms));
+        put_action(b, "txn",
+                   json_pack("{s:s, s:I, s:I}", "appId", a->id, "version", (json_int_t)a->version, "lastUpdated", (json_int_t)a->updated_ms));
     }
     it = 0;
     for (const struct map_entry *e; (e = map_next(&s->other, &it)) != NULL; count++)
@@ -205,14 +207,17 @@ static size_t put_state(struct lake *l, const struct lake_snapshot *s, struct bu
         const struct lake_node *n = s->tombstones[i];
         if (n->removed_ms < expired)
             continue;
-        put_action(b, "remove", json_pack("{s:s, s:I, s:b, s:b, s:o, s:I}", "path", n->raw_path, "deletionTimestamp", (json_int_t)n->removed_ms, "dataChange", 0,
-                                          "extendedFileMetadata", 1, "partitionValues", partition_json(n), "size", (json_int_t)n->file.size));
+        put_action(b, "remove",
+                   json_pack("{s:s, s:I, s:b, s:b, s:o, s:I}", "path", n->raw_path, "deletionTimestamp", (json_int_t)n->removed_ms, "dataChange", 0,
+                             "extendedFileMetadata", 1, "partitionValues", partition_json(n), "size", (json_int_t)n->file.size));
         count++;
     }
     for (size_t i = 0; i < s->n_files; i++, count++) {
         const struct lake_node *n = s->files[i];
-        put_action(b, "add", json_pack("{s:s, s:o, s:I, s:I, s:b, s:s*}", "path", n->raw_path, "partitionValues", partition_json(n), "size",
-                                       (json_int_t)n->file.size, "modificationTime", (json_int_t)n->file.modified_ms, "dataChange", 0, "stats", n->file.stats_json));
+        put_action(b, "add",
+                   json_pack("{s:s, s:o, s:I, s:I, s:b, s:s*}", "path", n->raw_path, "partitionValues", partition_json(n), "size",
+                             (json_int_t)n->file.size, "modificationTime", (json_int_t)n->file.modified_ms, "dataChange", 0, "stats",
+                             n->file.stats_json));
     }
     return count;
 }
@@ -227,7 +232,8 @@ static enum err_code sync_file(struct sys *sys, const char *path, uint64_t *size
     return local.code;
 }
 
-static enum err_code write_files(struct lake *l, const struct lake_snapshot *s, const char *json_path, const char *temp, const char *path, struct err *err) {
+static enum err_code write_files(struct lake *l, const struct lake_snapshot *s, const char *json_path, const char *temp, const char *path,
+                                 struct err *err) {
     struct sys *sys = lake_sys(l);
     const struct lake_parquet *p = lake_parquet_of(l);
     struct buf text, sql;
@@ -254,7 +260,8 @@ static enum err_code write_files(struct lake *l, const struct lake_snapshot *s, 
         char *log_dir = mem_printf("%s/" LAKE_LOG_DIR, s->dir);
         char *last = mem_printf("%s/_last_checkpoint", log_dir);
         code = sys_sync_dir(sys, log_dir, err);
-        buf_printf(&text, "{\"version\":%lld,\"size\":%zu,\"sizeInBytes\":%llu,\"numOfAddFiles\":%zu}", (long long)s->version, count, (unsigned long long)size, s->n_files);
+        buf_printf(&text, "{\"version\":%lld,\"size\":%zu,\"sizeInBytes\":%llu,\"numOfAddFiles\":%zu}", (long long)s->version, count,
+                   (unsigned long long)size, s->n_files);
         if (code == ERR_OK)
             code = sys_write_file(sys, last, buf_str(&text), err);
         mem_free(last);

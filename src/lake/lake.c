@@ -39,7 +39,8 @@ enum err_code lake_check_name(struct str name, struct err *err) {
         ok = c >= 0x80 || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c != 0 && strchr("_-. $", c) != NULL);
     }
     return ok ? ERR_OK
-              : err_set(err, ERR_INVALID, "\"" STR_FMT "\" cannot be a name: letters, digits and _ - . $ space, not beginning with a dot", STR_ARG(name));
+              : err_set(err, ERR_INVALID, "\"" STR_FMT "\" cannot be a name: letters, digits and _ - . $ space, not beginning with a dot",
+                        STR_ARG(name));
 }
 
 static bool is_dir(struct sys *s, const char *path) {
@@ -161,7 +162,8 @@ enum err_code lake_drop_schema(struct lake *l, const char *schema, struct err *e
 }
 
 // Keeps the names for which keep() is true.
-static void list_filter(struct sys_list *list, struct lake *l, const char *schema, bool (*keep)(struct lake *l, const char *schema, const char *name)) {
+static void list_filter(struct sys_list *list, struct lake *l, const char *schema,
+                        bool (*keep)(struct lake *l, const char *schema, const char *name)) {
     size_t n = 0;
     for (size_t i = 0; i < list->n; i++) {
         if (keep(l, schema, list->names[i]))

@@ -125,7 +125,8 @@ void lake_txn_remove_all(struct lake_txn *t);               // all files of the 
 enum err_code lake_txn_set_schema(struct lake_txn *t, const struct cols_schema *schema, struct err *err);
 void lake_txn_set_partition_columns(struct lake_txn *t, const char *const *names, size_t n); // creation and replacement only
 void lake_txn_set_config(struct lake_txn *t, const char *key, const char *value);            // value NULL = remove
-void lake_txn_set_app(struct lake_txn *t, const char *app_id, int64_t version);              // txn action. Another writer's version of it since the base: ERR_CONFLICT
+void lake_txn_set_app(struct lake_txn *t, const char *app_id,
+                      int64_t version); // txn action. Another writer's version of it since the base: ERR_CONFLICT
 void lake_txn_set_info(struct lake_txn *t, const char *operation, const char *parameters_json); // commitInfo, e.g. "WRITE", "{\"mode\":\"Append\"}"
 // The rows added depend on what was read from this table: conflicts with every concurrent change of its rows. (Without it, appends by
 // others are let through: Delta's WriteSerializable.)

@@ -82,7 +82,8 @@ static void log_list_fini(struct log_list *g) {
 }
 
 // The state from the newest checkpoint <= limit that can be read into r; returns its version, or -1 when none could (err then says why of the last).
-static int64_t apply_checkpoint(struct lake *l, const char *log_dir, const struct log_list *g, int64_t limit, struct lake_replay *r, struct err *err) {
+static int64_t apply_checkpoint(struct lake *l, const char *log_dir, const struct log_list *g, int64_t limit, struct lake_replay *r,
+                                struct err *err) {
     for (size_t i = g->checkpoints.n; i > 0; i--) {
         int64_t v = g->checkpoints.p[i - 1];
         if (v > limit)
@@ -125,7 +126,8 @@ static struct lake_snapshot *load_whole(struct lake *l, const char *dir, const c
             if (why.code != ERR_OK)
                 err_copy(err, &why);
             else
-                err_set(err, ERR_NOT_FOUND, "%s: version %lld is no longer there (the log begins at %lld)", dir, (long long)target, (long long)g.first_commit);
+                err_set(err, ERR_NOT_FOUND, "%s: version %lld is no longer there (the log begins at %lld)", dir, (long long)target,
+                        (long long)g.first_commit);
         } else if (apply_commits(l, log_dir, from + 1, target, &r, &reached, err) == ERR_OK) {
             s = lake_replay_finish(&r, dir, target, err);
         }

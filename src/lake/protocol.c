@@ -49,20 +49,23 @@ enum err_code lake_check_readable(const struct lake_snapshot *s, struct err *err
         code = check_mapping(s->meta, err);
     for (size_t i = 0; code == ERR_OK && i < s->n_files; i++)
         if (s->files[i]->has_deletion_vector)
-            code = err_set(err, ERR_NOT_SUPPORTED, "the table has deletion vectors, which Millrace does not read yet; purge them (REORG ... APPLY (PURGE))");
+            code = err_set(err, ERR_NOT_SUPPORTED,
+                           "the table has deletion vectors, which Millrace does not read yet; purge them (REORG ... APPLY (PURGE))");
     return code;
 }
 
 // Column metadata that binds writers is looked for in the schema's text: the keys are unmistakable there.
 static enum err_code check_column_rules(const struct lake_meta *m, struct err *err) {
-    static const char *const keys[] = {"\"delta.invariants\"", "\"delta.generationExpression\"", "\"delta.identity.start\"", "\"CURRENT_DEFAULT\"", NULL};
+    static const char *const keys[] = {"\"delta.invariants\"", "\"delta.generationExpression\"", "\"delta.identity.start\"", "\"CURRENT_DEFAULT\"",
+                                       NULL};
     for (const char *const *k = keys; *k != NULL; k++)
         if (strstr(m->schema_json, *k) != NULL)
             return err_set(err, ERR_NOT_SUPPORTED, "a column has %s, which Millrace does not enforce: it cannot write to this table", *k);
     size_t it = 0;
     for (const struct map_entry *e; (e = map_next(&m->config, &it)) != NULL;)
         if (str_starts(str_c(e->key), STR("delta.constraints.")))
-            return err_set(err, ERR_NOT_SUPPORTED, "the table has the CHECK constraint %.100s, which Millrace does not enforce: it cannot write to it",
+            return err_set(err, ERR_NOT_SUPPORTED,
+                           "the table has the CHECK constraint %.100s, which Millrace does not enforce: it cannot write to it",
                            e->key + strlen("delta.constraints."));
     return ERR_OK;
 }

@@ -178,7 +178,8 @@ static bool literal_of(const struct cols_type *t, const struct lake_literal *lit
     if (is_number_kind(t->kind)) {
         // A string compared with an integer column is cast by the engine, which rounds: only whole numbers are sure.
         int64_t whole;
-        if (lit->kind == LAKE_LITERAL_BOOL || (lit->kind == LAKE_LITERAL_STRING && !str_to_i64(lit->text, &whole)) || !parse_number(lit->text, &out->lo))
+        if (lit->kind == LAKE_LITERAL_BOOL || (lit->kind == LAKE_LITERAL_STRING && !str_to_i64(lit->text, &whole)) ||
+            !parse_number(lit->text, &out->lo))
             return false;
         out->hi = out->lo;
         widen_number(out, t->kind);
@@ -277,7 +278,8 @@ static bool may_hold(const struct column_facts *facts, const struct cols_field *
         return true;
     for (size_t i = 0; i < c->n_literals; i++) {
         struct interval lit;
-        if (!literal_of(&field->type, &c->literals[i], &lit) || lit.bytes != facts->range.bytes || may_be_true(c->op, &field->type, &facts->range, &lit))
+        if (!literal_of(&field->type, &c->literals[i], &lit) || lit.bytes != facts->range.bytes ||
+            may_be_true(c->op, &field->type, &facts->range, &lit))
             return true;
     }
     return c->n_literals == 0;

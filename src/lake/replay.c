@@ -414,7 +414,8 @@ static void take_nodes(struct map *m, struct lake_node ***out, size_t *n_out) {
 
 struct lake_snapshot *lake_replay_finish(struct lake_replay *r, const char *dir, int64_t version, struct err *err) {
     if (r->meta == NULL || r->protocol.reader == 0) {
-        err_set(err, ERR_CORRUPT, "%s: the log has no %s action up to version %lld", dir, r->meta == NULL ? "metaData" : "protocol", (long long)version);
+        err_set(err, ERR_CORRUPT, "%s: the log has no %s action up to version %lld", dir, r->meta == NULL ? "metaData" : "protocol",
+                (long long)version);
         return NULL;
     }
     struct lake_snapshot *s = MEM_NEW(struct lake_snapshot);

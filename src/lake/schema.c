@@ -202,7 +202,8 @@ struct cols_schema *lake_schema_from_json(struct str json, struct arena *a, stru
 
 // ---- what can be stored -----------------------------------------------------------------------------------------------------------
 static bool storable_type(const struct cols_type *in, struct cols_type *out, struct arena *a, int depth, struct err *err) {
-    static const enum cols_kind wider[] = {[COLS_UINT8] = COLS_INT16, [COLS_UINT16] = COLS_INT32, [COLS_UINT32] = COLS_INT64, [COLS_UUID] = COLS_STRING};
+    static const enum cols_kind wider[] = {
+        [COLS_UINT8] = COLS_INT16, [COLS_UINT16] = COLS_INT32, [COLS_UINT32] = COLS_INT64, [COLS_UUID] = COLS_STRING};
     *out = *in;
     switch (in->kind) {
     case COLS_UINT8:

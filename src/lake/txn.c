@@ -88,7 +88,8 @@ void lake_txn_add(struct lake_txn *t, const struct lake_add *f) {
     snprintf(stats, sizeof stats, "{\"numRecords\":%lld}", (long long)f->rows);
     put_line(&t->adds, "add",
              json_pack("{s:s, s:o, s:I, s:I, s:b, s:o}", "path", raw, "partitionValues", values, "size", (json_int_t)f->size, "modificationTime",
-                       (json_int_t)(sys_now_us(lake_sys(t->lake)) / 1000), "dataChange", 1, "stats", json_of_str(str_c(f->stats_json != NULL ? f->stats_json : stats))));
+                       (json_int_t)(sys_now_us(lake_sys(t->lake)) / 1000), "dataChange", 1, "stats",
+                       json_of_str(str_c(f->stats_json != NULL ? f->stats_json : stats))));
     mem_free(raw);
     t->n_adds++;
     t->rows_added += f->rows;
@@ -276,9 +277,10 @@ static json_t *commit_info(const struct lake_txn *t) {
     snprintf(rows, sizeof rows, "%lld", (long long)t->rows_added);
     snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)t->bytes_added);
     snprintf(removed, sizeof removed, "%zu", t->removes.n);
-    json_t *j = json_pack("{s:I, s:s, s:o, s:b, s:{s:s, s:s, s:s, s:s}, s:s, s:s}", "timestamp", (json_int_t)(sys_now_us(lake_sys(t->lake)) / 1000), "operation",
-                          t->operation, "operationParameters", parameters, "isBlindAppend", t->removes.n == 0 && !t->removes_all && !t->depends, "operationMetrics",
-                          "numFiles", files, "numOutputRows", rows, "numOutputBytes", bytes, "numRemovedFiles", removed, "engineInfo", "Millrace", "txnId", t->id);
+    json_t *j = json_pack("{s:I, s:s, s:o, s:b, s:{s:s, s:s, s:s, s:s}, s:s, s:s}", "timestamp", (json_int_t)(sys_now_us(lake_sys(t->lake)) / 1000),
+                          "operation", t->operation, "operationParameters", parameters, "isBlindAppend",
+                          t->removes.n == 0 && !t->removes_all && !t->depends, "operationMetrics", "numFiles", files, "numOutputRows", rows,
+                          "numOutputBytes", bytes, "numRemovedFiles", removed, "engineInfo", "Millrace", "txnId", t->id);
     if (t->base != NULL)
         json_object_set_new(j, "readVersion", json_integer(t->base->version));
     return j;
@@ -290,8 +292,10 @@ static void put_removes(const struct lake_txn *t, struct buf *b) {
     for (const struct map_entry *e; (e = map_next(&t->removes, &it)) != NULL;) {
         const struct lake_node *n = e->value;
         json_t *values = n->partition_json == NULL ? NULL : json_loads(n->partition_json, 0, NULL);
-        put_line(b, "remove", json_pack("{s:s, s:I, s:b, s:b, s:o, s:I}", "path", n->raw_path, "deletionTimestamp", (json_int_t)now_ms, "dataChange", 1,
-                                        "extendedFileMetadata", 1, "partitionValues", values == NULL ? json_object() : values, "size", (json_int_t)n->file.size));
+        put_line(b, "remove",
+                 json_pack("{s:s, s:I, s:b, s:b, s:o, s:I}", "path", n->raw_path, "deletionTimestamp", (json_int_t)now_ms, "dataChange", 1,
+                           "extendedFileMetadata", 1, "partitionValues", values == NULL ? json_object() : values, "size",
+                           (json_int_t)n->file.size));
     }
 }
 
@@ -373,7 +377,8 @@ static enum err_code check_winner(const struct lake_txn *t, const char *path, in
         const char *why = j == NULL ? "is not readable" : conflict_of(t, j);
         json_decref(j);
         if (why != NULL)
-            code = err_set(err, ERR_CONFLICT, "%s.%s: another writer %s (version %lld); try again", t->schema_name, t->table_name, why, (long long)version);
+            code = err_set(err, ERR_CONFLICT, "%s.%s: another writer %s (version %lld); try again", t->schema_name, t->table_name, why,
+                           (long long)version);
     }
     mem_free(text);
     return code;
@@ -433,7 +438,8 @@ static void maybe_checkpoint(const struct lake_txn *t, int64_t version) {
         lake_checkpoint_unlock(t->lake);
     }
     if (err.code != ERR_OK)
-        log_warn("lake", "no checkpoint written; the next one will be tried again", "table", t->dir, "version", log_i64(version), "reason", err.msg, NULL);
+        log_warn("lake", "no checkpoint written; the next one will be tried again", "table", t->dir, "version", log_i64(version), "reason", err.msg,
+                 NULL);
     lake_snapshot_unref(s);
 }
 

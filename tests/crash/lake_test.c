@@ -215,7 +215,7 @@ static void test_two_writers(void **state) {
             struct lake_txn *t[2] = {NULL, NULL};
             for (int w = 0; w < 2; w++) {
                 struct lake_snapshot *base = lake_table_snapshot(l[w], "s", "t", -1, NULL);
-                char path[32], app[16];
+                char path[32], app[32];
                 if (base == NULL)
                     continue;
                 snprintf(path, sizeof path, "w%d-%d", w, round);

@@ -142,8 +142,10 @@ static void test_schema_json(void **state) {
         "{\"name\":\"t\",\"type\":\"timestamp\",\"nullable\":true,\"metadata\":{}},"
         "{\"name\":\"n\",\"type\":\"timestamp_ntz\",\"nullable\":true,\"metadata\":{}},"
         "{\"name\":\"l\",\"type\":{\"type\":\"array\",\"elementType\":\"string\",\"containsNull\":true},\"nullable\":true,\"metadata\":{}},"
-        "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"keyType\":\"string\",\"valueType\":\"integer\",\"valueContainsNull\":false},\"nullable\":true,\"metadata\":{}},"
-        "{\"name\":\"s\",\"type\":{\"type\":\"struct\",\"fields\":[{\"name\":\"x\",\"type\":\"boolean\",\"nullable\":true,\"metadata\":{}}]},\"nullable\":true,\"metadata\":{}}"
+        "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"keyType\":\"string\",\"valueType\":\"integer\",\"valueContainsNull\":false},\"nullable\":"
+        "true,\"metadata\":{}},"
+        "{\"name\":\"s\",\"type\":{\"type\":\"struct\",\"fields\":[{\"name\":\"x\",\"type\":\"boolean\",\"nullable\":true,\"metadata\":{}}]},"
+        "\"nullable\":true,\"metadata\":{}}"
         "]}";
     struct cols_schema *s = lake_schema_from_json(str_c(json), &a, &err);
     assert_non_null(s);
@@ -181,9 +183,10 @@ static void test_schema_json(void **state) {
 
 static void test_replay(void **state) {
     (void)state;
-    put_file("s/h/_delta_log/00000000000000000000.json",
-             LOG0 "{\"add\":{\"path\":\"p=a%20b/one.parquet\",\"partitionValues\":{\"p\":\"a b\"},\"size\":10,\"modificationTime\":1,\"dataChange\":true,"
-                  "\"stats\":\"{\\\"numRecords\\\":3}\"}}\n{\"txn\":{\"appId\":\"x\",\"version\":7}}\n");
+    put_file(
+        "s/h/_delta_log/00000000000000000000.json", LOG0
+        "{\"add\":{\"path\":\"p=a%20b/one.parquet\",\"partitionValues\":{\"p\":\"a b\"},\"size\":10,\"modificationTime\":1,\"dataChange\":true,"
+        "\"stats\":\"{\\\"numRecords\\\":3}\"}}\n{\"txn\":{\"appId\":\"x\",\"version\":7}}\n");
     put_file("s/h/_delta_log/00000000000000000001.json",
              "{\"commitInfo\":{\"timestamp\":1700000000123}}\n"
              "{\"add\":{\"path\":\"two.parquet\",\"partitionValues\":{\"p\":null},\"size\":20,\"modificationTime\":2,\"dataChange\":true}}\n"
@@ -205,8 +208,8 @@ static void test_replay(void **state) {
     assert_int_equal(lake_snapshot_bytes(s1), 20);
     assert_int_equal(lake_snapshot_time_us(s1), 1700000000123000);
     // Another program commits: the cached snapshot is brought up to date, the old one stays as it was.
-    put_file("s/h/_delta_log/00000000000000000002.json",
-             "{\"add\":{\"path\":\"p=a%20b/one.parquet\",\"partitionValues\":{\"p\":\"a b\"},\"size\":11,\"modificationTime\":3,\"dataChange\":true}}\n");
+    put_file("s/h/_delta_log/00000000000000000002.json", "{\"add\":{\"path\":\"p=a%20b/one.parquet\",\"partitionValues\":{\"p\":\"a "
+                                                         "b\"},\"size\":11,\"modificationTime\":3,\"dataChange\":true}}\n");
     struct lake_snapshot *s2 = snapshot("h", -1);
     assert_int_equal(lake_snapshot_n_files(s2), 2);
     assert_int_equal(lake_snapshot_n_files(s1), 1);
@@ -228,11 +231,12 @@ static void test_bad_logs(void **state) {
         enum err_code code;
     } cases[] = {
         {"{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":2}}\n", ERR_CORRUPT}, // no metaData
-        {LOG0 "{\"add\":{\"path\":\"x\"", ERR_CORRUPT},                                  // cut short
+        {LOG0 "{\"add\":{\"path\":\"x\"", ERR_CORRUPT},                                    // cut short
         {LOG0 "{\"add\":{\"size\":1}}\n", ERR_CORRUPT},
         {LOG0 "[1]\n", ERR_CORRUPT},
         {LOG0 "{\"protocol\":{\"minReaderVersion\":4,\"minWriterVersion\":7}}\n", ERR_NOT_SUPPORTED},
-        {LOG0 "{\"protocol\":{\"minReaderVersion\":3,\"minWriterVersion\":7,\"readerFeatures\":[\"typeWidening\"],\"writerFeatures\":[]}}\n", ERR_NOT_SUPPORTED},
+        {LOG0 "{\"protocol\":{\"minReaderVersion\":3,\"minWriterVersion\":7,\"readerFeatures\":[\"typeWidening\"],\"writerFeatures\":[]}}\n",
+         ERR_NOT_SUPPORTED},
         {LOG0 "{\"add\":{\"path\":\"x\",\"size\":1,\"deletionVector\":{\"storageType\":\"u\"}}}\n", ERR_NOT_SUPPORTED},
         {"{\"protocol\":{\"minReaderVersion\":2,\"minWriterVersion\":5}}\n{\"metaData\":{\"id\":\"i\",\"schemaString\":\"{\\\"fields\\\":[]}\","
          "\"configuration\":{\"delta.columnMapping.mode\":\"name\"}}}\n",
@@ -364,7 +368,8 @@ static void test_schema_change(void **state) {
     (void)state;
     put_file("s/m/_delta_log/00000000000000000000.json",
              "{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":2}}\n"
-             "{\"metaData\":{\"id\":\"u-1\",\"format\":{\"provider\":\"parquet\",\"options\":{}},\"schemaString\":\"{\\\"type\\\":\\\"struct\\\",\\\"fields\\\":"
+             "{\"metaData\":{\"id\":\"u-1\",\"format\":{\"provider\":\"parquet\",\"options\":{}},\"schemaString\":\"{\\\"type\\\":\\\"struct\\\","
+             "\\\"fields\\\":"
              "[{\\\"name\\\":\\\"id\\\",\\\"type\\\":\\\"long\\\",\\\"nullable\\\":true,\\\"metadata\\\":{\\\"comment\\\":\\\"key\\\"}}]}\","
              "\"partitionColumns\":[],\"configuration\":{}}}\n");
     struct lake_snapshot *s = snapshot("m", -1);
@@ -401,7 +406,8 @@ static void test_not_writable(void **state) {
         snprintf(table, sizeof table, "w%zu", i);
         snprintf(path, sizeof path, "s/%s/_delta_log/00000000000000000000.json", table);
         snprintf(text, sizeof text,
-                 "{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":4}}\n{\"metaData\":{\"id\":\"i\",\"schemaString\":\"{\\\"fields\\\":[{\\\"name\\\":"
+                 "{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":4}}\n{\"metaData\":{\"id\":\"i\",\"schemaString\":\"{\\\"fields\\\":[{"
+                 "\\\"name\\\":"
                  "\\\"id\\\",\\\"type\\\":\\\"long\\\"}]}\",\"partitionColumns\":[],\"configuration\":{%s}}}\n"
                  "{\"add\":{\"path\":\"a.parquet\",\"size\":1,\"partitionValues\":{},\"dataChange\":true}}\n",
                  cases[i].extra);
@@ -441,11 +447,19 @@ static void test_prune(void **state) {
     (void)state;
     struct lake_txn *t = lake_txn_begin(lake, "s", "p", NULL, NULL);
     assert_int_equal(lake_txn_set_schema(t, &(struct cols_schema){7, prune_fields}, NULL), ERR_OK);
-    lake_txn_add(t, &(struct lake_add){.path = "a", .size = 1, .rows = 4, .stats_json =
-        "{\"numRecords\":4,\"minValues\":{\"i\":1,\"s\":\"apple\",\"d\":\"2024-01-01\",\"t\":\"2024-01-01T00:00:00.123Z\",\"n\":\"2024-01-01 00:00:00\",\"f\":1.5,\"b\":false},"
-        "\"maxValues\":{\"i\":10,\"s\":\"kiwi\",\"d\":\"2024-01-31\",\"t\":\"2024-01-31T00:00:00.123Z\",\"n\":\"2024-01-31 00:00:00\",\"f\":2.5,\"b\":false},"
-        "\"nullCount\":{\"i\":0,\"s\":1,\"d\":0,\"t\":0,\"n\":0,\"f\":0,\"b\":0}}"});
-    lake_txn_add(t, &(struct lake_add){.path = "b", .size = 1, .rows = 2, .stats_json = "{\"numRecords\":2,\"minValues\":{\"i\":20},\"maxValues\":{\"i\":20},\"nullCount\":{\"i\":0,\"s\":2}}"});
+    lake_txn_add(t, &(struct lake_add){.path = "a",
+                                       .size = 1,
+                                       .rows = 4,
+                                       .stats_json = "{\"numRecords\":4,\"minValues\":{\"i\":1,\"s\":\"apple\",\"d\":\"2024-01-01\",\"t\":\"2024-"
+                                                     "01-01T00:00:00.123Z\",\"n\":\"2024-01-01 00:00:00\",\"f\":1.5,\"b\":false},"
+                                                     "\"maxValues\":{\"i\":10,\"s\":\"kiwi\",\"d\":\"2024-01-31\",\"t\":\"2024-01-31T00:00:00."
+                                                     "123Z\",\"n\":\"2024-01-31 00:00:00\",\"f\":2.5,\"b\":false},"
+                                                     "\"nullCount\":{\"i\":0,\"s\":1,\"d\":0,\"t\":0,\"n\":0,\"f\":0,\"b\":0}}"});
+    lake_txn_add(t, &(struct lake_add){.path = "b",
+                                       .size = 1,
+                                       .rows = 2,
+                                       .stats_json =
+                                           "{\"numRecords\":2,\"minValues\":{\"i\":20},\"maxValues\":{\"i\":20},\"nullCount\":{\"i\":0,\"s\":2}}"});
     lake_txn_add(t, &(struct lake_add){.path = "c", .size = 1, .rows = 2}); // without statistics: never pruned
     commit_ok(t);
     struct lake_snapshot *s = snapshot("p", -1);
@@ -456,19 +470,39 @@ static void test_prune(void **state) {
         const char *text;
         size_t files; // kept of a, b, c
     } cases[] = {
-        {"i", LAKE_EQ, LAKE_LITERAL_NUMBER, "5", 2},      {"i", LAKE_EQ, LAKE_LITERAL_NUMBER, "15", 1},    {"i", LAKE_EQ, LAKE_LITERAL_STRING, "15", 1},
-        {"i", LAKE_EQ, LAKE_LITERAL_STRING, "1e1", 3},    {"i", LAKE_GT, LAKE_LITERAL_NUMBER, "10", 2},    {"i", LAKE_GE, LAKE_LITERAL_NUMBER, "10", 3},
-        {"i", LAKE_LT, LAKE_LITERAL_NUMBER, "1", 1},      {"i", LAKE_LE, LAKE_LITERAL_NUMBER, "1", 2},     {"i", LAKE_NE, LAKE_LITERAL_NUMBER, "20", 2},
-        {"i", LAKE_GT, LAKE_LITERAL_NUMBER, "20.5", 1},   {"i", LAKE_IS_NULL, 0, NULL, 1},                 {"i", LAKE_IS_NOT_NULL, 0, NULL, 3},
-        {"s", LAKE_IS_NULL, 0, NULL, 3},                  {"s", LAKE_IS_NOT_NULL, 0, NULL, 2},             {"s", LAKE_EQ, LAKE_LITERAL_STRING, "banana", 2},
-        {"s", LAKE_EQ, LAKE_LITERAL_STRING, "zebra", 1},  {"s", LAKE_EQ, LAKE_LITERAL_NUMBER, "5", 2},     {"s", LAKE_LT, LAKE_LITERAL_STRING, "apple", 2},
-        {"d", LAKE_EQ, LAKE_LITERAL_STRING, "2024-01-15", 3}, {"d", LAKE_GT, LAKE_LITERAL_STRING, "2024-02-01", 2}, {"d", LAKE_EQ, LAKE_LITERAL_STRING, "soon", 3},
-        {"d", LAKE_LT, LAKE_LITERAL_STRING, "2024-01-01", 3}, {"d", LAKE_LT, LAKE_LITERAL_STRING, "2023-12-31", 2},
-        {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31T00:00:00.123500Z", 3}, {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31T00:00:00.125Z", 2},
-        {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31 10:00:00", 3}, {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31 16:00:00", 2},
+        {"i", LAKE_EQ, LAKE_LITERAL_NUMBER, "5", 2},
+        {"i", LAKE_EQ, LAKE_LITERAL_NUMBER, "15", 1},
+        {"i", LAKE_EQ, LAKE_LITERAL_STRING, "15", 1},
+        {"i", LAKE_EQ, LAKE_LITERAL_STRING, "1e1", 3},
+        {"i", LAKE_GT, LAKE_LITERAL_NUMBER, "10", 2},
+        {"i", LAKE_GE, LAKE_LITERAL_NUMBER, "10", 3},
+        {"i", LAKE_LT, LAKE_LITERAL_NUMBER, "1", 1},
+        {"i", LAKE_LE, LAKE_LITERAL_NUMBER, "1", 2},
+        {"i", LAKE_NE, LAKE_LITERAL_NUMBER, "20", 2},
+        {"i", LAKE_GT, LAKE_LITERAL_NUMBER, "20.5", 1},
+        {"i", LAKE_IS_NULL, 0, NULL, 1},
+        {"i", LAKE_IS_NOT_NULL, 0, NULL, 3},
+        {"s", LAKE_IS_NULL, 0, NULL, 3},
+        {"s", LAKE_IS_NOT_NULL, 0, NULL, 2},
+        {"s", LAKE_EQ, LAKE_LITERAL_STRING, "banana", 2},
+        {"s", LAKE_EQ, LAKE_LITERAL_STRING, "zebra", 1},
+        {"s", LAKE_EQ, LAKE_LITERAL_NUMBER, "5", 2},
+        {"s", LAKE_LT, LAKE_LITERAL_STRING, "apple", 2},
+        {"d", LAKE_EQ, LAKE_LITERAL_STRING, "2024-01-15", 3},
+        {"d", LAKE_GT, LAKE_LITERAL_STRING, "2024-02-01", 2},
+        {"d", LAKE_EQ, LAKE_LITERAL_STRING, "soon", 3},
+        {"d", LAKE_LT, LAKE_LITERAL_STRING, "2024-01-01", 3},
+        {"d", LAKE_LT, LAKE_LITERAL_STRING, "2023-12-31", 2},
+        {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31T00:00:00.123500Z", 3},
+        {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31T00:00:00.125Z", 2},
+        {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31 10:00:00", 3},
+        {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31 16:00:00", 2},
         {"t", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31 03:00:00+02", 2},
-        {"n", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31 00:00:01", 2}, {"n", LAKE_EQ, LAKE_LITERAL_STRING, "2024-01-31", 3},
-        {"f", LAKE_GT, LAKE_LITERAL_NUMBER, "100", 3},    {"f", LAKE_LT, LAKE_LITERAL_NUMBER, "1", 2},     {"b", LAKE_EQ, LAKE_LITERAL_BOOL, "true", 2},
+        {"n", LAKE_GT, LAKE_LITERAL_STRING, "2024-01-31 00:00:01", 2},
+        {"n", LAKE_EQ, LAKE_LITERAL_STRING, "2024-01-31", 3},
+        {"f", LAKE_GT, LAKE_LITERAL_NUMBER, "100", 3},
+        {"f", LAKE_LT, LAKE_LITERAL_NUMBER, "1", 2},
+        {"b", LAKE_EQ, LAKE_LITERAL_BOOL, "true", 2},
         {"none", LAKE_EQ, LAKE_LITERAL_NUMBER, "1", 3},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -639,10 +673,12 @@ static void test_checkpoint_kinds(void **state) {
     put_file("s/v2/_delta_log/00000000000000000003.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json",
              "{\"checkpointMetadata\":{\"version\":3}}\n"
              "{\"sidecar\":{\"path\":\"side.parquet\",\"sizeInBytes\":1,\"modificationTime\":1}}\n"
-             "{\"protocol\":{\"minReaderVersion\":3,\"minWriterVersion\":7,\"readerFeatures\":[\"v2Checkpoint\"],\"writerFeatures\":[\"v2Checkpoint\"]}}\n"
+             "{\"protocol\":{\"minReaderVersion\":3,\"minWriterVersion\":7,\"readerFeatures\":[\"v2Checkpoint\"],\"writerFeatures\":["
+             "\"v2Checkpoint\"]}}\n"
              "{\"metaData\":{\"id\":\"i\",\"schemaString\":\"{\\\"fields\\\":[]}\",\"partitionColumns\":[],\"configuration\":{}}}\n");
     put_file("s/v2/_delta_log/_sidecars/x", "");
-    snprintf(sql, sizeof sql, "copy (select {path: 'a.parquet', \"size\": 7} as add) to '%s/s/v2/_delta_log/_sidecars/side.parquet' (format parquet)", dir);
+    snprintf(sql, sizeof sql,
+             "copy (select {path: 'a.parquet', \"size\": 7} as add) to '%s/s/v2/_delta_log/_sidecars/side.parquet' (format parquet)", dir);
     assert_int_equal(duck_run(&d, str_c(sql), &err), ERR_OK);
     struct lake_snapshot *s = snapshot("v2", -1);
     assert_int_equal(lake_snapshot_version(s), 3);
@@ -651,9 +687,11 @@ static void test_checkpoint_kinds(void **state) {
 
     put_file("s/mp/_delta_log/00000000000000000004.json", "{\"add\":{\"path\":\"c.parquet\",\"size\":1}}\n");
     snprintf(sql, sizeof sql,
-             "copy (select {path: 'a.parquet', \"size\": 7, stats_parsed: {numRecords: 4}} as add, null::struct(\"minReaderVersion\" int) as protocol) to"
+             "copy (select {path: 'a.parquet', \"size\": 7, stats_parsed: {numRecords: 4}} as add, null::struct(\"minReaderVersion\" int) as "
+             "protocol) to"
              " '%s/s/mp/_delta_log/00000000000000000003.checkpoint.0000000001.0000000002.parquet' (format parquet);"
-             "copy (select {\"minReaderVersion\": 1, \"minWriterVersion\": 2} as protocol, {id: 'i', \"schemaString\": '{\"fields\":[]}'} as \"metaData\") to"
+             "copy (select {\"minReaderVersion\": 1, \"minWriterVersion\": 2} as protocol, {id: 'i', \"schemaString\": '{\"fields\":[]}'} as "
+             "\"metaData\") to"
              " '%s/s/mp/_delta_log/00000000000000000003.checkpoint.0000000002.0000000002.parquet' (format parquet)",
              dir, dir);
     assert_int_equal(duck_run(&d, str_c(sql), &err), ERR_OK);
