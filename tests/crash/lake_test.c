@@ -144,8 +144,8 @@ static uint64_t count_ops(uint64_t seed) {
     struct err err = {0};
     if (run_scenario(s, &acknowledged, &err) != ERR_OK)
         fail_msg("%s", err.msg);
+    uint64_t ops = sys_sim_ops(s); // of the scenario alone
     check_final(s);
-    uint64_t ops = sys_sim_ops(s);
     sys_sim_free(s);
     return ops;
 }
