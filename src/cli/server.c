@@ -39,7 +39,12 @@ static enum err_code open_doors(struct cli *c, struct running *r, struct err *er
         if (!config_listen(&r->server->config, d->listen, host, &port)) continue; // off
         r->handles[i] = d->open(r->server, host, port, &port, err);
         if (r->handles[i] == NULL) {
-            err_wrap(err, "%s=%s", config_key(d->listen)->key, config_text(&r->server->config, d->listen));
+            const char *key = config_key(d->listen)->key;
+            if (err->code == ERR_EXISTS) { // the mend
+                struct err why = *err;
+                err_set(err, ERR_EXISTS, "%.600s; stop that one, or choose another port: --set %s=%s:PORT", why.msg, key, host);
+            }
+            err_wrap(err, "%s=%s", key, config_text(&r->server->config, d->listen));
             return err->code;
         }
         bool v6 = strchr(host, ':') != NULL;

@@ -282,7 +282,7 @@ static int listen_on(const struct httpd_config *c, struct err *err) {
     if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 256) != 0) {
         int errnum = errno;
-        if (errnum == EADDRINUSE) err_set(err, ERR_EXISTS, "%s door: %s:%d is in use by another program", c->name, c->host, c->port);
+        if (errnum == EADDRINUSE) err_set(err, ERR_EXISTS, "%s door: another process listens at %s:%d already", c->name, c->host, c->port);
         else err_errno(err, errnum, "%s door: cannot listen on %s:%d", c->name, c->host, c->port);
         if (fd >= 0) close(fd);
         fd = -1;

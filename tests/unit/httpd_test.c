@@ -231,7 +231,7 @@ static void test_port_in_use(void **state) {
     struct httpd_config c = {.name = "second", .host = "127.0.0.1", .port = httpd_port(h), .routes = routes, .n_routes = 1};
     assert_null(httpd_open(&c, &err));
     assert_int_equal(err.code, ERR_EXISTS);
-    assert_non_null(strstr(err.msg, "second door: 127.0.0.1:"));
+    assert_non_null(strstr(err.msg, "second door: another process listens at 127.0.0.1:"));
     httpd_close(h);
 }
 
