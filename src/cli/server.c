@@ -94,6 +94,7 @@ static enum err_code run_server(struct cli *c, struct err *err) {
     if (code != ERR_OK) return code;
     if (log_level_parse(str_c(config_text(&config, CFG_LOG_LEVEL)), &level)) log_set_level(level);
     loop_event_init(&r.stop);
+    sys_private_files(); // topics, tables and the tokens' key, as PostgreSQL keeps its data
     sys_on_stop_signal(on_stop, &r); // before any other thread: they all have the signals blocked
     r.server = server_open(c->sys, cli_data_dir(c), &config, err);
     if (r.server == NULL) {

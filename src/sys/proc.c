@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -292,6 +293,8 @@ static void write_all(int fd, struct str s) {
         s.n -= (size_t)put;
     }
 }
+void sys_private_files(void) { umask(077); }
+
 void sys_stdout_write(struct str s) { write_all(1, s); }
 void sys_stderr_write(struct str s) { write_all(2, s); }
 
