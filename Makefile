@@ -81,7 +81,7 @@ check-sys: $(OBJ) $(B)/obj/cli/main.o
 FORCE:
 
 # Everything that is quick: rules of the house, what is generated, unit tests. Other files add their own check-*.
-CHECKS := check-style check-floors check-sys check-docs
+CHECKS := check-style check-floors check-sys check-docs check-kafka
 check: all $(UNIT)
 	@$(MAKE) --no-print-directory -j1 $(CHECKS) unit
 # docs/CONFIG.md and docs/CLI.md come from the program's own tables.

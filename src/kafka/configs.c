@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // DescribeConfigs and IncrementalAlterConfigs, of topics and of the broker (describe only). The table of configs is the broker room's.
-#include <stdlib.h>
-
-#include "base/log.h"
 #include "kafka/conn.h"
 
 enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };

@@ -3,9 +3,6 @@
 //
 // Creating syncs files, so it runs on the broker's pool while the request waits. Topic ids in requests are honoured from version 12 on (in
 // versions 10 and 11 Kafka itself mishandles them).
-#include <assert.h>
-
-#include "base/log.h"
 #include "kafka/conn.h"
 
 enum { CREATE_MAX = 1000 }; // topics that one Metadata request may create
@@ -89,7 +86,6 @@ static void create_topics(void *arg) { // on the broker's pool
         struct err err = {0};
         enum err_code code = broker_topic_create(kafka_req_broker(q), c->names[i], -1, NULL, 0, false, NULL, &a, &err);
         if (code == ERR_EXISTS) code = ERR_OK; // another request was faster
-        if (code == ERR_OK) log_info("kafka", "topic created", "topic", c->names[i], "why", "metadata request", NULL);
         c->errors[i] = err_info(code)->kafka;
     }
     arena_fini(&a);

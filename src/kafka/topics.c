@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // CreateTopics, DeleteTopics, CreatePartitions. All sync files: the whole request is worked off on the broker's pool, then answered on the
 // connection's loop. The request and its arena are the worker's while it runs.
-#include "base/log.h"
 #include "kafka/conn.h"
 
 static void answer(void *arg) { kafka_req_done(arg); }
@@ -89,7 +88,6 @@ static void create_one(struct kafka_req *q, const create_request *t, create_resp
     res->num_partitions = info.partitions;
     res->replication_factor = 1;
     if (req->validate_only) return;
-    log_info("kafka", "topic created", "topic", name, "partitions", log_i64(info.partitions), NULL);
     if (q->version >= 5) describe_created(q, name, res);
 }
 
@@ -150,7 +148,6 @@ static void delete_one(struct kafka_req *q, struct kafka_delete_topics_response_
     enum err_code code = broker_topic_delete(kafka_req_broker(q), name, &err);
     r->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) r->error_message = message_of(q, &err);
-    else log_info("kafka", "topic deleted", "topic", name, NULL);
 }
 
 static void delete_all(void *arg) {
