@@ -11,13 +11,14 @@
 enum { TICK_US = 5 * 1000 * 1000, PRODUCE_BYTES_DEFAULT = 64 << 20, PARTITIONS_DEFAULT = 10000 };
 static const char version_text[] = "millrace-log 1\n";
 
-// ---- open ----------------------------------------------------------------------------------------------------------------------------------
+// ---- open -----------------------------------------------------------------------------------------------------------
 
 static enum err_code check_version(struct broker *b, struct err *err) {
     char *path = mem_printf("%s/version", b->dir);
     enum err_code code = sys_mkdirs(b->sys, b->dir, err);
     if (code == ERR_OK && !sys_exists(b->sys, path)) {
-        code = sys_write_file(b->sys, path, str_c(version_text), err);
+        code = topics_create_file(b, err); // so that a directory with a version has a catalog, or was damaged
+        if (code == ERR_OK) code = sys_write_file(b->sys, path, str_c(version_text), err);
     } else if (code == ERR_OK) {
         char *text = sys_read_file(b->sys, path, 4096, NULL, err);
         if (text == NULL) code = err->code;
@@ -35,6 +36,15 @@ static enum err_code take_clean_mark(struct broker *b, bool *clean, struct err *
     enum err_code code = *clean ? sys_unlink(b->sys, path, err) : ERR_OK;
     if (code == ERR_OK && *clean) code = sys_sync_dir(b->sys, b->dir, err);
     mem_free(path);
+    return code;
+}
+
+// A process that was killed may have made the directory without making it durable.
+static enum err_code sync_parent(struct broker *b, struct err *err) {
+    const char *slash = strrchr(b->dir, '/');
+    char *parent = slash == NULL ? mem_strdup(".") : mem_strndup(b->dir, slash == b->dir ? 1 : (size_t)(slash - b->dir));
+    enum err_code code = sys_sync_dir(b->sys, parent, err);
+    mem_free(parent);
     return code;
 }
 
@@ -112,6 +122,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     enum err_code code = configs_check_static(config, &b->static_configs, err);
     if (code == ERR_OK) code = check_version(b, err);
     if (code == ERR_OK) code = take_clean_mark(b, &clean, err);
+    if (code == ERR_OK && !clean) code = sync_parent(b, err);
     if (code == ERR_OK) code = topics_load(b, clean, err);
     if (code == ERR_OK && (b->producer_ids = producer_ids_open(b, err)) == NULL) code = err->code;
     if (code == ERR_OK && (b->coordinator = coordinator_open(b, err)) == NULL) code = err->code;
@@ -126,7 +137,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     return b;
 }
 
-// ---- close ---------------------------------------------------------------------------------------------------------------------------------
+// ---- close ----------------------------------------------------------------------------------------------------------
 
 struct stop {
     struct broker *broker;
@@ -179,7 +190,7 @@ enum err_code broker_submit(struct broker *b, loop_fn *work, void *arg, struct l
     return pool_submit_then(b->pool, work, arg, back, done, err);
 }
 
-// ---- read ------------------------------------------------------------------------------------------------------------------------------------
+// ---- read -----------------------------------------------------------------------------------------------------------
 
 static enum err_code no_partition(const char *topic, int32_t partition, struct err *err) {
     return err_set(err, ERR_NO_TOPIC, "no topic \"%.260s\" with a partition %d", topic, partition);
@@ -228,7 +239,7 @@ enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_
     return code;
 }
 
-// ---- appends from inside ------------------------------------------------------------------------------------------------------------------------
+// ---- appends from inside --------------------------------------------------------------------------------------------
 
 struct inside {
     struct broker_produce produce;
@@ -290,7 +301,7 @@ enum err_code broker_append(struct broker *b, const char *topic, int32_t partiti
     return code;
 }
 
-// ---- Kafka's default partitioner -------------------------------------------------------------------------------------------------------------------
+// ---- Kafka's default partitioner ------------------------------------------------------------------------------------
 
 static uint32_t murmur2(struct str s) {
     const uint32_t m = 0x5bd1e995;

@@ -39,7 +39,7 @@ static const struct config_row broker_rows[] = {
 };
 enum { N_BROKER_ROWS = sizeof broker_rows / sizeof broker_rows[0] };
 
-// ---- lists of name and value, sorted by name -------------------------------------------------------------------------------------
+// ---- lists of name and value, sorted by name ------------------------------------------------------------------------
 
 const char *kvs_get(const topic_kvs *v, const char *name) {
     for (size_t i = 0; i < v->n; i++)
@@ -78,7 +78,7 @@ void kvs_free(topic_kvs *v) {
     vec_fini(v);
 }
 
-// ---- checks ------------------------------------------------------------------------------------------------------------------------
+// ---- checks ---------------------------------------------------------------------------------------------------------
 
 static bool is_choice(const char *choices, struct str value) {
     struct str rest = str_c(choices), head;
@@ -193,7 +193,7 @@ enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out
     return ERR_OK;
 }
 
-// ---- values in force ------------------------------------------------------------------------------------------------------------------
+// ---- values in force ------------------------------------------------------------------------------------------------
 
 static const char *value_of(const struct broker *b, const topic_kvs *own, const struct config_row *row, int *source) {
     const char *v = own == NULL ? NULL : kvs_get(own, row->name);

@@ -15,7 +15,7 @@ const char *group_state_name(enum group_state s) {
     return names[s];
 }
 
-// ---- groups -------------------------------------------------------------------------------------------------------------------------------
+// ---- groups ---------------------------------------------------------------------------------------------------------
 
 struct group *group_find(struct coordinator *c, const char *id) { return map_getc(&c->groups, id); }
 
@@ -59,7 +59,7 @@ void group_free(struct group *g) {
     mem_free(g);
 }
 
-// ---- members --------------------------------------------------------------------------------------------------------------------------------
+// ---- members --------------------------------------------------------------------------------------------------------
 
 struct member *member_find(const struct group *g, const char *id) { return map_getc(&g->members, id); }
 
@@ -179,7 +179,7 @@ bool pending_remove(struct group *g, const char *id) {
     return true;
 }
 
-// ---- protocols --------------------------------------------------------------------------------------------------------------------------------
+// ---- protocols ------------------------------------------------------------------------------------------------------
 
 static bool knows(const struct member *m, const char *protocol) {
     for (size_t i = 0; i < m->protocols.n; i++)
@@ -233,7 +233,7 @@ const char *group_choose(const struct group *g) {
     return chosen;
 }
 
-// ---- answers ------------------------------------------------------------------------------------------------------------------------------------
+// ---- answers --------------------------------------------------------------------------------------------------------
 
 static struct str metadata_of(const struct member *m, const char *protocol) {
     for (size_t i = 0; i < m->protocols.n && protocol != NULL; i++)
@@ -279,7 +279,7 @@ void group_answer_sync(struct member *m, struct group_sync *s, int error) {
     coordinator_answer(&s->call, error, "");
 }
 
-// ---- rebalances -----------------------------------------------------------------------------------------------------------------------------------
+// ---- rebalances -----------------------------------------------------------------------------------------------------
 
 static void arm(struct group *g, int64_t ms, loop_fn *fn) { loop_timer_set(g->coordinator->loop, &g->rebalance, ms * 1000, fn, g); }
 

@@ -10,7 +10,7 @@
 
 enum { TICK_US = 60 * 1000 * 1000 };
 
-// ---- calls and answers ------------------------------------------------------------------------------------------------------------------
+// ---- calls and answers ----------------------------------------------------------------------------------------------
 
 static void answer_on_back(void *arg) {
     struct group_call *call = arg;
@@ -47,7 +47,7 @@ static int find_member(const struct group *g, const char *member_id, const char 
     return *out == NULL ? KAFKA_UNKNOWN_MEMBER_ID : 0;
 }
 
-// ---- join ---------------------------------------------------------------------------------------------------------------------------------
+// ---- join -----------------------------------------------------------------------------------------------------------
 
 static void refuse_join(struct group_join *j, int error, const char *member_id, const char *message) {
     j->generation = -1;
@@ -195,7 +195,7 @@ static void join_on_loop(void *arg) {
 
 void group_join(struct broker *b, struct group_join *j) { submit(b, &j->call, join_on_loop); }
 
-// ---- sync -----------------------------------------------------------------------------------------------------------------------------------
+// ---- sync -----------------------------------------------------------------------------------------------------------
 
 static void refuse_sync(struct group_sync *s, int error) {
     s->out_protocol_type = s->out_protocol_name = NULL;
@@ -242,7 +242,7 @@ static void sync_on_loop(void *arg) {
 
 void group_sync(struct broker *b, struct group_sync *s) { submit(b, &s->call, sync_on_loop); }
 
-// ---- heartbeat, leave -------------------------------------------------------------------------------------------------------------------------
+// ---- heartbeat, leave -----------------------------------------------------------------------------------------------
 
 static void heartbeat_on_loop(void *arg) {
     struct group_heartbeat *h = arg;
@@ -287,7 +287,7 @@ static void leave_on_loop(void *arg) {
 
 void group_leave(struct broker *b, struct group_leave *l) { submit(b, &l->call, leave_on_loop); }
 
-// ---- list, describe, delete -----------------------------------------------------------------------------------------------------------------------
+// ---- list, describe, delete -----------------------------------------------------------------------------------------
 
 static int by_group_id(const void *a, const void *b) {
     return strcmp(((const struct group_listed *)a)->group_id, ((const struct group_listed *)b)->group_id);
@@ -366,7 +366,7 @@ static void delete_on_loop(void *arg) {
 
 void group_delete(struct broker *b, struct group_delete *d) { submit(b, &d->call, delete_on_loop); }
 
-// ---- the coordinator's life -------------------------------------------------------------------------------------------------------------------------
+// ---- the coordinator's life -----------------------------------------------------------------------------------------
 
 static void tick(void *arg) {
     struct coordinator *c = arg;

@@ -86,6 +86,7 @@ struct broker {
 };
 
 // ---- topics.c: the catalog and its file ----
+enum err_code topics_create_file(struct broker *b, struct err *err); // an empty one, in a new directory
 enum err_code topics_load(struct broker *b, bool clean, struct err *err);
 void topics_free(struct broker *b);
 bool topic_name_ok(const char *name, struct err *err);

@@ -26,7 +26,7 @@ struct offsets_write {
 
 static int64_t now_ms(const struct coordinator *c) { return sys_now_us(c->broker->sys) / 1000; }
 
-// ---- in memory ----------------------------------------------------------------------------------------------------------------------------
+// ---- in memory ------------------------------------------------------------------------------------------------------
 
 void committed_free(struct committed *o) {
     if (o == NULL) return;
@@ -58,7 +58,7 @@ static void drop_offset(struct group *g, struct str topic, int32_t partition) {
     buf_fini(&key);
 }
 
-// ---- records -----------------------------------------------------------------------------------------------------------------------------------
+// ---- records --------------------------------------------------------------------------------------------------------
 
 static void put_string(struct buf *out, struct str s) {
     buf_put_be16(out, (uint16_t)s.n);
@@ -131,7 +131,7 @@ static void records_end(struct records *r) {
     buf_fini(&r->value);
 }
 
-// ---- writing -------------------------------------------------------------------------------------------------------------------------------------
+// ---- writing --------------------------------------------------------------------------------------------------------
 
 static void rewrite_when_quiet(struct coordinator *c);
 static void rewrite_ended(struct offsets_write *w);
@@ -212,7 +212,7 @@ void offsets_forget_group(struct group *g) {
     write_submit(w);
 }
 
-// ---- commit ----------------------------------------------------------------------------------------------------------------------------------------
+// ---- commit ---------------------------------------------------------------------------------------------------------
 
 static int check_commit(const struct group *g, const struct group_commit *x) {
     bool member = x->generation >= 0 || (x->member_id != NULL && x->member_id[0] != '\0') || x->group_instance_id != NULL;
@@ -271,7 +271,7 @@ void group_commit(struct broker *b, struct group_commit *x) {
     loop_post(b->coordinator->loop, commit_on_loop, x);
 }
 
-// ---- fetch ----------------------------------------------------------------------------------------------------------------------------------------------
+// ---- fetch ----------------------------------------------------------------------------------------------------------
 
 static int by_partition(const void *a, const void *b) {
     const struct group_offset *x = a, *y = b;
@@ -320,7 +320,7 @@ void group_fetch(struct broker *b, struct group_fetch *f) {
     loop_post(b->coordinator->loop, fetch_on_loop, f);
 }
 
-// ---- expiry -----------------------------------------------------------------------------------------------------------------------------------------------
+// ---- expiry ---------------------------------------------------------------------------------------------------------
 
 static bool is_expired(const struct group *g, const struct committed *o, int64_t now) {
     int64_t since = o->commit_ms > g->empty_since_ms ? o->commit_ms : g->empty_since_ms;
@@ -370,7 +370,7 @@ void offsets_expire(struct coordinator *c) {
     rewrite_check(c);
 }
 
-// ---- rewriting ----------------------------------------------------------------------------------------------------------------------------------------------
+// ---- rewriting ------------------------------------------------------------------------------------------------------
 
 static void rewrite_check(struct coordinator *c) {
     struct partition *p = partition_find(c->broker, OFFSETS_TOPIC, 0);
@@ -454,7 +454,7 @@ static void rewrite_ended(struct offsets_write *w) {
     loop_post(p->owner, partition_maintain, p);
 }
 
-// ---- loading ------------------------------------------------------------------------------------------------------------------------------------------------
+// ---- loading --------------------------------------------------------------------------------------------------------
 
 static bool load_offset(struct coordinator *c, struct rd *key, const struct batch_record *rec) {
     struct str group = get_string(key), topic = get_string(key);

@@ -29,7 +29,7 @@ struct wait_token { // outlives its broker_wait, so that an answer under way can
     struct wait_token *prev, *next;
 };
 
-// ---- life ------------------------------------------------------------------------------------------------------------------------------
+// ---- life -----------------------------------------------------------------------------------------------------------
 
 static void state_save(void *arg, struct buf *out) { producers_save(&((struct partition *)arg)->producers, out); }
 static int64_t clock_ms(const struct partition *p) { return sys_now_us(p->broker->sys) / 1000; }
@@ -89,7 +89,7 @@ void partition_unref(struct partition *p) {
     partition_free(p);
 }
 
-// ---- answers -----------------------------------------------------------------------------------------------------------------------------
+// ---- answers --------------------------------------------------------------------------------------------------------
 
 static void answer_on_back(void *arg) {
     struct broker_produce *r = arg;
@@ -126,7 +126,7 @@ static struct broker_produce *pop(struct broker_produce **first) {
     return r;
 }
 
-// ---- checks --------------------------------------------------------------------------------------------------------------------------------
+// ---- checks ---------------------------------------------------------------------------------------------------------
 
 struct checked {
     struct batch first;
@@ -158,7 +158,8 @@ static bool all_keyed(const struct batch *b) {
 static bool check_batch(struct partition *p, const struct batch *b, int64_t now, struct checked *c) {
     if ((int64_t)b->size > p->max_message_bytes) return fault(c, KAFKA_MESSAGE_TOO_LARGE, "record batch is larger than max.message.bytes");
     if (!batch_crc_ok(b)) return fault(c, KAFKA_CORRUPT_MESSAGE, "record batch has a wrong CRC");
-    if (b->count <= 0 || b->last_offset_delta != b->count - 1) return fault(c, KAFKA_INVALID_RECORD, "record count and last offset delta do not agree");
+    if (b->count <= 0 || b->last_offset_delta != b->count - 1)
+        return fault(c, KAFKA_INVALID_RECORD, "record count and last offset delta do not agree");
     if ((b->attributes & BATCH_ATTR_CONTROL) != 0) return fault(c, KAFKA_INVALID_RECORD, "clients may not write control batches");
     if ((b->attributes & BATCH_ATTR_TRANSACTION) != 0) return fault(c, KAFKA_INVALID_RECORD, "transactions are not supported");
     if (batch_codec(b) > 4) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "unknown compression codec");
@@ -194,7 +195,7 @@ static bool check(struct partition *p, struct str batches, struct checked *c) {
     return true;
 }
 
-// ---- produce ---------------------------------------------------------------------------------------------------------------------------------
+// ---- produce --------------------------------------------------------------------------------------------------------
 
 static void sync_start(struct partition *p);
 static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call);
@@ -331,7 +332,7 @@ void broker_produce(struct broker *b, struct broker_produce *r) {
 
 enum err_code broker_produce_code(struct broker_produce *r) { return own_of(r)->code; }
 
-// ---- sync --------------------------------------------------------------------------------------------------------------------------------------
+// ---- sync -----------------------------------------------------------------------------------------------------------
 
 static void sync_work(void *arg) { // on a worker
     struct partition *p = arg;
@@ -386,7 +387,7 @@ static void sync_start(struct partition *p) {
     loop_timer_set(p->owner, &p->retry, 1000, sync_retry, p);
 }
 
-// ---- upkeep --------------------------------------------------------------------------------------------------------------------------------------
+// ---- upkeep ---------------------------------------------------------------------------------------------------------
 
 static void maintain_work(void *arg) { // on a worker
     struct partition *p = arg;
@@ -419,7 +420,7 @@ void partition_maintain(void *arg) {
     partition_unref(p);
 }
 
-// ---- the end ---------------------------------------------------------------------------------------------------------------------------------------
+// ---- the end --------------------------------------------------------------------------------------------------------
 
 struct farewell {
     struct partition *partition;
@@ -465,7 +466,7 @@ static void say_farewell(struct partition *p, loop_fn *fn) {
 void partition_delete(struct partition *p) { say_farewell(p, delete_on_owner); }
 void partition_quiesce(struct partition *p) { say_farewell(p, quiesce_on_owner); }
 
-// ---- waits -------------------------------------------------------------------------------------------------------------------------------------------
+// ---- waits ----------------------------------------------------------------------------------------------------------
 
 static void token_free(struct wait_token *t) {
     if (t->partition != NULL) partition_unref(t->partition);

@@ -13,7 +13,7 @@
 #define TOPICS_HEAD "millrace-topics 1"
 enum { TOPIC_NAME_MAX = 249, TOPICS_FILE_MAX = 64 << 20 };
 
-// ---- names -------------------------------------------------------------------------------------------------------------------------------
+// ---- names ----------------------------------------------------------------------------------------------------------
 
 bool topic_name_ok(const char *name, struct err *err) {
     size_t n = strlen(name);
@@ -41,7 +41,7 @@ static void topic_free(struct topic *t) {
     mem_free(t);
 }
 
-// ---- the file --------------------------------------------------------------------------------------------------------------------------------
+// ---- the file -------------------------------------------------------------------------------------------------------
 
 static int by_name(const void *a, const void *b) {
     return strcmp((*(struct topic *const *)a)->name, (*(struct topic *const *)b)->name);
@@ -90,6 +90,13 @@ static enum err_code save(struct broker *b, const struct change *ch, struct err 
                                                                : sys_write_file(b->sys, path, buf_str(&out), err);
     mem_free(path);
     buf_fini(&out);
+    return code;
+}
+
+enum err_code topics_create_file(struct broker *b, struct err *err) {
+    char *path = mem_printf("%s/topics", b->dir);
+    enum err_code code = sys_exists(b->sys, path) ? ERR_OK : save(b, &(struct change){0}, err);
+    mem_free(path);
     return code;
 }
 
@@ -214,11 +221,8 @@ enum err_code topics_load(struct broker *b, bool clean, struct err *err) {
         text = sys_read_file(b->sys, path, TOPICS_FILE_MAX, &n, err);
         if (text == NULL) code = err->code;
         else if (!parse_file(b, str_n(text, n), &total, &counts)) code = err_set(err, ERR_CORRUPT, "%s: damaged; restore it from a copy", path);
-    } else if (code == ERR_OK) {
-        for (size_t i = 0; i < names.n && code == ERR_OK; i++) {
-            if (!is_partition_folder(names.names[i])) continue;
-            code = err_set(err, ERR_CORRUPT, "%s is missing, but there are partitions (%s); restore it from a copy", path, names.names[i]);
-        }
+    } else if (code == ERR_OK) { // a new directory got an empty one before anything else
+        code = err_set(err, ERR_CORRUPT, "%s is missing; restore it from a copy", path);
     }
     struct map_entry *e;
     size_t k = 0;
@@ -239,7 +243,7 @@ void topics_free(struct broker *b) {
     map_fini(&b->topic_ids);
 }
 
-// ---- look-ups --------------------------------------------------------------------------------------------------------------------------------
+// ---- look-ups -------------------------------------------------------------------------------------------------------
 
 struct partition *partition_find(struct broker *b, const char *topic, int32_t index) {
     sys_mutex_lock(&b->mutex);
@@ -300,7 +304,7 @@ size_t broker_topic_list(struct broker *b, struct arena *a, struct broker_topic_
     return n;
 }
 
-// ---- changes -----------------------------------------------------------------------------------------------------------------------------------
+// ---- changes --------------------------------------------------------------------------------------------------------
 
 static enum err_code check_count(const struct broker *b, int64_t partitions, int64_t more, struct err *err) {
     if (partitions <= 0) return err_set(err, ERR_PARTITIONS, "number of partitions must be larger than 0, not %lld", (long long)partitions);
@@ -427,7 +431,7 @@ enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t part
     return code;
 }
 
-// ---- configs -----------------------------------------------------------------------------------------------------------------------------------
+// ---- configs --------------------------------------------------------------------------------------------------------
 
 enum err_code broker_topic_configs(struct broker *b, const char *name, struct arena *a, struct broker_config_entry **out, size_t *n,
                                    struct err *err) {

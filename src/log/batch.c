@@ -71,7 +71,7 @@ void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms) {
     set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
 }
 
-// ---- records --------------------------------------------------------------------------------------------------------------
+// ---- records --------------------------------------------------------------------------------------------------------
 
 enum err_code batch_iter_init(struct batch_iter *it, const struct batch *b, size_t max_plain, struct err *err) {
     *it = (struct batch_iter){.batch = b, .left = b->count};
@@ -149,7 +149,7 @@ bool batch_header_next(struct str *rest, struct batch_header *out) {
     return true;
 }
 
-// ---- building ---------------------------------------------------------------------------------------------------------------
+// ---- building -------------------------------------------------------------------------------------------------------
 
 void batch_begin(struct batch_builder *bb, struct buf *out, int64_t base_timestamp_ms) {
     *bb = (struct batch_builder){.out = out, .at = out->n, .base_timestamp = base_timestamp_ms, .max_timestamp = base_timestamp_ms};

@@ -14,11 +14,21 @@ static const char meta_text[] = "millrace-partition 1\n";
 static struct segment *active(const struct log *l) { return *vec_last(&l->segments); }
 static int64_t now_ms(const struct log *l) { return sys_now_us(l->sys) / 1000; }
 
-// ---- open and close -----------------------------------------------------------------------------------------------------------
+// ---- open and close -------------------------------------------------------------------------------------------------
 
-static enum err_code check_meta(struct log *l, struct err *err) {
+static enum err_code sync_parent(struct log *l, struct err *err) {
+    const char *slash = strrchr(l->dir, '/');
+    char *parent = slash == NULL ? mem_strdup(".") : mem_strndup(l->dir, slash == l->dir ? 1 : (size_t)(slash - l->dir));
+    enum err_code code = sys_sync_dir(l->sys, parent, err);
+    mem_free(parent);
+    return code;
+}
+
+static enum err_code check_meta(struct log *l, bool clean, struct err *err) {
     char *path = mem_printf("%s/partition.meta", l->dir);
     enum err_code code = sys_mkdirs(l->sys, l->dir, err);
+    // A process that was killed may have made the folder without making it durable.
+    if (code == ERR_OK && !clean) code = sync_parent(l, err);
     if (code == ERR_OK && !sys_exists(l->sys, path)) {
         code = sys_write_file(l->sys, path, STR("millrace-partition 1\n"), err);
     } else if (code == ERR_OK) {
@@ -53,7 +63,7 @@ struct log *log_open(struct sys *s, const char *dir, const struct log_config *co
     if (state != NULL) l->state = *state;
     sys_mutex_init(&l->mutex);
     for (size_t i = 0; i < LOG_HINTS; i++) l->hints[i].offset = -1;
-    if (check_meta(l, err) == ERR_OK && log_recover(l, clean, err) == ERR_OK) return l;
+    if (check_meta(l, clean, err) == ERR_OK && log_recover(l, clean, err) == ERR_OK) return l;
     free_log(l);
     return NULL;
 }
@@ -85,7 +95,7 @@ void log_configure(struct log *l, const struct log_config *config) {
     sys_mutex_unlock(&l->mutex);
 }
 
-// ---- append and roll ------------------------------------------------------------------------------------------------------------
+// ---- append and roll ------------------------------------------------------------------------------------------------
 
 static enum err_code go_offline(struct log *l, struct err *err, const char *what) {
     sys_mutex_lock(&l->mutex);
@@ -138,7 +148,7 @@ static enum err_code write_bytes(struct log *l, struct segment *g, struct str by
     if (err == NULL) err = &local;
     if (sys_pwrite(g->file, bytes.p, bytes.n, g->size, err) == ERR_OK) return ERR_OK;
     if (err->code != ERR_NO_SPACE) return go_offline(l, err, "write");
-    struct err second = {0};
+    struct err second = {0}; // a part may have been written: away with it
     if (sys_truncate(g->file, g->size, &second) != ERR_OK) {
         go_offline(l, &second, "truncate after a full disk");
         err_copy(err, &second);
@@ -184,14 +194,18 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
     return ERR_OK;
 }
 
-// ---- sync ----------------------------------------------------------------------------------------------------------------------
+// ---- sync -----------------------------------------------------------------------------------------------------------
 
 static enum err_code sync_segment(struct log *l, struct segment *g, struct err *err) {
     int64_t from = sys_mono_us(l->sys);
     enum err_code code = sys_fdatasync(g->file, err);
     metric_add(M_LOG_SYNCS, NULL, 1);
     metric_observe_us(M_LOG_SYNC_SECONDS, NULL, sys_mono_us(l->sys) - from);
-    return code == ERR_OK ? ERR_OK : go_offline(l, err, "fdatasync");
+    if (code == ERR_OK) return ERR_OK;
+    char *mark = mem_printf("%s/" LOG_UNSYNCED_MARK, l->dir);
+    (void)sys_write_file(l->sys, mark, STR("a sync failed\n"), NULL); // the best that can be done now
+    mem_free(mark);
+    return go_offline(l, err, "fdatasync");
 }
 
 enum err_code log_sync(struct log *l, struct err *err) {
@@ -233,7 +247,7 @@ bool log_needs_sync(struct log *l) {
     return yes;
 }
 
-// ---- tidying and retention --------------------------------------------------------------------------------------------------------
+// ---- tidying and retention ------------------------------------------------------------------------------------------
 
 static bool wants_tidy(const struct segment *g) {
     if (g->has_snapshot && !g->snapshot_on_disk) return true;
@@ -284,6 +298,7 @@ void log_tidy(struct log *l) {
 static struct segment *expired(struct log *l, int64_t now, int64_t before) {
     if (l->segments.n < 2) return NULL;
     struct segment *g = l->segments.p[0];
+    if (l->segments.p[1]->has_snapshot && !l->segments.p[1]->snapshot_on_disk) return NULL; // else its state could not be built again
     if (!g->closed || g->end > l->durable_end || g->synced < g->size || l->dir_changes != l->dir_synced) return NULL;
     if (g->end <= before) return g;
     if (l->config.retention_ms >= 0 && g->size > 0 && now - segment_newest_ms(g) > l->config.retention_ms) return g;
@@ -328,7 +343,7 @@ size_t log_retain(struct log *l, int64_t now, int64_t before, struct err *err) {
     return dropped;
 }
 
-// ---- numbers ----------------------------------------------------------------------------------------------------------------------
+// ---- numbers --------------------------------------------------------------------------------------------------------
 
 int64_t log_start(struct log *l) {
     sys_mutex_lock(&l->mutex);

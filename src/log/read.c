@@ -9,7 +9,7 @@
 
 enum { READ_MIN = 16384 }; // bytes of one pread: enough to find a batch behind an index entry
 
-// ---- where to begin ----------------------------------------------------------------------------------------------------------------
+// ---- where to begin -------------------------------------------------------------------------------------------------
 
 // The segment that holds `offset`: the last one with base <= offset. Under the mutex.
 static size_t find_segment(const struct log *l, int64_t offset) {
@@ -90,7 +90,7 @@ static enum err_code locate(struct log *l, int64_t offset, struct cursor *c, str
     return ERR_OK;
 }
 
-// ---- by offset -------------------------------------------------------------------------------------------------------------------------
+// ---- by offset ------------------------------------------------------------------------------------------------------
 
 static enum err_code damaged(const struct log *l, const struct segment *g, uint64_t position, struct err *err) {
     return err_set(err, ERR_CORRUPT, "%s/%020lld.log: damaged record batch at byte %llu", l->dir, (long long)g->base,
@@ -184,7 +184,7 @@ enum err_code log_read(struct log *l, int64_t offset, size_t max_bytes, struct b
     return code;
 }
 
-// ---- by time -----------------------------------------------------------------------------------------------------------------------------
+// ---- by time --------------------------------------------------------------------------------------------------------
 
 struct time_search {
     int64_t t, limit; // first record with timestamp >= t, below offset `limit`

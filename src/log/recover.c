@@ -13,6 +13,7 @@
 struct recovery {
     struct log *log;
     bool clean;
+    bool rewrite;        // a sync failed in the last process
     size_t first_scan;   // index of the first segment to scan; segments.n = none
     struct err *err;
     uint64_t batches, cut;
@@ -128,7 +129,7 @@ static enum err_code settle_trusted(struct recovery *x) {
     return ERR_OK;
 }
 
-// ---- the caller's state -----------------------------------------------------------------------------------------------------------------
+// ---- the caller's state ---------------------------------------------------------------------------------------------
 
 // The newest usable snapshot at or below the first scanned offset, then the trusted batches behind it.
 static enum err_code load_state(struct recovery *x) {
@@ -154,7 +155,7 @@ static enum err_code load_state(struct recovery *x) {
     return code;
 }
 
-// ---- the tail -------------------------------------------------------------------------------------------------------------------------------
+// ---- the tail -------------------------------------------------------------------------------------------------------
 
 // Sets a segment aside that lies behind a cut: it was never acknowledged, but a person may want to see it.
 static enum err_code set_aside(struct recovery *x, struct segment *g) {
@@ -169,6 +170,21 @@ static enum err_code set_aside(struct recovery *x, struct segment *g) {
     return code;
 }
 
+static enum err_code rewrite_segment(struct recovery *x, const struct segment *g) {
+    enum { CHUNK = 1 << 20 };
+    uint8_t *chunk = mem_alloc(CHUNK);
+    enum err_code code = ERR_OK;
+    for (uint64_t at = 0; at < g->size && code == ERR_OK;) {
+        int64_t n = sys_pread(g->file, chunk, g->size - at < CHUNK ? (size_t)(g->size - at) : (size_t)CHUNK, at, x->err);
+        if (n == 0) code = err_set(x->err, ERR_CORRUPT, "segment %lld became shorter", (long long)g->base);
+        else if (n < 0) code = x->err->code;
+        else code = sys_pwrite(g->file, chunk, (size_t)n, at, x->err);
+        at += n > 0 ? (uint64_t)n : 0;
+    }
+    mem_free(chunk);
+    return code;
+}
+
 static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     struct log *l = x->log;
     g->index.n = 0;
@@ -176,6 +192,10 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     g->max_time = INT64_MIN;
     g->end = g->base;
     g->opened_ms = g->size > 0 ? g->opened_ms : -1;
+    if (l->state.save != NULL) { // the one of before may be missing; log_tidy writes it
+        l->state.save(l->state.arg, &g->snapshot);
+        g->has_snapshot = true;
+    }
     x->into = g;
     struct scan c = {.file = g->file, .to = g->size, .check_crc = true, .expect = g->base, .fn = note_batch, .arg = x};
     enum err_code code = segment_scan(&c, x->err);
@@ -191,7 +211,8 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     }
     l->end = g->end;
     g->index_loaded = true;
-    code = sys_fdatasync(g->file, x->err);
+    if (x->rewrite) code = rewrite_segment(x, g);
+    if (code == ERR_OK) code = sys_fdatasync(g->file, x->err);
     g->synced = g->size;
     return code;
 }
@@ -241,7 +262,9 @@ static enum err_code finish(struct recovery *x) {
 
 enum err_code log_recover(struct log *l, bool clean, struct err *err) {
     assert(err != NULL);
-    struct recovery x = {.log = l, .clean = clean, .err = err};
+    char *mark = mem_printf("%s/" LOG_UNSYNCED_MARK, l->dir);
+    struct recovery x = {.log = l, .rewrite = sys_exists(l->sys, mark), .err = err};
+    x.clean = clean && !x.rewrite;
     struct sys_list names = {0};
     enum err_code code = sys_list_dir(l->sys, l->dir, &names, err);
     if (code == ERR_OK) code = open_segments(&x, &names);
@@ -252,7 +275,9 @@ enum err_code log_recover(struct log *l, bool clean, struct err *err) {
     if (code == ERR_OK) code = load_state(&x);
     if (code == ERR_OK) code = scan_tail(&x);
     if (code == ERR_OK) code = finish(&x);
+    if (code == ERR_OK && x.rewrite) code = sys_unlink(l->sys, mark, err);
     if (code == ERR_OK) remove_leftovers(&x, &names);
+    mem_free(mark);
     sys_list_free(&names);
     if (code != ERR_OK) return err_wrap(err, "log %s", l->dir);
     if (x.cut > 0 || x.batches > 0)

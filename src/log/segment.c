@@ -70,7 +70,7 @@ void segment_note_batch(struct segment *g, const struct batch *b, uint64_t posit
 // Records may carry no timestamp (-1): then the time of writing counts.
 int64_t segment_newest_ms(const struct segment *g) { return g->max_time >= 0 ? g->max_time : g->opened_ms; }
 
-// ---- index files ------------------------------------------------------------------------------------------------------------
+// ---- index files ----------------------------------------------------------------------------------------------------
 
 enum err_code segment_write_index(struct log *l, struct segment *g, struct err *err) {
     assert(g->index_loaded);
@@ -205,7 +205,7 @@ enum err_code segment_load_index(struct log *l, struct segment *g, struct err *e
     return ERR_OK;
 }
 
-// ---- snapshots --------------------------------------------------------------------------------------------------------------
+// ---- snapshots ------------------------------------------------------------------------------------------------------
 
 enum err_code segment_write_snapshot(struct log *l, int64_t base, struct str state, struct err *err) {
     struct buf file;
@@ -234,7 +234,7 @@ bool segment_read_snapshot(struct log *l, int64_t base, struct buf *out) {
     return ok;
 }
 
-// ---- the scanner --------------------------------------------------------------------------------------------------------------
+// ---- the scanner ----------------------------------------------------------------------------------------------------
 
 static const char *judge(struct scan *c, enum batch_status status, const struct batch *b) {
     switch (status) {

@@ -83,6 +83,8 @@ enum err_code segment_scan(struct scan *c, struct err *err); // errors of the di
 int64_t segment_newest_ms(const struct segment *g); // what retention by time goes by
 
 // ---- recover.c ----
+// A file in the folder: a sync failed, so the system's cache may show bytes that it will never write. Recovery writes them again.
+#define LOG_UNSYNCED_MARK "unsynced"
 enum err_code log_recover(struct log *l, bool clean, struct err *err);
 
 #endif

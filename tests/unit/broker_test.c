@@ -311,7 +311,7 @@ static void test_append_inside(void **state) {
     assert_int_equal(broker_partition_of(STR("a-little-bit-long-string"), 1000), (int32_t)((uint32_t)-985981536 & 0x7fffffff) % 1000);
 }
 
-// ---- waits ----------------------------------------------------------------------------------------------------------------------------------
+// ---- waits ----------------------------------------------------------------------------------------------------------
 
 struct waiter {
     struct fixture *f;
@@ -371,7 +371,7 @@ static void test_waits(void **state) {
     loop_event_wait(&a.done); // deletion wakes
 }
 
-// ---- many produces at once: order, group commit, back-pressure -------------------------------------------------------------------------------
+// ---- many produces at once: order, group commit, back-pressure ------------------------------------------------------
 
 enum { MANY = 2000 };
 struct many {

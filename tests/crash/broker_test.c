@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// Crash tests of the broker: topics created, grown and deleted, produces of an idempotent producer, group commits and producer ids, with every
+// operation on the disk as the last one, or failing once. Acknowledged is there; nothing is doubled; a retry gets the offset it had.
+#include "crash.h"
+
+#include "broker/broker.h"
+#include "broker/groups.h"
+#include "log/batch.h"
+
+enum { TOPICS = 2, BATCHES = 12 };
+static const char *const names[TOPICS] = {"a", "b"};
+
+struct my {
+    bool created[TOPICS], maybe_created[TOPICS];
+    int partitions, maybe_partitions; // of "a"
+    bool gone, maybe_gone;            // "b" was deleted
+    int32_t produced[TOPICS];         // batches acknowledged; the sequence is the number
+    int64_t offsets[TOPICS][BATCHES + 8];
+    int64_t committed, maybe_committed;
+    int64_t last_producer_id;
+};
+
+struct server {
+    struct loop *loop;
+    struct pool *pool;
+    struct broker *broker;
+};
+
+static char why[ERR_MSG_MAX];
+
+static bool start(struct server *v, struct sys *s) {
+    struct err err = {0};
+    static const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}};
+    struct broker_config c = {.dir = "log", .node_id = 1, .default_partitions = 1, .max_partitions = 100};
+    c.configs = configs;
+    c.n_configs = 1;
+    v->pool = pool_new("crash", 1, 50);
+    v->loop = loop_new(s, "crash", &err);
+    loop_start(v->loop);
+    v->broker = broker_open(s, &c, &v->loop, 1, v->pool, &err);
+    memcpy(why, err.msg, sizeof why);
+    return v->broker != NULL;
+}
+
+static void stop(struct server *v) {
+    if (v->broker != NULL) broker_close(v->broker);
+    loop_stop(v->loop);
+    loop_free(v->loop);
+    pool_free(v->pool);
+}
+
+// ---- calls that wait for their answer -------------------------------------------------------------------------------------------------------
+
+struct put {
+    struct server *v;
+    struct broker_produce produce;
+    struct loop_event event;
+};
+static void put_done(struct broker_produce *p) { loop_event_set(&((struct put *)p->arg)->event); }
+static void put_start(void *arg) { broker_produce(((struct put *)arg)->v->broker, &((struct put *)arg)->produce); }
+
+static int produce(struct server *v, int topic, int32_t number, int64_t *offset) {
+    struct buf b = {0};
+    struct batch_builder bb;
+    char text[32];
+    snprintf(text, sizeof text, "%s-%d", names[topic], number);
+    batch_begin(&bb, &b, 1000);
+    batch_add(&bb, 1000, STR("key"), false, str_c(text), false, NULL, 0);
+    bb.producer_id = 7;
+    bb.producer_epoch = 0;
+    bb.base_sequence = number;
+    batch_end(&bb);
+    struct put x = {.v = v};
+    x.produce = (struct broker_produce){.topic = names[topic], .batches = buf_str(&b), .wait_durable = true, .done = put_done, .back = v->loop};
+    x.produce.arg = &x;
+    loop_event_init(&x.event);
+    loop_post(v->loop, put_start, &x);
+    loop_event_wait(&x.event);
+    loop_event_fini(&x.event);
+    buf_fini(&b);
+    *offset = x.produce.base_offset;
+    return x.produce.kafka_error;
+}
+
+struct ask {
+    struct server *v;
+    struct group_commit commit;
+    struct group_fetch fetch;
+    struct producer_id_init init;
+    struct group_offset offset;
+    struct arena arena;
+    struct loop_event event;
+};
+static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
+
+static void ask_init(struct ask *x, struct server *v, struct group_call *call) {
+    x->v = v;
+    arena_init(&x->arena);
+    loop_event_init(&x->event);
+    *call = (struct group_call){.done = ask_done, .back = v->loop, .arena = &x->arena, .arg = x};
+}
+static void ask_wait(struct ask *x) {
+    loop_event_wait(&x->event);
+    loop_event_fini(&x->event);
+    arena_fini(&x->arena);
+}
+
+static int commit(struct server *v, int64_t offset) {
+    struct ask x = {.commit = {.group_id = "g", .member_id = "", .generation = -1}};
+    ask_init(&x, v, &x.commit.call);
+    x.offset = (struct group_offset){.topic = "a", .offset = offset, .leader_epoch = -1};
+    x.commit.offsets = &x.offset;
+    x.commit.n_offsets = 1;
+    group_commit(v->broker, &x.commit);
+    ask_wait(&x);
+    return x.offset.error;
+}
+
+static int64_t fetch(struct server *v) {
+    struct ask x = {.fetch = {.group_id = "g"}};
+    ask_init(&x, v, &x.fetch.call);
+    x.offset = (struct group_offset){.topic = "a"};
+    x.fetch.offsets = &x.offset;
+    x.fetch.n_offsets = 1;
+    group_fetch(v->broker, &x.fetch);
+    ask_wait(&x);
+    return x.offset.offset;
+}
+
+static int64_t producer_id(struct server *v) {
+    struct ask x = {0};
+    ask_init(&x, v, &x.init.call);
+    broker_producer_id_init(v->broker, &x.init);
+    ask_wait(&x);
+    return x.init.call.error == 0 ? x.init.producer_id : -1;
+}
+
+// ---- the scenario ----------------------------------------------------------------------------------------------------------------------------------
+
+static bool create(struct server *v, struct my *m, int topic) {
+    m->maybe_created[topic] = true;
+    m->created[topic] = broker_topic_create(v->broker, names[topic], topic == 0 ? 2 : 1, NULL, 0, false, NULL, NULL, NULL) == ERR_OK;
+    if (topic == 0 && m->created[0]) m->partitions = m->maybe_partitions = 2;
+    return m->created[topic];
+}
+
+static bool put_some(struct server *v, struct my *m, int topic, int n) {
+    for (int i = 0; i < n; i++) {
+        int64_t offset;
+        if (produce(v, topic, m->produced[topic], &offset) != 0) return false;
+        m->offsets[topic][m->produced[topic]++] = offset;
+    }
+    return true;
+}
+
+static bool put_commit(struct server *v, struct my *m, int64_t offset) {
+    m->maybe_committed = offset;
+    if (commit(v, offset) != 0) return false;
+    m->committed = offset;
+    return true;
+}
+
+static bool take_id(struct server *v, struct my *m) {
+    int64_t id = producer_id(v);
+    if (id < 0) return false;
+    assert_true(id > m->last_producer_id);
+    m->last_producer_id = id;
+    return true;
+}
+
+static bool first_life(struct server *v, struct my *m) {
+    if (!create(v, m, 0) || !put_some(v, m, 0, 3) || !put_commit(v, m, 1) || !create(v, m, 1)) return false;
+    if (!put_some(v, m, 1, 2) || !take_id(v, m) || !put_commit(v, m, 2)) return false;
+    m->maybe_partitions = 3;
+    if (broker_topic_grow(v->broker, "a", 3, false, NULL) != ERR_OK) return false;
+    m->partitions = 3;
+    return true;
+}
+
+static bool second_life(struct server *v, struct my *m) {
+    if (!put_some(v, m, 0, 3) || !put_commit(v, m, 5) || !take_id(v, m)) return false;
+    m->maybe_gone = true;
+    if (broker_topic_delete(v->broker, "b", NULL) != ERR_OK) return false;
+    m->gone = true;
+    return put_some(v, m, 0, 2);
+}
+
+static void scenario(struct sys *s, void *state) {
+    struct my *m = state;
+    struct server v = {0};
+    m->last_producer_id = m->committed = m->maybe_committed = -1;
+    bool on = start(&v, s) && first_life(&v, m);
+    stop(&v);
+    v = (struct server){0};
+    if (!on) return;
+    if (start(&v, s)) (void)second_life(&v, m);
+    stop(&v);
+}
+
+static void recover(struct sys *s, void *state) {
+    (void)state;
+    struct server v = {0};
+    (void)start(&v, s);
+    stop(&v);
+}
+
+// ---- what must hold ------------------------------------------------------------------------------------------------------------------------------
+
+// Every record once, in order: the acknowledged ones, then at most one that was under way.
+static void check_topic(struct server *v, const struct my *m, int topic) {
+    struct buf b = {0};
+    struct err err = {0};
+    struct broker_offsets o;
+    int64_t n = 0;
+    if (broker_read(v->broker, names[topic], 0, 0, 1 << 20, &b, &o, &err) != ERR_OK) fail_msg("%s", err.msg);
+    struct batch x;
+    for (size_t at = 0; at < b.n; at += x.size, n++) {
+        assert_int_equal(batch_read(b.p + at, b.n - at, &x), BATCH_OK);
+        assert_int_equal(x.base_offset, n);
+        assert_int_equal(x.base_sequence, n);
+    }
+    if (n < m->produced[topic] || n > m->produced[topic] + 1) fail_msg("topic %d: %d acknowledged, %d found", topic, (int)m->produced[topic], (int)n);
+    assert_int_equal(o.high_watermark, n);
+    buf_fini(&b);
+}
+
+// A client that got no answer tries again: the same offset, or a new one right behind.
+static void retry(struct server *v, struct my *m, int topic) {
+    int64_t offset;
+    if (m->produced[topic] > 0) {
+        assert_int_equal(produce(v, topic, m->produced[topic] - 1, &offset), 0);
+        assert_int_equal(offset, m->offsets[topic][m->produced[topic] - 1]);
+    }
+    assert_true(put_some(v, m, topic, 1));
+    assert_int_equal(m->offsets[topic][m->produced[topic] - 1], m->produced[topic] - 1);
+}
+
+static void check_topics(struct server *v, struct my *m) {
+    struct arena a;
+    arena_init(&a);
+    struct broker_topic_info info;
+    for (int i = 0; i < TOPICS; i++) {
+        bool there = broker_topic_get(v->broker, str_c(names[i]), &a, &info);
+        if (m->created[i] && !(i == 1 && m->maybe_gone)) assert_true(there);
+        if (!m->maybe_created[i] || (i == 1 && m->gone)) assert_false(there);
+        if (!there && m->produced[i] > 0) m->produced[i] = 0;
+        if (there && i == 0 && m->partitions > 0) assert_in_range(info.partitions, m->partitions, m->maybe_partitions);
+        if (!there) continue;
+        check_topic(v, m, i);
+        retry(v, m, i);
+        check_topic(v, m, i);
+    }
+    arena_fini(&a);
+}
+
+static void verify(struct sys *s, void *state) {
+    struct my *m = state;
+    for (int round = 0; round < 2; round++) {
+        struct server v = {0};
+        if (!start(&v, s)) fail_msg("the broker does not open again: %s", why);
+        check_topics(&v, m);
+        int64_t committed = fetch(&v);
+        if (committed != m->committed) assert_int_equal(committed, m->maybe_committed);
+        if (m->created[0]) assert_true(put_commit(&v, m, committed + 1));
+        assert_true(take_id(&v, m));
+        if (round == 0) sys_sim_crash_at(s, sys_sim_ops(s) + 1); // the close is cut at once
+        stop(&v);
+        sys_sim_reboot(s);
+    }
+}
+
+static void test_crash(void **x) {
+    (void)x;
+    static const struct crash_test t = {
+        .seeds = 3, .state_size = sizeof(struct my), .scenario = scenario, .recover = recover, .verify = verify, .kills = true, .faults = true};
+    crash_try_all(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {crash_unit_test(test_crash)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
