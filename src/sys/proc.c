@@ -293,6 +293,12 @@ static void write_all(int fd, struct str s) {
         s.n -= (size_t)put;
     }
 }
+bool sys_program_path(char out[4096]) {
+    ssize_t n = readlink("/proc/self/exe", out, 4095);
+    out[n < 0 ? 0 : n] = 0;
+    return n > 0 && n < 4095;
+}
+
 void sys_private_files(void) { umask(077); }
 
 void sys_stdout_write(struct str s) { write_all(1, s); }

@@ -183,6 +183,7 @@ bool sys_is_tty(int fd);
 int64_t sys_rss_bytes(void);      // of this process, now
 int64_t sys_peak_rss_bytes(void); // since it started
 int64_t sys_cpu_us(void);         // user + system time of this process
+bool sys_program_path(char out[4096]); // of the file that this process runs; false = not known
 void sys_private_files(void);         // what this process and its children make is for their user only
 void sys_stdout_write(struct str s); // standard output, whole
 void sys_stderr_write(struct str s);

@@ -58,7 +58,7 @@ static void test_values_by_kind(void **state) {
     expect_num("flow.parallelism=32", CFG_FLOW_PARALLELISM, 32);
     expect_bad("engine.memory_limit=2 parsecs", "must be a size, not \"2 parsecs\"");
     expect_bad("engine.memory_limit=99999999999TB", "must be a size");
-    expect_bad("flow.parallelism=0", "must be from 1 to 1000, not 0");
+    expect_bad("flow.parallelism=0", "must be from 1 to 256, not 0");
     expect_bad("flow.parallelism=4x", "must be a whole number");
     expect_bad("log.level=loud", "must be one of debug|info|warn|error, not \"loud\"");
     expect_bad("broker.auto_create_topics=maybe", "must be a true or false");
