@@ -286,7 +286,9 @@ void conn_sweep(struct door_loop *dl) {
     for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
         next = c->next;
         bool waiting = c->head != NULL && !c->head->done; // the broker has it, not the client
-        if (c->sock != NULL && !waiting && now - c->last_us > dl->door->config.idle_us) conn_close(c, "idle");
+        if (c->sock == NULL || waiting || now - c->last_us <= dl->door->config.idle_us) continue;
+        log_debug("kafka", "idle connection closed", "peer", c->peer, NULL);
+        conn_close(c, NULL);
     }
 }
 

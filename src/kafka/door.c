@@ -179,5 +179,5 @@ void kafka_door_close(struct kafka_door *d) {
         loop_event_fini(&done);
     }
     if (all) door_free(d);
-    else log_warn("kafka", "requests still under way in the broker", NULL); // a join that waits for its group: its memory is left to the process's end
+    else log_warn("kafka", "requests still under way in the broker", NULL); // they still point here: the memory is left to the process's end
 }

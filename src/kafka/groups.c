@@ -327,8 +327,8 @@ static void next_offset_fetch(struct kafka_req *q) {
         const struct kafka_offset_fetch_request_groups_topics *topic = &want->topics.p[t];
         const char *name = topic_name(q, q->version >= 10, topic->name, &topic->topic_id);
         for (int32_t i = 0; i < topic->partition_indexes.n; i++)
-            f->offsets[f->n_offsets++] =
-                (struct group_offset){.topic = name == NULL ? "" : name, .partition = topic->partition_indexes.p[i], .offset = -1, .leader_epoch = -1};
+            f->offsets[f->n_offsets++] = (struct group_offset){
+                .topic = name == NULL ? "" : name, .partition = topic->partition_indexes.p[i], .offset = -1, .leader_epoch = -1};
     }
     group_fetch(kafka_req_broker(q), f);
 }

@@ -74,7 +74,8 @@ enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t n, b
     (void)b, (void)name, (void)validate_only;
     return err_set(err, ERR_PARTITIONS, "cannot have %d", n);
 }
-enum err_code broker_topic_configs(struct broker *b, const char *name, struct arena *a, struct broker_config_entry **out, size_t *n, struct err *err) {
+enum err_code broker_topic_configs(struct broker *b, const char *name, struct arena *a, struct broker_config_entry **out, size_t *n,
+                                   struct err *err) {
     (void)b, (void)a, (void)err, (void)name;
     static struct broker_config_entry one = {"cleanup.policy", "delete", "delete", 5, 7, false, false, "what happens to old data"};
     *out = &one;
@@ -82,7 +83,8 @@ enum err_code broker_topic_configs(struct broker *b, const char *name, struct ar
     return ERR_OK;
 }
 static char altered[64];
-enum err_code broker_topic_alter(struct broker *b, const char *name, const struct broker_kv *changes, size_t n, bool validate_only, struct err *err) {
+enum err_code broker_topic_alter(struct broker *b, const char *name, const struct broker_kv *changes, size_t n, bool validate_only,
+                                 struct err *err) {
     (void)b, (void)name, (void)validate_only, (void)err;
     assert_int_equal(n, 1);
     memcpy(altered, changes[0].value, strlen(changes[0].value) + 1);
@@ -132,7 +134,8 @@ enum err_code broker_read(struct broker *b, const char *topic, int32_t partition
     if (code == ERR_OK && offset == 0) buf_put(out, fake.data, fake.data_n);
     return code;
 }
-enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_t partition, int64_t ms, int64_t *offset, int64_t *found, struct err *err) {
+enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_t partition, int64_t ms, int64_t *offset, int64_t *found,
+                                     struct err *err) {
     (void)b, (void)topic, (void)partition, (void)err;
     *offset = ms == BROKER_OFFSET_MAX_TIMESTAMP ? 7 : 3;
     *found = ms == BROKER_OFFSET_MAX_TIMESTAMP ? 700 : ms;
@@ -283,7 +286,8 @@ static int setup(void **state) {
     memcpy(fake.topics[fake.n_topics++], "t", 2);
     loop = loop_new(sys_real(), "test", NULL);
     loop_start(loop);
-    struct kafka_config config = {.host = "127.0.0.1", .advertised_host = "mill.example", .node_id = 1, .auto_create = true, .max_request_bytes = 8 << 20};
+    struct kafka_config config = {
+        .host = "127.0.0.1", .advertised_host = "mill.example", .node_id = 1, .auto_create = true, .max_request_bytes = 8 << 20};
     static int anything;
     door = kafka_door_open(&loop, 1, (struct broker *)(void *)&anything, &config, NULL);
     return door == NULL;
