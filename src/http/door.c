@@ -11,6 +11,12 @@ static const struct httpd_route routes[] = {
 #undef ROUTE
 };
 
+struct flow *api_flow(const struct httpd_request *r, struct err *err) {
+    struct flow *f = server_flow(api_door(r)->server);
+    if (f == NULL) err_set(err, ERR_CLOSED, "the server is stopping");
+    return f;
+}
+
 // ---- guard --------------------------------------------------------------------------------------------------------------------
 
 static bool is_open_to_all(const struct httpd_request *r) {
