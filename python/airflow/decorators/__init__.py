@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Airflow 2's path."""
+
+from airflow._core.dag import dag, task_group
+from airflow._core.decorators import setup, task, teardown
+
+__all__ = ["dag", "setup", "task", "task_group", "teardown"]
+
+
+def __getattr__(name):  # type: ignore[no-untyped-def]
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from airflow import not_supported
+
+    raise not_supported(f"airflow.decorators.{name}")
