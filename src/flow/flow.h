@@ -19,6 +19,7 @@
 struct flow;
 struct sys;
 struct engine;
+struct meta;
 
 #define FLOW_NO_TIME INT64_MIN
 
@@ -33,7 +34,8 @@ enum {
 struct flow_config {
     struct sys *sys;         // NULL = sys_real()
     struct engine *engine;   // for SQL tasks; NULL = they fail with a clear message
-    const char *data_dir;    // meta.db, tasklogs/ are in it
+    struct meta *meta;       // the store, shared with others; NULL = data_dir/meta.db is opened here
+    const char *data_dir;    // tasklogs/ and (without meta) meta.db are in it
     const char *dags_dir;    // NULL = data_dir/dags
     const char *python;      // interpreter; NULL = /usr/bin/python3
     const char *python_dir;  // folder that holds the packages `airflow` and `millrace_worker` (the tree's python/); NULL = no Python: no DAG files
