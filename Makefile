@@ -12,7 +12,7 @@ CC := gcc
 endif
 
 PKGS := libmicrohttpd jansson yaml-0.1 snappy liblz4 libzstd zlib sqlite3 rdkafka libpq libcurl libcrypto libedit
-CPPFLAGS := -Isrc -I$(DEPS)/duckdb -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
+CPPFLAGS := -Isrc -isystem $(DEPS)/duckdb -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wnull-dereference $(WERROR)
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -fno-plt -msse4.2

@@ -18,7 +18,7 @@ struct lake;
 struct sys;
 
 struct engine_config {
-    const char *spill_dir;
+    const char *spill_dir; // NULL = never spill
     uint64_t memory_limit; // bytes; 0 = a fourth of the machine's, at most 4 GiB
     int threads;           // 0 = cores
     const char *files_dir; // folder that read_parquet, read_csv and the like may read beside the lake; NULL = none
@@ -31,6 +31,7 @@ void engine_close(struct engine *e);
 struct engine_session *engine_session_open(struct engine *e, struct err *err);
 void engine_session_close(struct engine_session *s);
 void engine_cancel(struct engine_session *s); // any thread: what runs now ends with ERR_CANCELLED
+bool engine_cancelled(struct engine_session *s); // for handlers that work for long between their statements
 
 // ---- running --------------------------------------------------------------------------------------------------------------
 struct engine_param {
@@ -88,7 +89,8 @@ enum err_code engine_catalog_changed(struct engine *e, const char *schema, const
 struct engine *engine_session_engine(struct engine_session *s);
 struct lake *engine_lake(struct engine *e);
 struct broker *engine_broker(struct engine *e);
-const struct schema_source *engine_schemas(struct engine *e);
+const struct schema_source *engine_schemas(struct engine *e); // NULL = none
+struct sys *engine_sys(struct engine *e);
 
 // ---- own statements ---------------------------------------------------------------------------------------------------------
 // Rooms above register handlers; a statement that sql/ recognises as that kind goes to the handler instead of DuckDB. The handler
@@ -96,6 +98,8 @@ const struct schema_source *engine_schemas(struct engine *e);
 struct sql_statement; // sql/sql.h
 typedef struct engine_result *engine_statement_fn(void *arg, struct engine_session *s, const struct sql_statement *st, struct err *err);
 void engine_on_statement(struct engine *e, int statement_kind, engine_statement_fn *fn, void *arg);
+// What columns its result has (lives as long as the engine): for engine_describe. Without it: none.
+void engine_on_statement_columns(struct engine *e, int statement_kind, const struct cols_schema *columns);
 // A materialised result: takes the batches (n may be 0). `tag` is copied.
 struct engine_result *engine_result_of(const struct cols_schema *schema, struct cols_batch **batches, size_t n, const char *tag, int64_t affected);
 // A materialised result of text: names[n_cols], cells[row * n_cols + col] (NULL = null).
