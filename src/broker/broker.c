@@ -70,6 +70,7 @@ void broker_upkeep(struct broker *b) {
     partitions_all(b, &all, &n);
     for (size_t i = 0; i < n; i++) loop_post(all[i]->owner, partition_maintain, all[i]);
     mem_free(all);
+    coordinator_upkeep(b->coordinator);
 }
 
 static void tick_start(void *arg) {

@@ -66,7 +66,7 @@ enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t part
 // The three above and broker_topic_alter sync files (a millisecond or so). From a loop: broker_submit runs work(arg) on the broker's pool,
 // then done(arg) on `back`. ERR_BUSY: the pool's queue is full.
 enum err_code broker_submit(struct broker *b, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err); // [any]
-void broker_upkeep(struct broker *b); // [loop] starts retention and closing of old segments now, beside its regular turn
+void broker_upkeep(struct broker *b); // [any] starts retention and closing of old segments now, beside their regular turn
 bool broker_topic_get(struct broker *b, struct str name, struct arena *a, struct broker_topic_info *out);             // [any] false = none
 bool broker_topic_get_id(struct broker *b, const uint8_t id[16], struct arena *a, struct broker_topic_info *out);     // [any]
 size_t broker_topic_list(struct broker *b, struct arena *a, struct broker_topic_info **out);                          // [any] sorted by name

@@ -374,6 +374,9 @@ static void tick(void *arg) {
     loop_timer_set(c->loop, &c->tick, TICK_US, tick, c);
 }
 
+static void upkeep_on_loop(void *arg) { offsets_expire(arg); }
+void coordinator_upkeep(struct coordinator *c) { loop_post(c->loop, upkeep_on_loop, c); }
+
 static void tick_start(void *arg) {
     struct coordinator *c = arg;
     loop_timer_set(c->loop, &c->tick, TICK_US, tick, c);
