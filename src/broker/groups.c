@@ -400,8 +400,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
 }
 
 // Ends all members: those who wait are told to look for a coordinator again.
-static void stop_on_loop(void *arg) {
-    struct coordinator *c = arg;
+static void end_members(struct coordinator *c) {
     struct map_entry *e, *me;
     c->stopping = true;
     loop_timer_cancel(c->loop, &c->tick);
@@ -415,17 +414,37 @@ static void stop_on_loop(void *arg) {
         }
         g->state = GROUP_EMPTY;
     }
+}
+
+struct stopping {
+    struct coordinator *coordinator;
+    struct loop_event event;
+};
+
+static void stop_on_loop(void *arg) {
+    struct stopping *s = arg;
+    struct coordinator *c = s->coordinator;
+    end_members(c);
+    c->stopped = &s->event;
     if (c->writes == 0) loop_event_set(c->stopped);
 }
 
-void coordinator_stop(struct coordinator *c) {
-    struct loop_event event;
-    loop_event_init(&event);
-    c->stopped = &event;
-    loop_post(c->loop, stop_on_loop, c);
-    loop_event_wait(&event);
-    loop_event_fini(&event);
+static void end_on_loop(void *arg) {
+    struct stopping *s = arg;
+    end_members(s->coordinator);
+    loop_event_set(&s->event);
 }
+
+static void stop_with(struct coordinator *c, loop_fn *fn) {
+    struct stopping s = {.coordinator = c};
+    loop_event_init(&s.event);
+    loop_post(c->loop, fn, &s);
+    loop_event_wait(&s.event);
+    loop_event_fini(&s.event);
+}
+
+void coordinator_stop(struct coordinator *c) { stop_with(c, stop_on_loop); }
+void groups_stop(struct broker *b) { stop_with(b->coordinator, end_on_loop); }
 
 // After coordinator_stop, or before the loop heard of it.
 void coordinator_free(struct coordinator *c) {

@@ -152,6 +152,10 @@ struct group_delete {
 };
 void group_delete(struct broker *b, struct group_delete *d);
 
+// Before the doors close: joins and syncs that wait are answered (COORDINATOR_NOT_AVAILABLE), later ones are refused; so that no door waits
+// for a group's rebalance. From a thread that may block, with the loops running; more than once is fine.
+void groups_stop(struct broker *b);
+
 struct producer_id_init {
     struct group_call call;
     const char *transactional_id; // not NULL: answered NOT_SUPPORTED's Kafka code with a message

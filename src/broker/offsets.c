@@ -165,7 +165,7 @@ static void write_done(struct broker_produce *p) {
     buf_fini(&w->bytes);
     mem_free(w);
     rewrite_when_quiet(c);
-    if (c->stopping && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
+    if (c->stopped != NULL && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
 }
 
 static void write_start(struct offsets_write *w) {

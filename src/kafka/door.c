@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "broker/groups.h"
 #include "kafka/conn.h"
 
 enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000 };
@@ -169,6 +170,7 @@ void kafka_door_close(struct kafka_door *d) {
     loop_post(d->loops[0]->loop, stop_listening, d);
     loop_event_wait(&d->listener_closed);
     for (size_t i = 0; i < d->n_loops; i++) loop_post(d->loops[i]->loop, close_loop, d->loops[i]);
+    groups_stop(d->broker); // a join may wait for minutes
     bool all = true;
     for (size_t i = 0; i < d->n_loops; i++) all &= loop_event_wait_us(&d->loops[i]->closed, CLOSE_WAIT_US);
     for (size_t i = 0; all && i < d->n_loops; i++) { // what the loops still do with our memory is over after this

@@ -27,7 +27,8 @@ struct kafka_config {
 struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, struct broker *broker, const struct kafka_config *config,
                                    struct err *err);
 int kafka_door_port(const struct kafka_door *d);
-// Stops listening, closes all connections, waits for requests that the broker still holds. The loops must still run.
+// Stops listening, closes all connections, ends the groups' members (groups_stop), waits for requests that the broker still holds.
+// The loops must still run; the broker is closed after this.
 void kafka_door_close(struct kafka_door *d);
 
 #endif

@@ -7,10 +7,12 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 
 import confluent_kafka
+import kafka
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
 
@@ -255,7 +257,6 @@ def test_long_poll_wakes(server, topic) -> None:
 
 
 def test_kafka_python(server) -> None:
-    kafka = pytest.importorskip("kafka")
     topic = name("kp")
     producer = kafka.KafkaProducer(bootstrap_servers=server.kafka, acks="all")
     sent = [producer.send(topic, key=b"k", value=str(i).encode()) for i in range(100)]
@@ -303,6 +304,30 @@ def test_survives_restart(new_server) -> None:
     two = new_server(data=one.data).start()
     assert len(consume(two, "kept", 1000)) == 1000
     assert sum(p.offset for p in committed_one(two, group, "kept")) == 400
+
+
+def test_stops_at_once_with_a_join_waiting(new_server) -> None:
+    """A second member's join waits for the first, which has its session but does not come back: the server does not wait with it."""
+    one = new_server().start()
+    produce(one, "t", 1)
+    host, port = one.kafka.rsplit(":", 1)
+
+    def join(sock: socket.socket) -> None:
+        protocol = struct.pack(">h", 5) + b"range" + struct.pack(">i", 0)
+        body = struct.pack(">h", 1) + b"g" + struct.pack(">ii", 60000, 300000) + struct.pack(">h", 0) + struct.pack(">h", 8) + b"consumer"
+        body += struct.pack(">i", 1) + protocol
+        frame = struct.pack(">hhih", 11, 2, 1, -1) + body
+        sock.sendall(struct.pack(">i", len(frame)) + frame)
+
+    with socket.create_connection((host, int(port)), 10) as first, socket.create_connection((host, int(port)), 10) as second:
+        join(first)
+        assert first.recv(1000)
+        join(second)
+        assert AdminClient({"bootstrap.servers": one.kafka}).list_topics(timeout=30).brokers
+        began = time.monotonic()
+        one.stop()
+        assert time.monotonic() - began < 4
+        assert "under way" not in one.log()
 
 
 def committed_one(server, group: str, topic: str) -> list[confluent_kafka.TopicPartition]:
