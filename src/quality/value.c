@@ -116,9 +116,10 @@ const char *value_distinct(struct quality_run *r, struct quality_item *it) {
     const char *in = set == NULL ? "true" : q_in_set(r, it, it->x, set, it->type);
     if (it->err.code != ERR_OK)
         return NULL;
-    const char *count = q_text(r, "count(distinct %s)", it->x);
-    q_cell_raw(r, it,
-               q_text(r, "to_json(list_slice(list_sort(%s), 1, %d))", q_aggregate(r, it, q_text(r, "list(distinct %s)", it->x)), DISTINCT_SHOWN));
+    const char *count = q_text(r, "count(distinct %s)", it->x), *present = q_and(r, it->filter, q_text(r, "%s is not null", it->x));
+    q_cell_raw(
+        r, it,
+        q_text(r, "to_json(list_slice(list_sort(%s), 1, %d))", q_text(r, "list(distinct %s) filter (where %s)", it->x, present), DISTINCT_SHOWN));
     q_cell(r, it, count, NULL);
     q_cell(r, it, count, in);
     return "";
@@ -159,7 +160,7 @@ const char *value_most_common(struct quality_run *r, struct quality_item *it) {
     if (it->err.code != ERR_OK)
         return NULL;
     const char *where = q_and(r, it->filter, q_text(r, "%s is not null", it->x));
-    const char *top = q_text(r, "(select %s as v, count(*) as n from " STR_FMT " where %s group by all qualify count(*) = max(count(*)) over ())",
+    const char *top = q_text(r, "(select %s as v, count(*) as n from " STR_FMT " where %s group by 1 qualify count(*) = max(count(*)) over ())",
                              it->x, STR_ARG(r->target->from), where);
     q_cell_raw(r, it, q_text(r, "(select to_json(list_slice(list(v order by v), 1, %d)) from %s)", DISTINCT_SHOWN, top));
     q_cell_raw(r, it, q_text(r, "(select count(*) from %s)", top));
@@ -278,7 +279,7 @@ static void finish_set(struct quality_run *r, struct quality_item *it) {
     json_t *names = column_names(r), *unexpected = json_array(), *missing = json_array(), *mismatched = json_object(), *v;
     size_t i;
     json_array_foreach(names, i, v) {
-        if (wanted != NULL && !list_has(wanted, json_string_value(v)))
+        if (!list_has(wanted, json_string_value(v)))
             json_array_append(unexpected, v);
     }
     json_array_foreach((json_t *)wanted, i, v) {
@@ -399,5 +400,5 @@ const char *value_query(struct quality_run *r, struct quality_item *it) {
 
 void finish_query(struct quality_run *r, struct quality_item *it) {
     it->unexpected = q_cell_i64(r, it, 0);
-    observed(it, it->unexpected == 0, json_integer(it->unexpected));
+    observed(it, it->unexpected == 0, json_sprintf("%lld unexpected row%s", (long long)it->unexpected, it->unexpected == 1 ? "" : "s"));
 }
