@@ -60,6 +60,7 @@ static enum err_code code_of(struct str name, duckdb_error_type type) {
 static enum err_code refine(enum err_code code, const json_t *j, struct str text) {
     struct str subtype = json_get_str(j, "error_subtype"), type = json_get_str(j, "type");
     if (code == ERR_PARSE && str_eqc(subtype, "COLUMN_NOT_FOUND")) return ERR_NO_COLUMN;
+    if (code == ERR_NOT_FOUND && str_starts(text, STR("Table with name"))) return ERR_NO_TABLE;
     if (code == ERR_NOT_FOUND && (str_eqc(type, "Table") || str_eqc(type, "View"))) return ERR_NO_TABLE;
     if (code == ERR_NOT_FOUND && str_eqc(type, "Schema")) return ERR_NO_SCHEMA;
     if (code == ERR_NOT_FOUND && memmem(text.p, text.n, "already exists", 14) != NULL) return ERR_EXISTS;
@@ -85,29 +86,24 @@ static void set_message(struct err *err, enum err_code code, struct str text) {
     err_set(err, code, "%.*s", (int)n, line);
 }
 
-// DuckDB may put a table's name in front of the JSON ("Invalid Input Error: {...}" never, but "prefix: {" does happen with COPY).
+// "Parser Error: text", and with errors_as_json `{...}` or, for errors of the parser, "Parser Error: {...}".
 enum err_code duck_error(const char *message, duckdb_error_type type, struct err *err) {
     struct err own;
     if (err == NULL) err = &own;
-    if (message == NULL) message = "DuckDB gave no message";
-    struct str text = str_c(message);
-    json_t *j = text.p[0] == '{' ? json_parse(text, NULL) : NULL;
-    if (j != NULL) {
-        struct str full = json_get_str(j, "exception_message");
-        enum err_code code = refine(code_of(json_get_str(j, "exception_type"), type), j, full);
-        int64_t position = -1;
-        set_message(err, code, first_part(full.n > 0 ? full : text));
-        if (str_to_i64(json_get_str(j, "position"), &position) && position >= 0) err->position = (int)position + 1;
-        json_decref(j);
-        return err->code;
+    struct str rest = str_c(message != NULL ? message : "DuckDB gave no message"), name = {NULL, 0};
+    const char *mark = rest.p[0] != '{' ? memmem(rest.p, rest.n, " Error: ", 8) : NULL;
+    if (mark != NULL && mark - rest.p < 30) {
+        name = str_n(rest.p, (size_t)(mark - rest.p));
+        rest = str_n(mark + 8, rest.n - name.n - 8);
     }
-    struct str name = {NULL, 0}, rest = text;
-    const char *mark = memmem(text.p, text.n, " Error: ", 8);
-    if (mark != NULL && mark - text.p < 30) {
-        name = str_n(text.p, (size_t)(mark - text.p));
-        rest = str_n(mark + 8, text.n - name.n - 8);
-    }
-    set_message(err, refine(code_of(name, type), NULL, rest), first_part(rest));
+    json_t *j = rest.n > 0 && rest.p[0] == '{' ? json_parse(rest, NULL) : NULL;
+    struct str full = json_get_str(j, "exception_message");
+    if (j != NULL && json_get_str(j, "exception_type").n > 0) name = json_get_str(j, "exception_type");
+    if (full.n == 0) full = rest;
+    int64_t position = -1;
+    set_message(err, refine(code_of(name, type), j, full), first_part(full));
+    if (j != NULL && str_to_i64(json_get_str(j, "position"), &position) && position >= 0) err->position = (int)position + 1;
+    json_decref(j);
     return err->code;
 }
 

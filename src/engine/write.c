@@ -256,7 +256,7 @@ static void put_source(struct str text, uint64_t handle, struct buf *out) {
                     k[2].n == 1 && text.p[k[2].at] == ')';
         if (call) {
             buf_put(out, text.p + done, k[0].at - done);
-            buf_printf(out, "millrace_source(%llu)", (unsigned long long)handle);
+            buf_printf(out, "millrace_source(%llu::ubigint)", (unsigned long long)handle);
             done = k[2].at + 1;
         }
         k[0] = k[1];

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0
+// The SQL engine: results of all types, errors with positions, lake tables and what changes them, pruning, topics, sources, cancelling.
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "engine_fixture.h"
+#include "log/batch.h"
+#include "schema/avro.h"
+#include "sql/sql.h"
+
+static void test_values(void **state) {
+    struct engine_fixture *f = *state;
+    static const struct {
+        const char *sql, *want;
+    } cases[] = {
+        {"select 1, 'a', null, true, 1.5::double, 1.25::decimal(10,2)", "1|a|NULL|true|1.5|1.25"},
+        {"select date '2001-02-03', timestamp '2001-02-03 04:05:06.789', timestamptz '2001-02-03 04:05:06+02', time '01:02:03'",
+         "2001-02-03|2001-02-03 04:05:06.789|2001-02-03 02:05:06+00|01:02:03"},
+        {"select timestamp_s '2001-02-03 04:05:06', timestamp_ms '1901-02-03 04:05:06.7', timestamp_ns '1901-02-03 04:05:06.123456789'",
+         "2001-02-03 04:05:06|1901-02-03 04:05:06.7|1901-02-03 04:05:06.123456"},
+        {"select 1::tinyint, 2::smallint, 3::bigint, 4::utinyint, 5::usmallint, 6::uinteger, 18446744073709551615::ubigint", "1|2|3|4|5|6|18446744073709551615"},
+        {"select sum(x) from (values (1), (2)) t(x)", "3"},
+        {"select -170141183460469231731687303715884105727::hugeint", "-170141183460469231731687303715884105727"},
+        {"select 1.5::decimal(4,1), -2.5::decimal(9,2), 3.5::decimal(18,3), -4.5::decimal(38,4)", "1.5|-2.50|3.500|-4.5000"},
+        {"select '00112233-4455-6677-8899-aabbccddeeff'::uuid", "00112233-4455-6677-8899-aabbccddeeff"},
+        {"select [1, null, 3], [[1], []], {'a': 1, 'b': 'x'}, map{'k': 2}", "[1, NULL, 3]|[[1], []]|{'a': 1, 'b': x}|{k=2}"},
+        {"select [1, 2]::int[2], 'b'::enum('a', 'b'), 'ab'::blob", "[1, 2]|b|\\x6162"},
+        {"select x from (values (1), (null), (3)) t(x)", "1\nNULL\n3"},
+        {"select [x, x + 1] from range(3) t(x)", "[0, 1]\n[1, 2]\n[2, 3]"},
+        {"select case when x % 2 = 0 then {'v': x} end from range(3) t(x)", "{'v': 0}\nNULL\n{'v': 2}"},
+        {"select 'a string longer than twelve bytes' || x from range(2) t(x)", "a string longer than twelve bytes0\na string longer than twelve bytes1"},
+        {"select 1 where false", ""},
+        {"select count(*), sum(x)::bigint, count(distinct x % 1000) from range(300000) t(x)", "300000|44999850000|1000"},
+        {"select interval '1 month 2 days 3 seconds'", "1 month 2 days 00:00:03"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_in(f->s, cases[i].sql, cases[i].want);
+    fails_in(f->s, "select '1010'::bit", ERR_NOT_SUPPORTED);
+}
+
+static void test_batches(void **state) {
+    struct engine_fixture *f = *state;
+    struct err err = {0};
+    struct engine_result *r = engine_query(f->s, STR("select x, case when x % 3 = 0 then 'n' || x end as s from range(200000) t(x)"), NULL, 0, &err);
+    assert_non_null(r);
+    assert_true(engine_result_is_rows(r));
+    assert_string_equal(engine_result_tag(r), "SELECT");
+    int64_t next = 0, nulls = 0, batches = 0;
+    struct cols_batch *b;
+    while ((b = engine_result_next(r, &err)) != NULL) {
+        assert_int_equal(cols_batch_check(b, &err), ERR_OK);
+        batches++;
+        nulls += (int64_t)b->columns[1].n_null;
+        for (size_t i = 0; i < b->n; i++) assert_int_equal(((const int64_t *)b->columns[0].values)[i], next++);
+        cols_batch_free(b);
+    }
+    assert_int_equal(err.code, ERR_OK);
+    assert_int_equal(next, 200000);
+    assert_int_equal(nulls, 133333);
+    assert_in_range(batches, 3, 4);
+    assert_int_equal(engine_result_affected(r), 200000);
+    engine_result_free(r);
+}
+
+static void test_errors(void **state) {
+    struct engine_fixture *f = *state;
+    static const struct {
+        const char *sql;
+        enum err_code code;
+        int position;
+    } cases[] = {
+        {"selec 1", ERR_PARSE, 1},
+        {"select foo from (select 1 as bar)", ERR_NO_COLUMN, 8},
+        {"select 1;\n select nix from (select 2 as y)", ERR_NO_COLUMN, 19},
+        {"select * from nowhere", ERR_NO_TABLE, 15},
+        {"select * from no.where", ERR_NO_TABLE, 15},
+        {"select 'x'::int", ERR_DATA, 0},
+        {"select 9223372036854775807 + x from range(1, 3) t(x)", ERR_DATA, 0},
+        {"select 'open", ERR_PARSE, 8},
+        {"select nofunction(1)", ERR_NOT_FOUND, 8},
+        {"insert into no.where select 1", ERR_NO_TABLE, 0},
+        {"create table nos.t as select 1 as x", ERR_NO_SCHEMA, 0},
+        {"create view v as select 1", ERR_NOT_SUPPORTED, 0},
+        {"attach '/tmp/x.db' as y", ERR_NOT_SUPPORTED, 0},
+        {"pragma enable_profiling", ERR_NOT_SUPPORTED, 0},
+        {"select * from read_csv('/etc/passwd')", ERR_DENIED, 0},
+        {"copy (select 1) to '/tmp/millrace-must-not-be'", ERR_DENIED, 0},
+        {"set threads = 1", ERR_INVALID, 0},
+        {"check a.b using 'x'", ERR_NOT_SUPPORTED, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = fails_in(f->s, cases[i].sql, cases[i].code);
+        if (cases[i].position > 0 && err.position != cases[i].position) fail_msg("%s: position %d: %s", cases[i].sql, err.position, err.msg);
+    }
+    expect_in(f->s, "select 1", "1"); // the session goes on
+}
+
+static void test_error_in_stream(void **state) {
+    struct engine_fixture *f = *state;
+    struct err err = {0};
+    struct engine_result *r = engine_query(f->s, STR("select case when x < 290000 then x::varchar else 'bad' end::int from range(300000) t(x)"), NULL, 0, &err);
+    struct cols_batch *b;
+    if (r != NULL)
+        while ((b = engine_result_next(r, &err)) != NULL) cols_batch_free(b);
+    assert_int_equal(err.code, ERR_DATA);
+    assert_non_null(strstr(err.msg, "bad"));
+    engine_result_free(r);
+}
+
+static void test_params_and_describe(void **state) {
+    struct engine_fixture *f = *state;
+    struct err err = {0};
+    struct arena a;
+    arena_init(&a);
+    struct engine_param params[] = {{false, STR("41")}, {false, STR("x")}, {true, {NULL, 0}}};
+    struct engine_result *r = engine_query(f->s, STR("select $1::int + 1, $2, $3::date"), params, 3, &err);
+    assert_non_null(r);
+    struct buf out;
+    buf_init(&out, 0);
+    rows_text(r, &out, &err);
+    assert_string_equal(buf_cstr(&out), "42|x|NULL");
+    buf_fini(&out);
+    engine_result_free(r);
+    assert_null(engine_query(f->s, STR("select $1::int"), NULL, 0, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    struct engine_described d;
+    assert_int_equal(engine_describe(f->s, STR("select $1::int as a, 'x' as b, now() as c where 1 = $2::bigint"), &a, &d, &err), ERR_OK);
+    assert_int_equal(d.n_params, 2);
+    assert_int_equal(d.params[0].kind, COLS_INT32);
+    assert_int_equal(d.params[1].kind, COLS_INT64);
+    assert_int_equal(d.columns->n, 3);
+    assert_string_equal(d.columns->fields[1].name, "b");
+    assert_true(d.columns->fields[2].type.kind == COLS_TIMESTAMP && d.columns->fields[2].type.tz);
+    assert_int_equal(engine_describe(f->s, STR("show topics"), &a, &d, &err), ERR_OK);
+    assert_int_equal(d.columns->n, 3);
+    struct str text;
+    assert_int_equal(engine_scalar(f->s, STR("select 7 * 6"), &a, &text, &err), ERR_OK);
+    assert_true(str_eqc(text, "42"));
+    arena_fini(&a);
+}
+
+static void test_tables(void **state) {
+    struct engine_fixture *f = *state;
+    run_in(f->s, "create schema s; create schema if not exists s");
+    fails_in(f->s, "create schema s", ERR_EXISTS);
+    run_in(f->s, "create table s.t as select range::int as a, 'v' || range as b, sum(range) over () as c from range(5)");
+    expect_in(f->s, "select a, b, c from s.t order by a limit 2", "0|v0|10\n1|v1|10");
+    expect_in(f->s, "select typeof(a), typeof(b), typeof(c) from s.t limit 1", "INTEGER|VARCHAR|DECIMAL(38,0)");
+    fails_in(f->s, "create table s.t as select 1 as x", ERR_EXISTS);
+    run_in(f->s, "create table if not exists s.t as select 1 as x");
+    run_in(f->s, "insert into s.t values (10, 'ten', 1)");
+    run_in(f->s, "insert into S.T (b, a) select 'eleven', 11");
+    expect_in(f->s, "select * from s.t where a >= 10 order by a", "10|ten|1\n11|eleven|NULL");
+    fails_in(f->s, "insert into s.t (nix) select 1", ERR_NO_COLUMN);
+    fails_in(f->s, "insert into s.t select 1", ERR_INVALID);
+    fails_in(f->s, "insert into s.t (a) select 'x'", ERR_DATA);
+    expect_in(f->s, "select count(*), max(t.a), max(s.t.a) from s.t", "7|11|11");
+    expect_in(f->s, "select x.a from s.t x join s.t as y using (a) where x.a > 9 order by 1", "10\n11");
+    expect_in(f->s, "select count(*) from s.t version as of 0", "5");
+    expect_in(f->s, "select count(*) from millrace.s.t", "7");
+    run_in(f->s, "delete from s.t where a between 1 and 10");
+    expect_in(f->s, "select a from s.t order by a", "0\n11");
+    run_in(f->s, "insert overwrite s.t select a + 100, b, c from s.t where a > 0");
+    expect_in(f->s, "select a, b from s.t", "111|eleven");
+    run_in(f->s, "create or replace table s.t as select a as other from s.t");
+    expect_in(f->s, "select * from s.t", "111");
+    run_in(f->s, "truncate s.t");
+    expect_in(f->s, "select count(*), max(other) from s.t", "0|NULL");
+    expect_in(f->s, "select count(*) from s.t version as of 0", "5");
+    run_in(f->s, "drop table s.t; drop table if exists s.t");
+    fails_in(f->s, "select * from s.t", ERR_NO_TABLE);
+    fails_in(f->s, "drop table s.t", ERR_NO_TABLE);
+    fails_in(f->s, "update s.t set a = 1", ERR_NOT_SUPPORTED);
+    run_in(f->s, "drop schema s");
+    fails_in(f->s, "drop schema s", ERR_NO_SCHEMA);
+}
+
+static void test_definitions(void **state) {
+    struct engine_fixture *f = *state;
+    run_in(f->s, "create schema d; create table d.t (a int, b decimal(10,2), c timestamptz, d varchar[], e struct(x int, y varchar))");
+    expect_in(f->s, "select * from d.t", "");
+    run_in(f->s, "insert into d.t values (1, 2.5, '2001-01-01 00:00:00+00', ['a', 'b'], {'x': 1, 'y': 'z'}), (null, null, null, null, null)");
+    expect_in(f->s, "select * from d.t order by a", "1|2.50|2001-01-01 00:00:00+00|[a, b]|{'x': 1, 'y': z}\nNULL|NULL|NULL|NULL|NULL");
+    fails_in(f->s, "create table d.u (a nosuchtype)", ERR_NOT_FOUND);
+    fails_in(f->s, "create table d.u (a interval)", ERR_NOT_SUPPORTED);
+    run_in(f->s, "create temp table tt as select 1 as x; insert into tt values (2); delete from tt where x = 1");
+    expect_in(f->s, "select * from tt", "2");
+    run_in(f->s, "create temp view tv as select count(*) as n from d.t");
+    run_in(f->s, "insert into d.t (a) values (3)");
+    expect_in(f->s, "select n from tv", "3"); // a view sees new rows
+    run_in(f->s, "begin; insert into d.t (a) values (4); rollback");
+    expect_in(f->s, "select count(*) from d.t", "4"); // each statement commits by itself
+    run_in(f->s, "create table loose as select 1 as x");
+    expect_in(f->s, "select * from main.loose; select * from loose", "1");
+    run_in(f->s, "drop schema d cascade; drop table main.loose");
+}
+
+static void test_reopen(void **state) {
+    struct engine_fixture *f = *state;
+    run_in(f->s, "create schema r; create table r.t as select 1 as x");
+    for (int i = 0; i < 12; i++) run_in(f->s, "insert into r.t select max(x) + 1 from r.t"); // over a checkpoint
+    engine_fixture_close(f);
+    engine_fixture_open(f);
+    expect_in(f->s, "select count(*), min(x), max(x) from r.t", "13|1|13");
+    expect_in(f->s, "select table_schema, table_name from information_schema.tables where table_schema = 'r'", "r|t");
+    expect_in(f->s, "set search_path = 'r'; select count(*) from t", "13");
+    run_in(f->s, "drop schema r cascade");
+}
+
+static size_t files_read(struct engine_fixture *f, const char *sql) {
+    struct arena a;
+    arena_init(&a);
+    struct str text;
+    char *query = mem_printf("select count(distinct file_index) from %s", sql);
+    assert_int_equal(engine_scalar(f->s, str_c(query), &a, &text, NULL), ERR_OK);
+    int64_t n = 0;
+    assert_true(str_to_i64(text, &n));
+    mem_free(query);
+    arena_fini(&a);
+    return (size_t)n;
+}
+
+// Files that the conditions rule out are not in the scan: a query that would fail on a row in them does not.
+static void test_pruning(void **state) {
+    struct engine_fixture *f = *state;
+    run_in(f->s, "create schema p; create table p.t as select 1 as a, timestamptz '2001-01-01 00:00:00.0005+00' as t, 'a' as s, 1.5 as d");
+    run_in(f->s, "insert into p.t values (5, '2001-02-01 00:00:00+00', 'm', 2.5), (6, '2001-02-02 00:00:00+00', 'n', 2.75)");
+    run_in(f->s, "insert into p.t values (9, '2001-03-01 00:00:00.9999+00', 'z', 3.5)");
+    assert_int_equal(files_read(f, "p.t"), 3);
+    expect_in(f->s, "select a from p.t where a = 6 and d > 2.5", "6");
+    expect_in(f->s, "select a from p.t where t > timestamptz '2001-03-01 00:00:00.999+00'", "9");
+    expect_in(f->s, "select a from p.t where t >= '2001-01-01 00:00:00.0005+00' and t < '2001-01-01 00:00:00.001+00'", "1");
+    expect_in(f->s, "select a from p.t where s between 'b' and 'y' order by a", "5\n6");
+    struct lake_snapshot *snap = lake_table_snapshot(f->lake, "p", "t", -1, NULL);
+    assert_int_equal(lake_snapshot_n_files(snap), 3);
+    size_t out[3];
+    static const struct {
+        const char *column;
+        enum lake_op op;
+        enum lake_literal_kind kind;
+        const char *literal;
+        size_t files;
+    } cases[] = {
+        {"a", LAKE_EQ, LAKE_LITERAL_NUMBER, "6", 1},       {"a", LAKE_GT, LAKE_LITERAL_NUMBER, "1", 2},
+        {"s", LAKE_LT, LAKE_LITERAL_STRING, "b", 1},       {"t", LAKE_GE, LAKE_LITERAL_STRING, "2001-02-15", 1},
+        {"d", LAKE_LE, LAKE_LITERAL_NUMBER, "2.6", 2},     {"a", LAKE_EQ, LAKE_LITERAL_NUMBER, "7", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lake_literal l = {cases[i].kind, str_c(cases[i].literal)};
+        struct lake_conjunct c = {str_c(cases[i].column), cases[i].op, &l, 1};
+        size_t n = lake_snapshot_prune(snap, &c, 1, out);
+        if (n != cases[i].files) fail_msg("%s: %zu files; %s", cases[i].column, n, lake_snapshot_file(snap, 0)->stats_json);
+    }
+    lake_snapshot_unref(snap);
+    // The file of `z` is gone from disk: only queries that need it fail.
+    snap = lake_table_snapshot(f->lake, "p", "t", -1, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        const struct lake_file *file = lake_snapshot_file(snap, i);
+        char *path = mem_printf("%s/%s", lake_snapshot_dir(snap), file->path);
+        if (strstr(file->stats_json, "\"z\"") != NULL) assert_int_equal(sys_unlink(sys_real(), path, NULL), ERR_OK);
+        mem_free(path);
+    }
+    lake_snapshot_unref(snap);
+    expect_in(f->s, "select a from p.t where a < 9 order by a", "1\n5\n6");
+    fails_in(f->s, "select a from p.t", ERR_IO);
+    run_in(f->s, "drop schema p cascade");
+}
+
+// ---- sources ------------------------------------------------------------------------------------------------------------------
+
+struct numbers {
+    struct cols_schema schema;
+    struct cols_field fields[3];
+    int batches, fail_at;
+};
+
+static struct cols_batch *numbers_next(void *self, struct err *err) {
+    struct numbers *n = self;
+    if (n->batches == n->fail_at) {
+        err_set(err, ERR_CORRUPT, "the source broke");
+        return NULL;
+    }
+    if (n->batches-- == 0) return NULL;
+    struct cols_builder *b = cols_builder_new(&n->schema, 5000);
+    for (int64_t i = 0; i < 5000; i++) {
+        cols_put_int(b, 0, i);
+        if (i % 2 == 0) cols_put_null(b, 1);
+        else cols_put_bytes(b, 1, "a longer string than fits in line", 33);
+        cols_put_bool(b, 2, i % 3 == 0);
+        cols_row_end(b);
+    }
+    struct cols_batch *out = cols_builder_finish(b);
+    cols_builder_free(b);
+    return out;
+}
+
+static void test_source(void **state) {
+    struct engine_fixture *f = *state;
+    struct numbers n = {.fields = {{"i", {.kind = COLS_INT64}, false}, {"s", {.kind = COLS_STRING}, true}, {"b", {.kind = COLS_BOOL}, false}}, .batches = 10, .fail_at = -5};
+    n.schema = (struct cols_schema){3, n.fields};
+    struct engine_source source = {&n.schema, numbers_next, &n, false};
+    struct err err = {0};
+    struct arena a;
+    arena_init(&a);
+    run_in(f->s, "create schema w");
+    assert_int_equal(lake_make_table_dir(f->lake, "w", "t", &err), ERR_OK);
+    const char *dir = lake_table_dir(f->lake, "w", "t", &a);
+    struct engine_file *files;
+    size_t n_files;
+    struct cols_schema *schema;
+    if (engine_write_parquet(f->s, STR("select *, 1 as one from source()"), &source, dir, &a, &files, &n_files, &schema, &err) != ERR_OK) fail_msg("%s", err.msg);
+    assert_int_equal(schema->n, 4);
+    int64_t rows = 0;
+    for (size_t i = 0; i < n_files; i++) rows += files[i].rows;
+    assert_int_equal(rows, 50000);
+    char *sql = mem_printf("select count(*), count(s), sum(i)::bigint, sum(b::int)::bigint, min(s), sum(one)::bigint from read_parquet('%s/*.parquet')", dir);
+    expect_in(f->s, sql, "50000|25000|124975000|16670|a longer string than fits in line|50000");
+    mem_free(sql);
+    n.batches = 10;
+    n.fail_at = 4;
+    assert_int_equal(engine_write_parquet(f->s, STR("select * from source()"), &source, dir, &a, &files, &n_files, &schema, &err), ERR_CORRUPT);
+    assert_string_equal(err.msg, "the source broke");
+    arena_fini(&a);
+    run_in(f->s, "drop schema w cascade");
+}
+
+// ---- topics -------------------------------------------------------------------------------------------------------------------
+
+static const char flight_v1[] = "{\"type\":\"record\",\"name\":\"f\",\"fields\":[{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"}]}";
+static const char flight_v2[] = "{\"type\":\"record\",\"name\":\"f\",\"fields\":[{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"},"
+                                "{\"name\":\"note\",\"type\":[\"null\",\"string\"],\"default\":null}]}";
+
+static void put_event(struct engine_fixture *f, const char *topic, int32_t partition, const char *key, const void *value, size_t n, int64_t ms) {
+    struct broker_header headers[] = {{STR("h"), STR("1")}, {STR("h"), STR("2")}, {STR("bin"), STR("\xff")}};
+    struct broker_record r = {.key = str_c(key), .value = str_n(value, n), .value_null = value == NULL, .timestamp_ms = ms, .headers = headers, .n_headers = 3};
+    struct err err = {0};
+    if (broker_append(f->broker->broker, topic, partition, &r, 1, NULL, &err) != ERR_OK) fail_msg("%s", err.msg);
+}
+
+static void put_flight(struct engine_fixture *f, int32_t partition, int id, const char *json, int64_t ms) {
+    struct arena a;
+    arena_init(&a);
+    struct buf b;
+    buf_init(&b, 0);
+    buf_put_u8(&b, 0);
+    buf_put_be32(&b, (uint32_t)id);
+    const struct avro_schema *schema = avro_schema_parse(str_c(f->registry.schemas[id - 1].text), &a, NULL);
+    assert_int_equal(avro_encode_json(schema, str_c(json), &b, NULL), ERR_OK);
+    put_event(f, "flights", partition, "k", b.p, b.n, ms);
+    buf_fini(&b);
+    arena_fini(&a);
+}
+
+static void test_topics(void **state) {
+    struct engine_fixture *f = *state;
+    struct err err = {0};
+    assert_int_equal(broker_topic_create(f->broker->broker, "flights", 2, NULL, 0, false, NULL, NULL, &err), ERR_OK);
+    assert_int_equal(broker_topic_create(f->broker->broker, "raw.bytes", 1, NULL, 0, false, NULL, NULL, &err), ERR_OK);
+    f->registry.schemas[0].subject = f->registry.schemas[1].subject = "flights-value";
+    f->registry.schemas[0].text = flight_v1;
+    f->registry.schemas[1].text = flight_v2;
+    f->registry.n = 2;
+    put_flight(f, 0, 1, "{\"origin\":\"JFK\",\"delay\":5}", 1000);
+    put_flight(f, 1, 2, "{\"origin\":\"LAX\",\"delay\":-3,\"note\":null}", 2000);
+    put_event(f, "flights", 1, "bad", "\x01garbage", 8, 3000);
+    put_event(f, "flights", 1, "bad", "\0\0\0\0\x09zzz", 8, 4000);
+    put_event(f, "flights", 1, "gone", NULL, 0, 5000);
+    put_event(f, "raw.bytes", 0, "\xfe", "xyz", 3, 6000);
+    expect_in(f->s, "select origin, delay, note, _partition, _offset, _timestamp, _key from topics.flights order by _partition, _offset",
+              "JFK|5|NULL|0|0|1970-01-01 00:00:01+00|k\nLAX|-3|NULL|1|0|1970-01-01 00:00:02+00|k\n"
+              "NULL|NULL|NULL|1|1|1970-01-01 00:00:03+00|bad\nNULL|NULL|NULL|1|2|1970-01-01 00:00:04+00|bad\n"
+              "NULL|NULL|NULL|1|3|1970-01-01 00:00:05+00|gone");
+    expect_in(f->s, "select _offset, _error from topics.flights where _error is not null order by 1",
+              "1|not in the schema registry's wire format\n2|schema id 9: no schema with id 9");
+    expect_in(f->s, "select delay from topics.flights where _partition = 1 and _offset >= 0 and _offset < 1", "-3");
+    expect_in(f->s, "select count(*), max(flights.delay), max(topics.flights.origin) from topics.flights", "5|5|LAX");
+    expect_in(f->s, "select _headers['h'], _headers['bin'] from topics.flights limit 1", "2|\\xff");
+    expect_in(f->s, "select _value, _key, _headers from topics.\"raw.bytes\"", "\\x78797a|\\xfe|{h=2, bin=\\xff}");
+    expect_in(f->s, "select _value::varchar from topics.raw.bytes", "xyz");
+    expect_in(f->s, "show topics", "__consumer_offsets|1|0\nflights|2|5\nraw.bytes|1|1");
+    expect_in(f->s, "select column_name, data_type from information_schema.columns where table_schema = 'topics' and table_name = 'flights' and ordinal_position < 4",
+              "origin|VARCHAR\ndelay|BIGINT\nnote|VARCHAR");
+    struct arena a;
+    arena_init(&a);
+    struct engine_catalog c;
+    assert_int_equal(engine_catalog_list(f->s, STR("topics"), STR("flights"), &a, &c, &err), ERR_OK);
+    assert_int_equal(c.n_relations, 1);
+    assert_int_equal(c.relations[0].kind, ENGINE_TOPIC);
+    assert_int_equal(c.relations[0].rows, 5);
+    assert_int_equal(c.relations[0].columns->n, 9);
+    arena_fini(&a);
+    fails_in(f->s, "select * from topics.nix", ERR_NO_TABLE);
+    fails_in(f->s, "insert into topics.flights select 1", ERR_NOT_SUPPORTED);
+    run_in(f->s, "create schema b; create table b.f as select * from topics.flights");
+    expect_in(f->s, "select count(*), count(origin), count(_error) from b.f", "5|2|2");
+    assert_int_equal(broker_topic_delete(f->broker->broker, "flights", &err), ERR_OK);
+    expect_in(f->s, "select count(*) from information_schema.tables where table_name = 'flights' and table_schema = 'topics'", "0");
+    run_in(f->s, "drop schema b cascade");
+}
+
+static void test_catalog(void **state) {
+    struct engine_fixture *f = *state;
+    struct err err = {0};
+    struct arena a;
+    arena_init(&a);
+    run_in(f->s, "create schema c; create table c.one as select 1 as x, 'y' as y; create temp table tmp1 as select 1.5::double as z");
+    struct engine_catalog c;
+    assert_int_equal(engine_catalog_list(f->s, STR(""), STR(""), &a, &c, &err), ERR_OK);
+    bool one = false, tmp = false;
+    for (size_t i = 0; i < c.n_relations; i++) {
+        const struct engine_relation *r = &c.relations[i];
+        if (strcmp(r->name, "one") == 0) one = r->kind == ENGINE_TABLE && r->columns->n == 2 && r->rows == 1 && r->bytes > 0 && strcmp(r->schema, "c") == 0;
+        if (strcmp(r->name, "tmp1") == 0) tmp = r->kind == ENGINE_TEMP && r->columns->n == 1 && r->columns->fields[0].type.kind == COLS_DOUBLE;
+    }
+    assert_true(one && tmp);
+    assert_int_equal(c.n_schemas, 3);
+    assert_string_equal(c.schemas[0], "c");
+    arena_fini(&a);
+    run_in(f->s, "drop schema c cascade; drop table tmp1");
+}
+
+// ---- cancelling -----------------------------------------------------------------------------------------------------------------
+
+struct canceller {
+    struct engine_session *s;
+    struct loop_event begin;
+    bool stop;
+};
+
+static void cancel_thread(void *arg) {
+    struct canceller *c = arg;
+    loop_event_wait(&c->begin);
+    while (!__atomic_load_n(&c->stop, __ATOMIC_ACQUIRE)) engine_cancel(c->s); // until it takes: the first may come before the statement runs
+}
+
+static void test_cancel(void **state) {
+    struct engine_fixture *f = *state;
+    struct canceller c = {.s = f->s};
+    struct err err = {0};
+    loop_event_init(&c.begin);
+    struct sys_thread *t = sys_thread_start("cancel", cancel_thread, &c);
+    loop_event_set(&c.begin);
+    struct engine_result *r = engine_query(f->s, STR("select a.range + b.range as x from range(1000000) a, range(1000000) b where a.range + b.range < 0"), NULL, 0, &err);
+    if (r != NULL) assert_null(engine_result_next(r, &err));
+    __atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
+    sys_thread_join(t);
+    loop_event_fini(&c.begin);
+    assert_int_equal(err.code, ERR_CANCELLED);
+    engine_result_free(r);
+    expect_in(f->s, "select 1", "1");
+}
+
+static struct engine_result *answer_check(void *arg, struct engine_session *s, const struct sql_statement *st, struct err *err) {
+    (void)s;
+    (void)st;
+    (void)err;
+    static const char *const names[] = {"answer"}, *const cells[] = {"yes", NULL};
+    *(int *)arg += 1;
+    return engine_result_text(names, 1, cells, 2, "CHECK", 2);
+}
+
+static void test_handlers_and_streams(void **state) {
+    struct engine_fixture *f = *state;
+    int calls = 0;
+    engine_on_statement(f->engine, SQL_CHECK, answer_check, &calls);
+    expect_in(f->s, "check a.b using 'x.json'", "yes\nNULL");
+    assert_int_equal(calls, 1);
+    struct err err = {0};
+    struct engine_result *first = engine_query(f->s, STR("select * from range(1000000)"), NULL, 0, &err);
+    expect_in(f->s, "select 1", "1"); // ends the stream
+    assert_null(engine_result_next(first, &err));
+    assert_int_equal(err.code, ERR_CLOSED);
+    engine_result_free(first);
+    expect_in(f->s, "", "");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values),   cmocka_unit_test(test_batches),     cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_error_in_stream), cmocka_unit_test(test_params_and_describe),
+        cmocka_unit_test(test_tables),   cmocka_unit_test(test_definitions), cmocka_unit_test(test_reopen),
+        cmocka_unit_test(test_pruning),  cmocka_unit_test(test_source),      cmocka_unit_test(test_topics),
+        cmocka_unit_test(test_catalog),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_handlers_and_streams),
+    };
+    return cmocka_run_group_tests_name("engine", tests, engine_fixture_setup, engine_fixture_teardown);
+}
