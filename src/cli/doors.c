@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "http/door.h"
 #include "kafka/door.h"
+#include "pg/door.h"
 
 static void *open_kafka(struct server *s, const char *host, int port, int *taken, struct err *err) {
     char advertised_host[256];
@@ -28,6 +29,20 @@ static void *open_kafka(struct server *s, const char *host, int port, int *taken
 }
 static void close_kafka(void *d) { kafka_door_close(d); }
 
+static void *open_pg(struct server *s, const char *host, int port, int *taken, struct err *err) {
+    struct pg_config c = {.host = host,
+                          .port = port,
+                          .max_connections = (int)config_num(&s->config, CFG_PG_CONNECTIONS_MAX),
+                          .workers = (int)config_num(&s->config, CFG_PG_WORKERS),
+                          .database = "millrace",
+                          .user = "millrace",
+                          .version = MILLRACE_VERSION};
+    struct pg_door *d = pg_door_open(s->sys, s->loops, s->n_loops, s->engine, &c, err);
+    if (d != NULL) *taken = pg_door_port(d);
+    return d;
+}
+static void close_pg(void *d) { pg_door_close(d); }
+
 static void *open_http(struct server *s, const char *host, int port, int *taken, struct err *err) {
     struct http_door *d = http_door_open(s, host, port, err);
     if (d != NULL) *taken = http_door_port(d);
@@ -38,6 +53,7 @@ static void close_http(void *d) { http_door_close(d); }
 // In the order of opening; closed the other way round.
 const struct door doors[] = {
     {"kafka", "", "", CFG_KAFKA_LISTEN, false, open_kafka, close_kafka},
+    {"pg", "postgresql://millrace@", "/millrace", CFG_PG_LISTEN, false, open_pg, close_pg},
     {"http", "http://", "", CFG_HTTP_LISTEN, true, open_http, close_http},
 };
 const size_t n_doors = sizeof doors / sizeof *doors;

@@ -10,8 +10,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "broker/broker.h"
+#include "broker/groups.h"
+#include "engine/engine.h"
+#include "flow/flow.h"
+#include "ingest/ingest.h"
 #include "lake/lake.h"
 #include "server/datadir.h"
+#include "subjects/subjects.h"
 
 static char *path_in(const struct server *s, const char *name) { return mem_printf("%s/%s", s->dir, name); }
 
@@ -66,6 +71,27 @@ static enum err_code open_lake(struct server *s, struct err *err) {
 }
 static void close_lake(struct server *s) { lake_close(s->lake); }
 
+static enum err_code open_subjects(struct server *s, struct err *err) {
+    s->subjects = subjects_open(s->broker, err);
+    return s->subjects == NULL ? err->code : ERR_OK;
+}
+static void close_subjects(struct server *s) { subjects_close(s->subjects); }
+
+static enum err_code open_engine(struct server *s, struct err *err) {
+    char *spill = path_in(s, "spill");
+    const char *files = config_text(&s->config, CFG_ENGINE_FILES);
+    struct engine_config c = {.spill_dir = spill,
+                              .memory_limit = (uint64_t)config_num(&s->config, CFG_ENGINE_MEMORY_LIMIT),
+                              .threads = (int)config_num(&s->config, CFG_ENGINE_THREADS),
+                              .files_dir = *files == 0 ? NULL : files};
+    s->engine = engine_open(s->sys, &c, s->lake, s->broker, subjects_source(s->subjects), err);
+    mem_free(spill);
+    if (s->engine == NULL) return err->code;
+    ingest_register(s->engine);
+    return ERR_OK;
+}
+static void close_engine(struct server *s) { engine_close(s->engine); }
+
 static const struct {
     const char *name;
     enum err_code (*open)(struct server *s, struct err *err);
@@ -75,6 +101,8 @@ static const struct {
     {"workers", open_workers, close_workers},
     {"lake", open_lake, close_lake},
     {"broker", open_broker, close_broker},
+    {"subjects", open_subjects, close_subjects},
+    {"engine", open_engine, close_engine},
 };
 enum { N_ROOMS = sizeof rooms / sizeof *rooms };
 _Static_assert((int)N_ROOMS <= (int)SERVER_ROOMS_MAX, "server.opened has a place for each room");
@@ -128,9 +156,51 @@ void server_close(struct server *s) {
 
 // ---- workflows ----------------------------------------------------------------------------------------------------------------------
 
+// Our Python packages: as configured, or beside the program in a source tree or an installation. NULL = not found.
+static char *find_python_dir(const struct server *s) {
+    static const char *const places[] = {"../../python", "../share/millrace/python"}; // build/release/millrace, bin/millrace
+    char program[4096];
+    const char *configured = config_text(&s->config, CFG_FLOW_PYTHON_DIR);
+    if (*configured != 0) return mem_strdup(configured);
+    if (!sys_program_path(program)) return NULL;
+    size_t n = strlen(program);
+    while (n > 0 && program[n - 1] != '/') n--;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char *dir = mem_printf("%.*s%s", (int)n, program, places[i]), *package = mem_printf("%s/millrace_worker", dir);
+        bool found = sys_exists(s->sys, package);
+        mem_free(package);
+        if (found) return dir;
+        mem_free(dir);
+    }
+    return NULL;
+}
+
 enum err_code server_start_flow(struct server *s, const char *api_url, struct err *err) {
-    (void)s, (void)api_url, (void)err;
-    return ERR_OK;
+    char *python_dir = find_python_dir(s), *addresses = path_in(s, "addresses.json");
+    struct flow_config c = {.sys = s->sys,
+                            .engine = s->engine,
+                            .data_dir = s->dir,
+                            .dags_dir = config_text(&s->config, CFG_FLOW_DAGS),
+                            .python = config_text(&s->config, CFG_FLOW_PYTHON),
+                            .python_dir = python_dir,
+                            .addresses = addresses,
+                            .api_url = api_url,
+                            .parallelism = (int)config_num(&s->config, CFG_FLOW_PARALLELISM),
+                            .sql_workers = (int)config_num(&s->config, CFG_FLOW_SQL_WORKERS),
+                            .scan_seconds = (int)config_num(&s->config, CFG_FLOW_SCAN_SECONDS),
+                            .parse_timeout_seconds = (int)config_num(&s->config, CFG_FLOW_PARSE_SECONDS),
+                            .paused_at_creation = config_bool(&s->config, CFG_FLOW_PAUSED)};
+    if (python_dir == NULL) log_warn("server", "no folder of Python packages found: DAG files are not read", "key", "flow.python_dir", NULL);
+    struct flow *f = flow_open(&c, err);
+    mem_free(python_dir);
+    mem_free(addresses);
+    sys_mutex_lock(&s->mutex);
+    s->flow = f;
+    if (f == NULL) s->flow_over = true;
+    sys_cond_broadcast(&s->changed);
+    sys_mutex_unlock(&s->mutex);
+    if (f == NULL) err_wrap(err, "flow");
+    return f == NULL ? err->code : ERR_OK;
 }
 
 void server_begin_stop(struct server *s) {
@@ -140,7 +210,12 @@ void server_begin_stop(struct server *s) {
     sys_mutex_unlock(&s->mutex);
 }
 
-void server_stop_flow(struct server *s) { server_begin_stop(s); }
+void server_stop_flow(struct server *s) {
+    server_begin_stop(s);
+    if (s->broker != NULL) groups_stop(s->broker); // the Kafka door, closed next, must not wait for a rebalance
+    flow_close(s->flow);
+    s->flow = NULL;
+}
 
 struct flow *server_flow(struct server *s) {
     sys_mutex_lock(&s->mutex);
