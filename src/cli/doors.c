@@ -6,6 +6,7 @@
 #include "http/door.h"
 #include "kafka/door.h"
 #include "pg/door.h"
+#include "registry/door.h"
 
 static void *open_kafka(struct server *s, const char *host, int port, int *taken, struct err *err) {
     char advertised_host[256];
@@ -43,6 +44,17 @@ static void *open_pg(struct server *s, const char *host, int port, int *taken, s
 }
 static void close_pg(void *d) { pg_door_close(d); }
 
+static void *open_registry(struct server *s, const char *host, int port, int *taken, struct err *err) {
+    struct registry_config c = {.host = host,
+                                .port = port,
+                                .body_max = (size_t)config_num(&s->config, CFG_HTTP_BODY_MAX),
+                                .connections_max = (int)config_num(&s->config, CFG_REGISTRY_CONNECTIONS_MAX)};
+    struct registry_door *d = registry_door_open(s->subjects, &c, err);
+    if (d != NULL) *taken = registry_door_port(d);
+    return d;
+}
+static void close_registry(void *d) { registry_door_close(d); }
+
 static void *open_http(struct server *s, const char *host, int port, int *taken, struct err *err) {
     struct http_door *d = http_door_open(s, host, port, err);
     if (d != NULL) *taken = http_door_port(d);
@@ -54,6 +66,7 @@ static void close_http(void *d) { http_door_close(d); }
 const struct door doors[] = {
     {"kafka", "", "", CFG_KAFKA_LISTEN, false, open_kafka, close_kafka},
     {"pg", "postgresql://millrace@", "/millrace", CFG_PG_LISTEN, false, open_pg, close_pg},
+    {"registry", "http://", "", CFG_REGISTRY_LISTEN, false, open_registry, close_registry},
     {"http", "http://", "", CFG_HTTP_LISTEN, true, open_http, close_http},
 };
 const size_t n_doors = sizeof doors / sizeof *doors;
