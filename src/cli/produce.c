@@ -169,7 +169,9 @@ static enum err_code make_topic(struct produce *p, struct err *err) {
     int64_t partitions = PARTITIONS_DEFAULT;
     if (n != NULL && (!str_to_i64(str_c(n), &partitions) || partitions < 1 || partitions > 10000))
         return err_set(err, ERR_INVALID, "--partitions %s: a number from 1 to 10000 is expected", n);
-    enum err_code code = client_topic_create(p->brokers, p->topic, (int32_t)partitions, NULL, 0, err);
+    // Retention goes by the records' timestamps: with event times of years ago, a new topic's default of seven days would empty it within minutes.
+    const struct client_kv keep = {"retention.ms", "-1"};
+    enum err_code code = client_topic_create(p->brokers, p->topic, (int32_t)partitions, &keep, p->timestamp != NULL ? 1 : 0, err);
     if (code != ERR_EXISTS) return code;
     err_clear(err);
     return ERR_OK;
