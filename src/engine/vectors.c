@@ -70,7 +70,7 @@ static void gather_enum(struct cols_out *c, duckdb_logical_type t, const void *d
     }
 }
 
-static __int128 hugeint_of(duckdb_hugeint h) { return ((__int128)h.upper << 64) | h.lower; }
+static __int128 hugeint_of(duckdb_hugeint h) { return (__int128)((unsigned __int128)(uint64_t)h.upper << 64 | h.lower); }
 
 static __int128 decimal_at(duckdb_type internal, const void *data, size_t i) {
     switch (internal) {
@@ -216,7 +216,7 @@ static void fill_strings(duckdb_vector v, const struct cols_column *c, size_t fr
         if (s.n <= 12) {
             memset(&out[i], 0, sizeof out[i]);
             out[i].value.inlined.length = (uint32_t)s.n;
-            memcpy(out[i].value.inlined.inlined, s.p, s.n);
+            if (s.n > 0) memcpy(out[i].value.inlined.inlined, s.p, s.n);
         } else {
             duckdb_unsafe_vector_assign_string_element_len(v, i, s.p, s.n); // our strings are valid UTF-8 by then
         }
