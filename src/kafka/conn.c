@@ -35,6 +35,7 @@ struct conn {
 
 // ---- requests -----------------------------------------------------------------------------------------------------------
 struct kafka_door *kafka_req_door(struct kafka_req *q) { return q->conn->home->door; }
+struct door_loop *kafka_req_home(struct kafka_req *q) { return q->conn->home; }
 struct broker *kafka_req_broker(struct kafka_req *q) { return q->conn->home->door->broker; }
 const struct kafka_config *kafka_req_config(const struct kafka_req *q) { return &q->conn->home->door->config; }
 struct loop *kafka_req_loop(struct kafka_req *q) { return q->conn->home->loop; }
@@ -61,6 +62,7 @@ static void req_free(struct door_loop *dl, struct kafka_req *q) {
     if (q->release != NULL) q->release(q);
     mem_free(q->frame);
     dl->frame_bytes -= q->frame_n;
+    dl->freed |= q->frame_n > 0;
     if (dl->n_spare >= SPARE_MAX || q->out.buf.cap > SPARE_BUF || q->arena.used > SPARE_BUF) {
         arena_fini(&q->arena);
         kafka_out_fini(&q->out);
@@ -219,7 +221,7 @@ static void flush_dirty(void *arg) {
         if (c->sock == NULL) drain_closed(c);
         else conn_pump(c);
     }
-    if (dl->hungry != NULL && dl->frame_bytes < CONN_LOOP_BYTES / 2) feed_hungry(dl);
+    if (dl->hungry != NULL && dl->freed) feed_hungry(dl);
 }
 
 static void conn_mark_dirty(struct conn *c) {
@@ -237,7 +239,8 @@ static void conn_mark_dirty(struct conn *c) {
 static void drop_input(struct conn *c) {
     struct door_loop *dl = c->home;
     mem_free(c->frame);
-    dl->frame_bytes -= c->frame_cap;
+    if (c->frame_cap > 0) dl->frame_bytes -= c->frame_size;
+    dl->freed |= c->frame_cap > 0;
     mem_free(c->stash);
     c->frame = c->stash = NULL;
     c->frame_cap = c->stash_n = c->stash_at = 0;
@@ -286,9 +289,13 @@ void conn_sweep(struct door_loop *dl) {
     for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
         next = c->next;
         bool waiting = c->head != NULL && !c->head->done; // the broker has it, not the client
-        if (c->sock == NULL || waiting || now - c->last_us <= dl->door->config.idle_us) continue;
-        log_debug("kafka", "idle connection closed", "peer", c->peer, NULL);
-        conn_close(c, NULL);
+        if (c->sock == NULL || waiting) continue;
+        if (c->frame_cap > 0 && now - c->last_us > CONN_STALL_US) { // it holds memory that others may want
+            conn_close(c, "stalled in the middle of a request");
+        } else if (now - c->last_us > dl->door->config.idle_us) {
+            log_debug("kafka", "idle connection closed", "peer", c->peer, NULL);
+            conn_close(c, NULL);
+        }
     }
 }
 
@@ -373,30 +380,32 @@ static bool begin_frame(struct conn *c) {
     return true;
 }
 
-// Room for more of the frame: in steps, so that a claimed size alone takes no memory. False = the loop has no frame memory left.
+// Room for more of the frame. The whole size is reserved when it begins, so that what has begun can always end; the memory itself is taken in
+// steps as bytes come in, so that a claim alone takes none. False = the loop's other frames leave no room: we go on when one is answered.
 static bool frame_room(struct conn *c) {
     if (c->frame_have < c->frame_cap) return true;
     struct door_loop *dl = c->home;
-    size_t cap = c->frame_cap == 0 ? CONN_FRAME_STEP : c->frame_cap * 2;
-    if (cap > c->frame_size) cap = c->frame_size;
-    size_t more = cap - c->frame_cap;
-    if (dl->frame_bytes + more > CONN_LOOP_BYTES && dl->frame_bytes > c->frame_cap) { // alone it may always go on
-        if (!c->hungry) {
+    if (c->frame_cap == 0) {
+        if (dl->frame_bytes > 0 && dl->frame_bytes + c->frame_size > dl->door->config.frame_bytes_max) {
+            if (c->hungry) return false;
             c->hungry = true;
             c->next_hungry = dl->hungry;
             dl->hungry = c;
+            return false;
         }
-        return false;
+        dl->frame_bytes += c->frame_size;
     }
+    size_t cap = c->frame_cap == 0 ? CONN_FRAME_STEP : c->frame_cap * 2;
+    if (cap > c->frame_size) cap = c->frame_size;
     c->frame = mem_realloc(c->frame, cap);
     c->frame_cap = cap;
-    dl->frame_bytes += more;
     return true;
 }
 
 static void feed_hungry(struct door_loop *dl) {
     struct conn *list = dl->hungry;
     dl->hungry = NULL;
+    dl->freed = false;
     while (list != NULL) {
         struct conn *c = list;
         list = c->next_hungry;
@@ -518,7 +527,7 @@ static void conn_pump_events(struct conn *c, bool readable) {
         if (!more) break;
     }
     c->pumping = false;
-    if (dl->hungry != NULL && dl->frame_bytes < CONN_LOOP_BYTES / 2) feed_hungry(dl);
+    if (dl->hungry != NULL && dl->freed) feed_hungry(dl);
     if (c->sock == NULL) {
         conn_mark_dirty(c);
         return;

@@ -18,7 +18,10 @@ enum {
     CONN_SCRATCH = 64 << 10,             // bytes read at once into the loop's scratch
     CONN_FRAME_STEP = 4 << 20,           // a frame's memory is taken in steps as the bytes come in
     CONN_READ_ROUND = 8 << 20,           // bytes read from one connection before others get their turn
-    CONN_LOOP_BYTES = 512 << 20,         // frame memory of all connections of one loop; above it reading stops
+    CONN_LOOP_BYTES = 512 << 20,         // frames of all connections of one loop that are not yet answered; above it reading stops
+    CONN_FETCH_BYTES = 256 << 20,        // fetched bytes not yet sent, of one loop; above it fetches get CONN_FETCH_MIN each
+    CONN_FETCH_MIN = 1 << 20,
+    CONN_STALL_US = 60 * 1000000,        // without a byte in the middle of a request: closed
 };
 
 struct conn;
@@ -55,6 +58,7 @@ struct kafka_req {
 
 // What a handler may use.
 struct kafka_door *kafka_req_door(struct kafka_req *q);
+struct door_loop *kafka_req_home(struct kafka_req *q);
 struct broker *kafka_req_broker(struct kafka_req *q);
 const struct kafka_config *kafka_req_config(const struct kafka_req *q);
 struct loop *kafka_req_loop(struct kafka_req *q);
@@ -73,8 +77,8 @@ struct door_loop {
     struct conn *conns;  // all open or draining
     struct conn *dirty;  // have answers to send at the end of the round
     struct conn *hungry; // stopped reading for want of frame memory
-    bool flush_posted, closing;
-    size_t n_conns, frame_bytes;
+    bool flush_posted, closing, freed; // freed: frame memory came back, the hungry may try again
+    size_t n_conns, frame_bytes, fetch_bytes;
     struct loop_timer sweep;
     struct kafka_req *spare; // kept with their warm memory
     size_t n_spare;

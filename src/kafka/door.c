@@ -113,6 +113,7 @@ static struct kafka_config own_config(const struct kafka_config *from) {
     c.advertised_host = mem_strdup(from->advertised_host != NULL ? from->advertised_host : from->host);
     c.cluster_id = mem_strdup(from->cluster_id != NULL ? from->cluster_id : "millrace");
     if (c.max_request_bytes == 0) c.max_request_bytes = (size_t)100 << 20;
+    if (c.frame_bytes_max == 0) c.frame_bytes_max = CONN_LOOP_BYTES;
     if (c.max_connections == 0) c.max_connections = 10000;
     if (c.idle_us == 0) c.idle_us = (int64_t)600 * 1000000;
     return c;

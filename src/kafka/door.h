@@ -16,6 +16,7 @@ struct kafka_config {
     const char *advertised_host; // told to clients; NULL = host
     int advertised_port;         // 0 = the port listened on
     size_t max_request_bytes;    // 0 = 100 MiB (socket.request.max.bytes)
+    size_t frame_bytes_max;      // 0 = 512 MiB: requests received and not yet answered, per loop; above it reading waits
     int max_connections;         // 0 = 10,000; further ones are closed at once
     int64_t idle_us;             // 0 = 10 minutes (connections.max.idle.ms)
     const char *cluster_id;      // NULL = "millrace"

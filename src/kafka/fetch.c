@@ -24,7 +24,7 @@ struct fetching {
     struct kafka_req *q;
     struct fetch_part *parts;
     size_t n;
-    size_t bytes, max_bytes;
+    size_t bytes, max_bytes, counted;
     struct loop_timer timer;
     bool failed, waiting;
 };
@@ -68,6 +68,13 @@ static void read_part(struct fetching *all, struct fetch_part *p) {
 static void release_fetch(struct kafka_req *q) {
     struct fetching *all = q->state;
     for (size_t i = 0; i < all->n; i++) buf_fini(&all->parts[i].data);
+    kafka_req_home(q)->fetch_bytes -= all->counted;
+}
+
+static void answer_fetch(struct fetching *all) {
+    for (size_t i = 0; i < all->n; i++) all->counted += all->parts[i].data.cap;
+    kafka_req_home(all->q)->fetch_bytes += all->counted; // until it has been sent
+    kafka_req_done(all->q);
 }
 
 static void stop_waiting(struct fetching *all) {
@@ -82,7 +89,7 @@ static void stop_waiting(struct fetching *all) {
 
 static void finish_fetch(struct kafka_req *q) {
     stop_waiting(q->state);
-    kafka_req_done(q);
+    answer_fetch(q->state);
 }
 
 static void fetch_timeout(void *arg) { finish_fetch(arg); }
@@ -147,12 +154,13 @@ void kafka_do_fetch(struct kafka_req *q) {
     struct fetching *all = ARENA_NEW(&q->arena, struct fetching);
     all->q = q;
     all->max_bytes = req->max_bytes <= 0 || req->max_bytes > FETCH_MAX_BYTES ? FETCH_MAX_BYTES : (size_t)req->max_bytes;
+    if (kafka_req_home(q)->fetch_bytes > CONN_FETCH_BYTES && all->max_bytes > CONN_FETCH_MIN) all->max_bytes = CONN_FETCH_MIN;
     q->state = all;
     q->release = release_fetch;
     collect_parts(all, req, res);
     for (size_t i = 0; i < all->n; i++) read_part(all, &all->parts[i]);
     if (enough(all) || req->max_wait_ms <= 0 || all->n == 0) {
-        kafka_req_done(q);
+        answer_fetch(all);
         return;
     }
     all->waiting = true;

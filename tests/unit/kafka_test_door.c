@@ -279,8 +279,7 @@ static void response(struct client *c, int key, int version, int32_t correlation
     assert_int_equal(rd_left(&r), 0);
 }
 
-static int setup(void **state) {
-    (void)state;
+static int setup_with(size_t frame_bytes_max) {
     memset(&fake, 0, sizeof fake);
     sys_mutex_init(&fake.mutex);
     sys_cond_init(&fake.changed);
@@ -288,10 +287,19 @@ static int setup(void **state) {
     loop = loop_new(sys_real(), "test", NULL);
     loop_start(loop);
     struct kafka_config config = {
-        .host = "127.0.0.1", .advertised_host = "mill.example", .node_id = 1, .auto_create = true, .max_request_bytes = 8 << 20};
+        .host = "127.0.0.1", .advertised_host = "mill.example", .node_id = 1, .auto_create = true, .max_request_bytes = 8 << 20,
+        .frame_bytes_max = frame_bytes_max};
     static int anything;
     door = kafka_door_open(&loop, 1, (struct broker *)(void *)&anything, &config, NULL);
     return door == NULL;
+}
+static int setup(void **state) {
+    (void)state;
+    return setup_with(0);
+}
+static int setup_small(void **state) {
+    (void)state;
+    return setup_with(200 << 10);
 }
 static int teardown(void **state) {
     (void)state;
@@ -512,6 +520,49 @@ static void test_large_frame_in_pieces(void **state) {
     arena_fini(&a);
 }
 
+static void release_first(void *arg) {
+    (void)arg;
+    sys_mutex_lock(&fake.mutex);
+    struct broker_produce *p = fake.held[0];
+    fake.n_held--;
+    memmove(fake.held, fake.held + 1, fake.n_held * sizeof fake.held[0]);
+    sys_mutex_unlock(&fake.mutex);
+    p->done(p);
+}
+
+static void test_frame_memory(void **state) { // room for one request of three: the others are not read until it is answered
+    (void)state;
+    struct arena a = {0};
+    struct client c[3], other = client_open();
+    size_t n = 150 << 10;
+    char *records = mem_zalloc(n);
+    struct kafka_produce_request req = produce_request(&a, "t", str_n(records, n), -1);
+    fake.hold = true;
+    for (int i = 0; i < 3; i++) {
+        c[i] = client_open();
+        request(&c[i], KAFKA_API_PRODUCE, 9, i, &req);
+        await(one_held);
+    }
+    struct kafka_metadata_request meta = metadata_request(&a, "t"); // a small one finds room
+    struct kafka_metadata_response mres;
+    request(&other, KAFKA_API_METADATA, 4, 2, &meta);
+    response(&other, KAFKA_API_METADATA, 4, 2, &a, &mres);
+    assert_int_equal(fake.produced_bytes, n);
+    struct kafka_produce_response res;
+    loop_post(loop, release_first, NULL);
+    response(&c[0], KAFKA_API_PRODUCE, 9, 0, &a, &res);
+    await(one_held);
+    assert_int_equal(fake.produced_bytes, 2 * n);
+    fake.hold = false;
+    loop_post(loop, release_first, NULL);
+    response(&c[1], KAFKA_API_PRODUCE, 9, 1, &a, &res);
+    response(&c[2], KAFKA_API_PRODUCE, 9, 2, &a, &res);
+    for (int i = 0; i < 3; i++) client_close(&c[i]);
+    client_close(&other);
+    mem_free(records);
+    arena_fini(&a);
+}
+
 static void data_arrives(void *arg) {
     (void)arg;
     memset(fake.data, 'd', sizeof fake.data);
@@ -725,6 +776,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_api_versions),    T(test_metadata),            T(test_pipeline_in_order), T(test_acks), T(test_large_frame_in_pieces),
         T(test_fetch_long_poll), T(test_close_while_waiting), T(test_bad_bytes),         T(test_offsets_configs_groups),
+        cmocka_unit_test_setup_teardown(test_frame_memory, setup_small, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
