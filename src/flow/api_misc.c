@@ -116,10 +116,9 @@ enum err_code flow_connection_put(struct flow *f, const struct flow_connection *
     struct err own = {0};
     if (err == NULL) err = &own;
     struct meta_stmt *st = meta_query(f->meta, err, "insert or replace into flow_connection(id, type, host, login, password, schema, extra, description, port)"
-                                      " values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", "ssssssss", c->id, c->type, c->host, c->login, c->password, c->schema,
-                                      c->extra, c->description);
+                                      " values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, nullif(?9, 0))", "ssssssssi", c->id, c->type, c->host, c->login, c->password, c->schema,
+                                      c->extra, c->description, (int64_t)c->port);
     if (st == NULL) return err->code;
-    if (c->port > 0) meta_bind_int(st, 9, c->port);
     return meta_run(st, err);
 }
 

@@ -60,6 +60,7 @@ static void finish_calls(struct flow *f, const struct err *failed) {
 static void finish_runs(struct flow *f) {
     for (size_t i = 0; i < f->ended.n; i++) {
         struct frun *r = f->ended.p[i];
+        if (r == NULL) continue; // freed since
         if (r->state == FLOW_RUN_QUEUED || r->state == FLOW_RUN_RUNNING) continue; // cleared in the same round
         for (size_t w = f->waits.n; w-- > 0;)
             if (f->waits.p[w].run == r->id) {

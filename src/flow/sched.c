@@ -210,6 +210,8 @@ static void run_settle(struct flow *f, struct frun *r) {
 }
 
 static void run_free(struct flow *f, struct frun *r) {
+    for (size_t i = 0; i < f->ended.n; i++) // it may have ended twice in a round, or be deleted before the round's end
+        if (f->ended.p[i] == r) f->ended.p[i] = NULL;
     for (size_t i = 0; i < r->version->n; i++) {
         struct fti *t = &r->tis[i];
         loop_timer_cancel(f->loop, &t->timer);

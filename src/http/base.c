@@ -20,13 +20,24 @@ enum err_code http_version(struct httpd_request *r, struct err *err) {
     return httpd_reply_json(r, 200, json_pack("{s:s, s:s}", "version", MILLRACE_AIRFLOW_VERSION, "git_version", "millrace " MILLRACE_VERSION));
 }
 
+static json_t *component(bool known, bool ok, const char *heartbeat_name, int64_t heartbeat_us) {
+    json_t *o = json_pack("{s:o}", "status", known ? json_string(ok ? "healthy" : "unhealthy") : json_null());
+    json_object_set_new(o, heartbeat_name, known && heartbeat_us > 0 ? api_time(heartbeat_us) : json_null());
+    return o;
+}
+
+// While the server starts, or stops, the scheduler's state is not known: null, as Airflow answers for what does not run.
 enum err_code http_monitor_health(struct httpd_request *r, struct err *err) {
     (void)err;
-    json_t *nothing = json_pack("{s:n, s:n}", "status", "latest_triggerer_heartbeat");
-    return httpd_reply_json(r, 200,
-                            json_pack("{s:{s:s}, s:{s:n, s:n}, s:o, s:{s:n, s:n}}", "metadatabase", "status", "healthy", "scheduler", "status",
-                                      "latest_scheduler_heartbeat", "triggerer", nothing, "dag_processor", "status",
-                                      "latest_dag_processor_heartbeat"));
+    struct flow *f = server_flow_now(api_door(r)->server);
+    struct flow_health h = {0};
+    if (f != NULL) flow_health(f, r->arena, &h);
+    bool store_ok = f == NULL || h.problem == NULL || strstr(h.problem, "store") == NULL;
+    json_t *o = json_pack("{s:{s:s}}", "metadatabase", "status", store_ok ? "healthy" : "unhealthy");
+    json_object_set_new(o, "scheduler", component(f != NULL, h.scheduler_ok, "latest_scheduler_heartbeat", h.heartbeat_us));
+    json_object_set_new(o, "triggerer", component(false, false, "latest_triggerer_heartbeat", 0));
+    json_object_set_new(o, "dag_processor", component(f != NULL, h.python_ok, "latest_dag_processor_heartbeat", h.parser_heartbeat_us));
+    return httpd_reply_json(r, 200, o);
 }
 
 static enum err_code reply_token(struct httpd_request *r, const char *user) {

@@ -225,6 +225,13 @@ struct flow *server_flow(struct server *s) {
     return f;
 }
 
+struct flow *server_flow_now(struct server *s) {
+    sys_mutex_lock(&s->mutex);
+    struct flow *f = s->flow_over ? NULL : s->flow;
+    sys_mutex_unlock(&s->mutex);
+    return f;
+}
+
 // ---- addresses ------------------------------------------------------------------------------------------------------------------------
 
 enum err_code server_write_addresses(struct server *s, const char *const *names, const char *const *addresses, size_t n, struct err *err) {

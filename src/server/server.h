@@ -54,6 +54,7 @@ void server_begin_stop(struct server *s);
 void server_stop_flow(struct server *s);
 // Any thread that may block: waits while the server starts. NULL: it is stopping.
 struct flow *server_flow(struct server *s);
+struct flow *server_flow_now(struct server *s); // does not wait: NULL while starting too
 
 // DIR/addresses.json, atomically. `names` and `addresses` are n pairs.
 enum err_code server_write_addresses(struct server *s, const char *const *names, const char *const *addresses, size_t n, struct err *err);

@@ -353,7 +353,7 @@ def test_official_client(api: Api, server: Any) -> None:
         assert {t.task_id for t in tis.task_instances} == {"begin", "say", "answer"}
         log = instances.get_log("api_test", made.dag_run_id, "say", 1)
         assert "hello world" in str(log.content)
-        value = client.XComApi(connection).get_xcom_entry("api_test", made.dag_run_id, "answer", "return_value")
+        value = client.XComApi(connection).get_xcom_entry(dag_id="api_test", dag_run_id=made.dag_run_id, task_id="answer", xcom_key="return_value")
         assert value.actual_instance.value == {"answer": 42}
 
 
