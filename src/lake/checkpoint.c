@@ -30,7 +30,7 @@ static void sql_quote(struct buf *b, const char *text) {
     buf_put_u8(b, '\'');
 }
 
-// ---- names ------------------------------------------------------------------------------------------------------------------------
+// ---- names ------------------------------------------------------------------------------------------------------------------
 enum checkpoint_kind { CHECKPOINT_NONE, CHECKPOINT_CLASSIC, CHECKPOINT_PARTS, CHECKPOINT_V2 };
 
 struct checkpoint_name {
@@ -69,7 +69,7 @@ int64_t lake_checkpoint_version(const char *name) {
     return c.kind == CHECKPOINT_NONE ? -1 : c.version;
 }
 
-// ---- reading ------------------------------------------------------------------------------------------------------------------------
+// ---- reading ----------------------------------------------------------------------------------------------------------------
 static enum err_code on_row(void *arg, struct str text, struct err *err) { return lake_replay_line(arg, text, err); }
 
 static enum err_code read_parquet(struct lake *l, const char *path, struct lake_replay *r, struct err *err) {
@@ -148,7 +148,7 @@ enum err_code lake_checkpoint_read(struct lake *l, const char *log_dir, int64_t 
     return err_set(err, ERR_NOT_FOUND, "there is no checkpoint %lld", (long long)version);
 }
 
-// ---- writing ------------------------------------------------------------------------------------------------------------------------
+// ---- writing ----------------------------------------------------------------------------------------------------------------
 static void put_action(struct buf *b, const char *name, json_t *action) {
     json_t *line = json_pack("{s:o}", name, action);
     char *text = json_dumps(line, JSON_COMPACT);

@@ -103,7 +103,7 @@ void lake_close(struct lake *l) {
     mem_free(l);
 }
 
-// ---- schemas ------------------------------------------------------------------------------------------------------------------------
+// ---- schemas ----------------------------------------------------------------------------------------------------------------
 static char *schema_path(struct lake *l, const char *schema) { return mem_printf("%s/%s", l->dir, schema); }
 
 bool lake_schema_exists(struct lake *l, const char *schema) {
@@ -198,7 +198,7 @@ enum err_code lake_list_tables(struct lake *l, const char *schema, struct sys_li
     return code;
 }
 
-// ---- tables -------------------------------------------------------------------------------------------------------------------------
+// ---- tables -----------------------------------------------------------------------------------------------------------------
 static char *table_path(struct lake *l, const char *schema, const char *table) { return mem_printf("%s/%s/%s", l->dir, schema, table); }
 
 char *lake_table_dir(struct lake *l, const char *schema, const char *table, struct arena *a) {
@@ -258,7 +258,7 @@ enum err_code lake_drop_table(struct lake *l, const char *schema, const char *ta
     return code;
 }
 
-// ---- snapshots ----------------------------------------------------------------------------------------------------------------------
+// ---- snapshots --------------------------------------------------------------------------------------------------------------
 // The cached snapshot, counted, or NULL.
 static struct lake_snapshot *cache_get(struct lake *l, const char *key, uint64_t *generation) {
     sys_mutex_lock(&l->mutex);

@@ -46,7 +46,7 @@ struct lake_parquet {
 };
 void lake_set_parquet(struct lake *l, const struct lake_parquet *p); // copied; once, before other threads use the lake; NULL = none
 
-// ---- schemas and tables ------------------------------------------------------------------------------------------------------
+// ---- schemas and tables -----------------------------------------------------------------------------------------------------
 enum err_code lake_check_name(struct str name, struct err *err);                              // ERR_INVALID
 enum err_code lake_create_schema(struct lake *l, const char *schema, struct err *err);        // ERR_EXISTS
 enum err_code lake_drop_schema(struct lake *l, const char *schema, struct err *err);          // ERR_NO_SCHEMA; ERR_CONFLICT when tables are in it
@@ -59,7 +59,7 @@ char *lake_table_dir(struct lake *l, const char *schema, const char *table, stru
 enum err_code lake_make_table_dir(struct lake *l, const char *schema, const char *table, struct err *err);
 enum err_code lake_drop_table(struct lake *l, const char *schema, const char *table, struct err *err); // ERR_NO_TABLE. Removes its files
 
-// ---- snapshots -----------------------------------------------------------------------------------------------------------------
+// ---- snapshots --------------------------------------------------------------------------------------------------------------
 // version -1 = the newest. ERR_NO_TABLE, ERR_NOT_FOUND (no such version), ERR_NOT_SUPPORTED (needs a reader feature that we lack).
 struct lake_snapshot *lake_table_snapshot(struct lake *l, const char *schema, const char *table, int64_t version, struct err *err);
 struct lake_snapshot *lake_snapshot_ref(struct lake_snapshot *s);
@@ -89,7 +89,7 @@ const struct lake_file *lake_snapshot_file(const struct lake_snapshot *s, size_t
 int64_t lake_snapshot_rows(const struct lake_snapshot *s);   // -1 = a file has no statistics
 uint64_t lake_snapshot_bytes(const struct lake_snapshot *s);
 
-// ---- pruning -------------------------------------------------------------------------------------------------------------------
+// ---- pruning ----------------------------------------------------------------------------------------------------------------
 enum lake_op { LAKE_EQ, LAKE_NE, LAKE_LT, LAKE_LE, LAKE_GT, LAKE_GE, LAKE_IN, LAKE_IS_NULL, LAKE_IS_NOT_NULL };
 enum lake_literal_kind { LAKE_LITERAL_NUMBER, LAKE_LITERAL_STRING, LAKE_LITERAL_BOOL };
 struct lake_literal {
@@ -106,7 +106,7 @@ struct lake_conjunct {
 // What cannot be decided (no statistics, unparsable literal, other types) keeps the file.
 size_t lake_snapshot_prune(struct lake_snapshot *s, const struct lake_conjunct *conjuncts, size_t n, size_t *out);
 
-// ---- transactions --------------------------------------------------------------------------------------------------------------
+// ---- transactions -----------------------------------------------------------------------------------------------------------
 // Begins on what `base` saw; NULL = the table is to be created by this commit (lake_txn_set_schema is then required).
 struct lake_txn *lake_txn_begin(struct lake *l, const char *schema, const char *table, struct lake_snapshot *base, struct err *err);
 void lake_txn_free(struct lake_txn *t); // without commit nothing happened; t may be NULL
@@ -134,7 +134,7 @@ void lake_txn_depends_on_table(struct lake_txn *t);
 // Commits. Lost races are tried again when the winners do not conflict. *version may be NULL. After it, only lake_txn_free.
 enum err_code lake_txn_commit(struct lake_txn *t, int64_t *version, struct err *err);
 
-// ---- schemas as JSON -----------------------------------------------------------------------------------------------------------
+// ---- schemas as JSON --------------------------------------------------------------------------------------------------------
 // Delta's schema JSON from columns; ERR_NOT_SUPPORTED for types Delta does not have.
 enum err_code lake_schema_to_json(const struct cols_schema *schema, struct buf *out, struct err *err);
 struct cols_schema *lake_schema_from_json(struct str json, struct arena *a, struct err *err);

@@ -18,7 +18,7 @@ struct interval {
     struct str lo_text, hi_text;
 };
 
-// ---- dates and times ------------------------------------------------------------------------------------------------------------------
+// ---- dates and times --------------------------------------------------------------------------------------------------------
 static bool digits(const char **p, const char *end, int n, int64_t *out) {
     *out = 0;
     for (int i = 0; i < n; i++, ++*p) {
@@ -94,7 +94,7 @@ static bool parse_moment(struct str s, struct moment *out) {
     return parse_zone(&p, end, out) && p == end && h < 24 && mi < 60 && sec < 60;
 }
 
-// ---- values -----------------------------------------------------------------------------------------------------------------------------
+// ---- values -----------------------------------------------------------------------------------------------------------------
 static bool is_integer_kind(enum cols_kind k) { return k == COLS_INT8 || k == COLS_INT16 || k == COLS_INT32 || k == COLS_INT64; }
 static bool is_number_kind(enum cols_kind k) { return is_integer_kind(k) || k == COLS_FLOAT || k == COLS_DOUBLE || k == COLS_DECIMAL; }
 
@@ -201,7 +201,7 @@ static bool literal_of(const struct cols_type *t, const struct lake_literal *lit
     return true;
 }
 
-// ---- deciding ---------------------------------------------------------------------------------------------------------------------------
+// ---- deciding ---------------------------------------------------------------------------------------------------------------
 static int compare_low(const struct interval *a, const struct interval *b) { // a's low end with b's high end
     return a->bytes ? str_cmp(a->lo_text, b->hi_text) : a->lo < b->hi ? -1 : a->lo > b->hi;
 }

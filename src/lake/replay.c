@@ -4,7 +4,7 @@
 // of each until it is finished. One thread per replay; the finished snapshot is immutable.
 #include "lake/internal.h"
 
-// ---- paths --------------------------------------------------------------------------------------------------------------------
+// ---- paths ------------------------------------------------------------------------------------------------------------------
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -49,7 +49,7 @@ char *lake_path_encode(const char *path) {
     return out;
 }
 
-// ---- counted parts ----------------------------------------------------------------------------------------------------------------
+// ---- counted parts ----------------------------------------------------------------------------------------------------------
 struct lake_node *lake_node_ref(struct lake_node *n) {
     atomic_fetch_add(&n->refs, 1);
     return n;
@@ -121,7 +121,7 @@ static void map_clear(struct map *m, void (*release)(void *)) {
     map_fini(m);
 }
 
-// ---- the replay ---------------------------------------------------------------------------------------------------------------------
+// ---- the replay -------------------------------------------------------------------------------------------------------------
 void lake_replay_init(struct lake_replay *r) {
     *r = (struct lake_replay){0};
     map_init(&r->files);
@@ -438,7 +438,7 @@ struct lake_snapshot *lake_replay_finish(struct lake_replay *r, const char *dir,
     return s;
 }
 
-// ---- snapshots ----------------------------------------------------------------------------------------------------------------------
+// ---- snapshots --------------------------------------------------------------------------------------------------------------
 struct lake_snapshot *lake_snapshot_ref(struct lake_snapshot *s) {
     atomic_fetch_add(&s->refs, 1);
     return s;

@@ -17,7 +17,7 @@ static const struct {
     {"date", COLS_DATE, false},         {"timestamp", COLS_TIMESTAMP, true}, {"timestamp_ntz", COLS_TIMESTAMP, false},
 };
 
-// ---- writing ------------------------------------------------------------------------------------------------------------------
+// ---- writing ----------------------------------------------------------------------------------------------------------------
 static json_t *type_json(const struct cols_type *t, int depth, struct err *err);
 
 static json_t *struct_json(const struct cols_field *fields, size_t n, int depth, struct err *err) {
@@ -84,7 +84,7 @@ enum err_code lake_schema_to_json(const struct cols_schema *schema, struct buf *
     return out->failed ? err_set(err, ERR_TOO_LARGE, "the schema's JSON is too long") : ERR_OK;
 }
 
-// ---- reading ------------------------------------------------------------------------------------------------------------------
+// ---- reading ----------------------------------------------------------------------------------------------------------------
 struct reader {
     struct arena *arena;
     size_t n_fields;
@@ -200,7 +200,7 @@ struct cols_schema *lake_schema_from_json(struct str json, struct arena *a, stru
     return ok ? out : NULL;
 }
 
-// ---- what can be stored -----------------------------------------------------------------------------------------------------------
+// ---- what can be stored -----------------------------------------------------------------------------------------------------
 static bool storable_type(const struct cols_type *in, struct cols_type *out, struct arena *a, int depth, struct err *err) {
     static const enum cols_kind wider[] = {
         [COLS_UINT8] = COLS_INT16, [COLS_UINT16] = COLS_INT32, [COLS_UINT32] = COLS_INT64, [COLS_UUID] = COLS_STRING};

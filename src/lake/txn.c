@@ -63,7 +63,7 @@ void lake_txn_free(struct lake_txn *t) {
     mem_free(t);
 }
 
-// ---- collecting -----------------------------------------------------------------------------------------------------------------------
+// ---- collecting -------------------------------------------------------------------------------------------------------------
 static void put_line(struct buf *b, const char *name, json_t *action) {
     assert(action != NULL);
     json_t *line = json_pack("{s:o}", name, action);
@@ -175,7 +175,7 @@ void lake_txn_set_info(struct lake_txn *t, const char *operation, const char *pa
 
 void lake_txn_depends_on_table(struct lake_txn *t) { t->depends = true; }
 
-// ---- the log entry --------------------------------------------------------------------------------------------------------------------
+// ---- the log entry ----------------------------------------------------------------------------------------------------------
 static bool has_new_meta(const struct lake_txn *t) {
     return t->base == NULL || t->schema != NULL || t->partitions_set || t->config.n > 0 || t->config_removed.n > 0;
 }
@@ -331,7 +331,7 @@ static enum err_code build_entry(const struct lake_txn *t, struct buf *b, struct
     return code;
 }
 
-// ---- conflicts ------------------------------------------------------------------------------------------------------------------------
+// ---- conflicts --------------------------------------------------------------------------------------------------------------
 // Does an action of a commit that won stand against ours? NULL = no; else what to say.
 static const char *conflict_of(const struct lake_txn *t, const json_t *line) {
     const json_t *j;

@@ -24,7 +24,7 @@ enum err_code quality_run(struct quality *q, struct engine_session *s, const str
     return quality_run_then(q->sys, s, suite, target, NULL, NULL, result, err);
 }
 
-// ---- time ---------------------------------------------------------------------------------------------------------------------------------
+// ---- time -------------------------------------------------------------------------------------------------------------------
 enum { TIME_TEXT_MAX = 40 };
 
 // 2026-11-21T02:13:47.123456Z; for names of files with - instead of :
@@ -38,7 +38,7 @@ static void time_text(int64_t us, bool for_file, char out[TIME_TEXT_MAX]) {
         *p = *p == ':' ? '-' : *p;
 }
 
-// ---- rows kept --------------------------------------------------------------------------------------------------------------------------------
+// ---- rows kept --------------------------------------------------------------------------------------------------------------
 struct after {
     struct quality *q;
     const char *schema, *table, *time;
@@ -100,7 +100,7 @@ static enum err_code keep_rows(struct quality_run *r, struct after *a, struct er
     return code;
 }
 
-// ---- results stored -----------------------------------------------------------------------------------------------------------------------------
+// ---- results stored ---------------------------------------------------------------------------------------------------------
 static void forget_old(struct quality *q, const char *dir) {
     struct sys_list names = {0};
     if (sys_list_dir(q->sys, dir, &names, NULL) == ERR_OK)
@@ -146,7 +146,7 @@ static enum err_code after_run(struct quality_run *r, json_t *result, void *arg,
     return code == ERR_OK ? store(a->q, a, result, file_time, err) : code;
 }
 
-// ---- the verdict ----------------------------------------------------------------------------------------------------------------------------------
+// ---- the verdict ------------------------------------------------------------------------------------------------------------
 static const char *label_of(const json_t *config, const char **column) {
     const json_t *kwargs = json_object_get(config, "kwargs");
     *column = json_get_cstr(kwargs, "column", json_get_cstr(kwargs, "column_A", ""));
@@ -221,20 +221,19 @@ enum err_code quality_check(struct quality *q, struct engine_session *s, const c
     return code;
 }
 
-// ---- the statement
-// ---------------------------------------------------------------------------------------------------------------------------------- A suite named
-// in SQL: JSON in place (it begins with a brace), or a file in suites_dir.
+// ---- the statement ----------------------------------------------------------------------------------------------------------
+// A suite named in SQL: JSON in place (it begins with a brace), or a .json file, with suites_dir only inside of it.
 static char *suite_text(struct quality *q, struct str file, struct err *err) {
-    struct str s = str_trim(file);
+    struct str s = str_trim(file), dir = str_c(q->suites_dir);
     if (s.n > 0 && s.p[0] == '{')
         return mem_strndup(s.p, s.n);
-    char *name = mem_strndup(file.p, file.n);
-    char *path = name[0] == '/' || q->suites_dir == NULL ? mem_strdup(name) : mem_printf("%s/%s", q->suites_dir, name);
-    char *text = NULL;
-    bool inside = q->suites_dir == NULL || name[0] != '/' ||
-                  (str_starts(str_c(name), str_c(q->suites_dir)) && name[strlen(q->suites_dir)] == '/');
-    if (q->suites_dir != NULL && (!inside || strstr(name, "..") != NULL))
+    char *name = mem_strndup(s.p, s.n), *text = NULL;
+    char *path = name[0] == '/' || dir.n == 0 ? mem_strdup(name) : mem_printf("%s/%s", q->suites_dir, name);
+    bool inside = name[0] != '/' || (str_starts(s, dir) && s.n > dir.n && s.p[dir.n] == '/');
+    if (dir.n > 0 && (!inside || strstr(name, "..") != NULL))
         err_set(err, ERR_DENIED, "suite files are read from %s only, not %s", q->suites_dir, name);
+    else if (!str_ends(s, STR(".json")))
+        err_set(err, ERR_DENIED, "a suite is a .json file, not %s", name);
     else
         text = sys_read_file(q->sys, path, QUALITY_SUITE_MAX, NULL, err);
     mem_free(path);

@@ -34,7 +34,7 @@ static const char *text_only(struct quality_item *it, const char *what) {
     return NULL;
 }
 
-// ---- one column ---------------------------------------------------------------------------------------------------------------------------
+// ---- one column -------------------------------------------------------------------------------------------------------------
 const char *map_between(struct quality_run *r, struct quality_item *it) {
     const json_t *min = kwarg(it, "min_value"), *max = kwarg(it, "max_value");
     if (min == NULL && max == NULL)
@@ -150,7 +150,7 @@ const char *map_z_score(struct quality_run *r, struct quality_item *it) {
     return q_text(r, both ? "abs(%s) < %s" : "%s < %s", z, q_literal(r, it, threshold, NULL));
 }
 
-// ---- whole rows ------------------------------------------------------------------------------------------------------------------------------
+// ---- whole rows -------------------------------------------------------------------------------------------------------------
 static const char *from_where(struct quality_run *r, const char *condition) {
     return q_text(r, STR_FMT " where %s", STR_ARG(r->target->from), condition);
 }

@@ -26,13 +26,13 @@ enum {
 struct quality;
 struct quality_config {
     const char *checks_dir; // where results are stored: <checks_dir>/<schema>.<table>/<time>.json
-    const char *suites_dir; // suite files named in SQL are looked up here and must be inside; NULL = any path
+    const char *suites_dir; // suite files named in SQL are looked up here and must be inside; NULL or "" = any .json file
 };
 // Registers the statement `check ...` with the engine. The engine outlives it, or closes its sessions first.
 struct quality *quality_open(struct sys *s, struct engine *e, const struct quality_config *config, struct err *err);
 void quality_close(struct quality *q);
 
-// ---- suites -----------------------------------------------------------------------------------------------------------------------
+// ---- suites -----------------------------------------------------------------------------------------------------------------
 struct quality_suite;
 // ERR_PARSE (not JSON), ERR_INVALID (not a suite; the message names the expectation), ERR_TOO_LARGE.
 struct quality_suite *quality_suite_parse(struct str json, struct err *err);
@@ -42,7 +42,7 @@ size_t quality_suite_size(const struct quality_suite *suite);
 // Is the expectation type one that we evaluate? (0.18 and 1.x names are the same.)
 bool quality_is_supported(const char *expectation_type);
 
-// ---- running ------------------------------------------------------------------------------------------------------------------------
+// ---- running ----------------------------------------------------------------------------------------------------------------
 enum quality_format { QUALITY_BOOLEAN_ONLY, QUALITY_BASIC, QUALITY_SUMMARY, QUALITY_COMPLETE }; // GX's result_format
 
 struct quality_target {

@@ -7,7 +7,7 @@
 #include "quality/internal.h"
 #include "quality/table.h"
 
-// ---- preparing ------------------------------------------------------------------------------------------------------------------------------
+// ---- preparing --------------------------------------------------------------------------------------------------------------
 // {"$PARAMETER": "name"} becomes the suite's parameter of that name.
 static json_t *with_parameters(const json_t *v, const json_t *parameters, struct err *err) {
     const char *name = json_string_value(json_object_get(v, "$PARAMETER"));
@@ -61,7 +61,7 @@ static void compile_items(struct quality_run *r) {
     }
 }
 
-// ---- the scan ---------------------------------------------------------------------------------------------------------------------------------
+// ---- the scan ---------------------------------------------------------------------------------------------------------------
 struct cell_sink {
     struct quality_run *run;
     size_t first;
@@ -116,7 +116,7 @@ static enum err_code scan_all(struct quality_run *r, struct err *err) {
     return local.code;
 }
 
-// ---- counts -------------------------------------------------------------------------------------------------------------------------------------
+// ---- counts -----------------------------------------------------------------------------------------------------------------
 static enum err_code count_bad_rows(struct quality_run *r, struct quality_item *it, struct err *err) {
     struct str text;
     const char *sql = q_text(r, "select cast(count(*) as varchar) from %s", it->bad_rows);
@@ -146,7 +146,7 @@ static enum err_code finish_item(struct quality_run *r, struct quality_item *it,
     return ERR_OK;
 }
 
-// ---- samples --------------------------------------------------------------------------------------------------------------------------------------
+// ---- samples ----------------------------------------------------------------------------------------------------------------
 // Cells of a sample: item, 'l' (a value) or 'c' (a value and how often) or 'a' (of the complete list), the value as JSON, the count.
 static enum err_code take_sample(void *arg, const struct str *cells, size_t n, struct err *err) {
     struct quality_run *r = arg;
@@ -200,8 +200,7 @@ static enum err_code take_samples(struct quality_run *r, struct err *err) {
     return code;
 }
 
-// ---- the result
-// -------------------------------------------------------------------------------------------------------------------------------------
+// ---- the result -------------------------------------------------------------------------------------------------------------
 static json_t *run_json(struct quality_run *r) {
     json_t *results = json_array();
     int64_t good = 0;

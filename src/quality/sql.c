@@ -43,7 +43,7 @@ const char *q_and(struct quality_run *r, const char *a, const char *b) {
     return q_text(r, "(%s) and (%s)", a, b);
 }
 
-// ---- columns ----------------------------------------------------------------------------------------------------------------------------
+// ---- columns ----------------------------------------------------------------------------------------------------------------
 int q_column(const struct quality_run *r, const char *name) {
     int i = cols_schema_find(r->columns, str_c(name));
     for (size_t k = 0; i < 0 && k < r->columns->n; k++)
@@ -64,7 +64,7 @@ bool q_need_column(struct quality_run *r, struct quality_item *it, const char *n
     return true;
 }
 
-// ---- literals -----------------------------------------------------------------------------------------------------------------------------
+// ---- literals ---------------------------------------------------------------------------------------------------------------
 static bool is_number(enum cols_kind k) { return (k >= COLS_INT8 && k <= COLS_DECIMAL); }
 
 // 2024-01-02, 2024-01-02 03:04:05.678, with T and zone: what the engine casts without doubt.
@@ -171,7 +171,7 @@ const char *q_between(struct quality_run *r, struct quality_item *it, const char
     return out == NULL ? "true" : out;
 }
 
-// ---- row conditions -----------------------------------------------------------------------------------------------------------------------
+// ---- row conditions ---------------------------------------------------------------------------------------------------------
 static bool condition_error(struct quality_item *it, struct str text) {
     err_set(&it->err, ERR_NOT_SUPPORTED,
             "row_condition: Millrace reads col(\"name\") with ==, !=, <, <=, >, >=, .notNull(), .notnull() or .isNull(), not: %.200s", text.p);
@@ -231,7 +231,7 @@ bool q_row_condition(struct quality_run *r, struct quality_item *it, const char 
     return condition_error(it, text);
 }
 
-// ---- cells ----------------------------------------------------------------------------------------------------------------------------------
+// ---- cells ------------------------------------------------------------------------------------------------------------------
 static const char *filtered(struct quality_run *r, const char *aggregate, const char *condition) {
     return condition == NULL ? aggregate : q_text(r, "%s filter (where %s)", aggregate, condition);
 }
@@ -268,7 +268,7 @@ json_t *q_cell_json(const struct quality_run *r, const struct quality_item *it, 
     return v != NULL ? v : s.p == NULL ? json_null() : json_of_str(s);
 }
 
-// ---- queries --------------------------------------------------------------------------------------------------------------------------------
+// ---- queries ----------------------------------------------------------------------------------------------------------------
 enum err_code q_rows(struct engine_session *s, struct str sql, q_row_fn *fn, void *arg, struct err *err) {
     struct err local = {0};
     struct engine_result *result = engine_query(s, sql, NULL, 0, &local);

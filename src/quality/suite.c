@@ -35,9 +35,10 @@ struct quality_suite *quality_suite_parse(struct str text, struct err *err) {
         err_set(err, ERR_TOO_LARGE, "the suite has more than %d bytes", QUALITY_SUITE_MAX);
         return NULL;
     }
-    json_t *json = json_parse(text, err);
-    if (json == NULL) {
-        err_wrap(err, "the suite");
+    struct err parse = {0};
+    json_t *json = json_parse(text, &parse);
+    if (json == NULL) { // the place only: the parser's message quotes the file, which may be none of the caller's business
+        err_set(err, parse.code, "the suite is not JSON: byte %d", parse.position);
         return NULL;
     }
     struct quality_suite *s = MEM_NEW(struct quality_suite);

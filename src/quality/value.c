@@ -23,7 +23,7 @@ static void observed(struct quality_item *it, bool success, json_t *value) {
 
 static bool is_number(const struct cols_type *t) { return t->kind >= COLS_INT8 && t->kind <= COLS_DECIMAL; }
 
-// ---- aggregates -----------------------------------------------------------------------------------------------------------------------------
+// ---- aggregates -------------------------------------------------------------------------------------------------------------
 static const struct {
     const char *sql;   // of %1$s
     bool of_numbers;   // only for numbers; else any type
@@ -66,7 +66,7 @@ const char *value_aggregate(struct quality_run *r, struct quality_item *it) {
 
 void finish_aggregate(struct quality_run *r, struct quality_item *it) { observed(it, q_cell_true(r, it, 1), q_cell_json(r, it, 0)); }
 
-// ---- quantiles ------------------------------------------------------------------------------------------------------------------------------
+// ---- quantiles --------------------------------------------------------------------------------------------------------------
 const char *value_quantiles(struct quality_run *r, struct quality_item *it) {
     const json_t *ranges = kwarg(it, "quantile_ranges"), *quantiles = json_object_get(ranges, "quantiles"),
                  *values = json_object_get(ranges, "value_ranges");
@@ -108,7 +108,7 @@ void finish_quantiles(struct quality_run *r, struct quality_item *it) {
     json_object_set_new(it->result, "details", json_pack("{s:o}", "success_details", details));
 }
 
-// ---- distinct values ------------------------------------------------------------------------------------------------------------------------
+// ---- distinct values --------------------------------------------------------------------------------------------------------
 const char *value_distinct(struct quality_run *r, struct quality_item *it) {
     const json_t *set = kwarg(it, "value_set");
     if (set != NULL && !json_is_array(set))
@@ -151,7 +151,7 @@ void finish_distinct(struct quality_run *r, struct quality_item *it) {
     json_object_set_new(it->result, "details", json_pack("{s:I}", "distinct_count", (json_int_t)distinct));
 }
 
-// ---- most common value ----------------------------------------------------------------------------------------------------------------------
+// ---- most common value ------------------------------------------------------------------------------------------------------
 const char *value_most_common(struct quality_run *r, struct quality_item *it) {
     const json_t *set = kwarg(it, "value_set");
     if (!json_is_array(set))
@@ -174,7 +174,7 @@ void finish_most_common(struct quality_run *r, struct quality_item *it) {
     observed(it, ties_okay ? hits > 0 : values == 1 && hits == 1, q_cell_json(r, it, 0));
 }
 
-// ---- counts of rows and columns ---------------------------------------------------------------------------------------------------------------
+// ---- counts of rows and columns ---------------------------------------------------------------------------------------------
 static bool is_whole(const json_t *v) { return json_is_integer(v) || (json_is_real(v) && json_real_value(v) == (double)(int64_t)json_real_value(v)); }
 
 // kwargs value, or min_value and max_value, against a count. false with it->err set: they are no integers.
@@ -238,7 +238,7 @@ void finish_column_count(struct quality_run *r, struct quality_item *it) {
         observed(it, fits, json_integer((json_int_t)r->columns->n));
 }
 
-// ---- names and types of columns -----------------------------------------------------------------------------------------------------------------
+// ---- names and types of columns ---------------------------------------------------------------------------------------------
 static bool list_has(const json_t *list, const char *name) {
     size_t i;
     json_t *v;
@@ -370,8 +370,8 @@ void finish_columns(struct quality_run *r, struct quality_item *it) {
     by_variant[it->def->variant](r, it);
 }
 
-// ---- a query of the user's
-// ------------------------------------------------------------------------------------------------------------------------- {batch} stands for the
+// ---- a query of the user's --------------------------------------------------------------------------------------------------
+// {batch} stands for the
 // table. No row may come back.
 const char *value_query(struct quality_run *r, struct quality_item *it) {
     struct str text = json_get_str(it->kwargs, "unexpected_rows_query");

@@ -15,6 +15,7 @@
 #include "flow/flow.h"
 #include "ingest/ingest.h"
 #include "lake/lake.h"
+#include "quality/quality.h"
 #include "server/datadir.h"
 #include "subjects/subjects.h"
 
@@ -92,6 +93,15 @@ static enum err_code open_engine(struct server *s, struct err *err) {
 }
 static void close_engine(struct server *s) { engine_close(s->engine); }
 
+static enum err_code open_quality(struct server *s, struct err *err) {
+    char *checks = path_in(s, "checks");
+    struct quality_config c = {.checks_dir = checks, .suites_dir = config_text(&s->config, CFG_QUALITY_SUITES)};
+    s->quality = quality_open(s->sys, s->engine, &c, err);
+    mem_free(checks);
+    return s->quality == NULL ? err->code : ERR_OK;
+}
+static void close_quality(struct server *s) { quality_close(s->quality); }
+
 static const struct {
     const char *name;
     enum err_code (*open)(struct server *s, struct err *err);
@@ -103,6 +113,7 @@ static const struct {
     {"broker", open_broker, close_broker},
     {"subjects", open_subjects, close_subjects},
     {"engine", open_engine, close_engine},
+    {"quality", open_quality, close_quality},
 };
 enum { N_ROOMS = sizeof rooms / sizeof *rooms };
 _Static_assert((int)N_ROOMS <= (int)SERVER_ROOMS_MAX, "server.opened has a place for each room");

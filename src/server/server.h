@@ -18,6 +18,7 @@ struct broker;
 struct subjects;
 struct lake;
 struct engine;
+struct quality;
 struct flow;
 
 enum { SERVER_LOOPS_MAX = 256, SERVER_ROOMS_MAX = 16 };
@@ -34,6 +35,7 @@ struct server {
     struct subjects *subjects;
     struct lake *lake;
     struct engine *engine;
+    struct quality *quality;
     struct flow *flow;      // take it with server_flow: it is opened after the doors
     struct sys_mutex mutex; // guards flow and flow_over
     struct sys_cond changed;

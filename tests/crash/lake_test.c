@@ -72,7 +72,7 @@ static struct lake *open_lake(struct sys *s, struct err *err) {
     return l;
 }
 
-// ---- the scenario -------------------------------------------------------------------------------------------------------------------------
+// ---- the scenario -----------------------------------------------------------------------------------------------------------
 // Step 0 makes the table, step i adds file i and the application's version i; step OVERWRITE_AT removes what was there. Begins behind the
 // last step that the table knows of. *acknowledged = the last step that was answered with success.
 static enum err_code one_step(struct lake *l, int step, struct lake_snapshot *base, struct err *err) {

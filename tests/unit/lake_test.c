@@ -91,7 +91,7 @@ static int64_t append(const char *table, const char *path, int64_t rows) {
     return commit_ok(t);
 }
 
-// ---- names, schemas, drops ----------------------------------------------------------------------------------------------------------
+// ---- names, schemas, drops --------------------------------------------------------------------------------------------------
 static void test_names(void **state) {
     (void)state;
     struct err err;
@@ -174,7 +174,7 @@ static void test_schema_json(void **state) {
     arena_fini(&a);
 }
 
-// ---- reading --------------------------------------------------------------------------------------------------------------------------
+// ---- reading ----------------------------------------------------------------------------------------------------------------
 #define LOG0                                                                                                                                  \
     "{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":2}}\n"                                                                         \
     "{\"metaData\":{\"id\":\"u-1\",\"format\":{\"provider\":\"parquet\",\"options\":{}},\"schemaString\":\"{\\\"type\\\":\\\"struct\\\","     \
@@ -258,7 +258,7 @@ static void test_bad_logs(void **state) {
     assert_int_equal(err.code, ERR_CORRUPT);
 }
 
-// ---- committing -------------------------------------------------------------------------------------------------------------------------
+// ---- committing -------------------------------------------------------------------------------------------------------------
 static void test_commit(void **state) {
     (void)state;
     struct err err;
@@ -425,7 +425,7 @@ static void test_not_writable(void **state) {
     }
 }
 
-// ---- pruning ----------------------------------------------------------------------------------------------------------------------------
+// ---- pruning ----------------------------------------------------------------------------------------------------------------
 static struct cols_field prune_fields[] = {
     {"i", {.kind = COLS_INT64}, true},
     {"s", {.kind = COLS_STRING}, true},
@@ -532,7 +532,7 @@ static void test_prune_partitions(void **state) {
     lake_snapshot_unref(s);
 }
 
-// ---- checkpoints --------------------------------------------------------------------------------------------------------------------------
+// ---- checkpoints ------------------------------------------------------------------------------------------------------------
 struct duck {
     duckdb_database db;
     duckdb_connection con;

@@ -72,7 +72,7 @@ static const char *scalar(const char *sql, struct arena *a) {
     return arena_strndup(a, out.p, out.n);
 }
 
-// ---- suites ---------------------------------------------------------------------------------------------------------------------
+// ---- suites -----------------------------------------------------------------------------------------------------------------
 static void test_suites(void **state) {
     (void)state;
     struct err err = {0};
@@ -104,7 +104,7 @@ static void test_suites(void **state) {
     assert_false(quality_is_supported("expect_column_kl_divergence_to_be_less_than"));
 }
 
-// ---- the statement ----------------------------------------------------------------------------------------------------------------
+// ---- the statement ----------------------------------------------------------------------------------------------------------
 static const char *const failing_suite =
     "{\"name\":\"flights\",\"expectations\":["
     "{\"type\":\"expect_column_values_to_not_be_null\",\"kwargs\":{\"column\":\"id\"}},"
@@ -223,7 +223,7 @@ static void test_check_passes(void **state) {
     assert_int_equal(err.code, ERR_NO_TABLE);
 }
 
-// ---- Great Expectations' own cases ----------------------------------------------------------------------------------------------------
+// ---- Great Expectations' own cases ------------------------------------------------------------------------------------------
 static const char *definitions(void) {
     const char *env = sys_getenv("GX_TEST_DEFINITIONS");
     return env != NULL ? env : "../shared/refdata/gx_test_definitions";
