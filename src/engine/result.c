@@ -17,6 +17,7 @@ struct engine_result {
     int64_t affected;
     // a stream
     bool streams, ended;
+    bool rerun; // running it twice changes nothing
     duckdb_prepared_statement stmt;
     duckdb_result res;
     struct cols_builder *builder;
@@ -215,7 +216,7 @@ void result_detach(struct engine_result *r) {
 // An error of a statement under way. DuckDB sometimes says "Interrupted!" where another thread had the true reason, and nobody cancelled: the
 // statement is run once more without streaming for its message.
 static enum err_code stream_failed(struct engine_result *r, struct err *err) {
-    if (err->code == ERR_CANCELLED && r->s != NULL && !r->s->cancelled) {
+    if (err->code == ERR_CANCELLED && r->rerun && r->s != NULL && !engine_cancelled(r->s)) {
         duckdb_destroy_result(&r->res);
         if (duckdb_execute_prepared(r->stmt, &r->res) == DuckDBSuccess) err_set(err, ERR_BUSY, "the statement was interrupted inside; run it again");
         else duck_error(duckdb_result_error(&r->res), duckdb_result_error_type(&r->res), err);
@@ -248,6 +249,7 @@ struct engine_result *result_stream(struct engine_session *s, const struct rewri
     s->open = r;
     enum err_code code = check_type(r->stmt, st, &tag, &streams, err);
     if (code == ERR_OK) code = bind_params(r->stmt, params, n_params, err);
+    r->rerun = streams;
     if (code == ERR_OK && (code = execute(r, streams, err)) != ERR_OK) code = stream_failed(r, err);
     if (code == ERR_OK) {
         duckdb_result_type kind = duckdb_result_return_type(r->res);

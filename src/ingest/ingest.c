@@ -242,8 +242,10 @@ static enum err_code run_copy(struct copy *c, struct err *err) {
     return engine_catalog_changed(engine_session_engine(c->session), c->schema, c->table, err);
 }
 
+enum { RESULT_COLUMNS = 6 };
+static const char *const result_names[RESULT_COLUMNS] = {"table", "topic", "rows", "rejected", "files", "version"};
+
 static struct engine_result *result_of(const struct copy *c) {
-    static const char *const names[] = {"table", "topic", "rows", "rejected", "files", "version"};
     char rows[24], rejected[24], files[24], version[24];
     int64_t n = atomic_load(&c->reader.rows);
     snprintf(rows, sizeof rows, "%" PRId64, n);
@@ -251,7 +253,7 @@ static struct engine_result *result_of(const struct copy *c) {
     snprintf(files, sizeof files, "%zu", c->n_files);
     snprintf(version, sizeof version, "%" PRId64, c->version);
     const char *const cells[] = {c->full, c->topic, rows, rejected, files, version};
-    return engine_result_text(names, 6, cells, 1, "COPY", n);
+    return engine_result_text(result_names, RESULT_COLUMNS, cells, 1, "COPY", n);
 }
 
 static void table_lock(struct ingest *g, const char *full) {
@@ -295,4 +297,8 @@ void ingest_register(struct engine *e) {
     sys_cond_init(&g.freed);
     map_init(&g.busy);
     engine_on_statement(e, SQL_COPY_FROM_TOPIC, on_copy, &g);
+    static struct cols_field fields[RESULT_COLUMNS];
+    static const struct cols_schema columns = {RESULT_COLUMNS, fields};
+    for (size_t i = 0; i < RESULT_COLUMNS; i++) fields[i] = (struct cols_field){result_names[i], {.kind = COLS_STRING}, true};
+    engine_on_statement_columns(e, SQL_COPY_FROM_TOPIC, &columns);
 }

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// `copy into ... from topic ...`: rows and dead letters once and only once, also when a run dies between dead letters and commit; new schemas.
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "engine_fixture.h"
+#include "ingest/ingest.h"
+#include "schema/avro.h"
+
+#define RECORD(fields) "{\"type\":\"record\",\"name\":\"f\",\"fields\":[" fields "]}"
+static const char v1[] = RECORD("{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"}");
+static const char v2[] = RECORD("{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"},"
+                                "{\"name\":\"note\",\"type\":[\"null\",\"string\"],\"default\":null}");
+static const char v3[] = RECORD("{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"string\"}");
+
+static void put(struct engine_fixture *f, const char *topic, int32_t partition, const char *key, const void *value, size_t n) {
+    struct broker_header h = {STR("trace"), STR("7")};
+    struct broker_record r = {.key = str_c(key), .value = str_n(value, n), .value_null = value == NULL, .timestamp_ms = 1234, .headers = &h, .n_headers = 1};
+    struct err err = {0};
+    if (broker_append(f->broker->broker, topic, partition, &r, 1, NULL, &err) != ERR_OK) fail_msg("%s", err.msg);
+}
+
+static void put_row(struct engine_fixture *f, const char *topic, int32_t partition, int id, const char *json) {
+    struct arena a;
+    arena_init(&a);
+    struct buf b;
+    struct err err = {0};
+    buf_init(&b, 0);
+    buf_put_u8(&b, 0);
+    buf_put_be32(&b, (uint32_t)id);
+    const struct avro_schema *schema = avro_schema_parse(str_c(f->registry.schemas[id - 1].text), &a, &err);
+    if (schema == NULL || avro_encode_json(schema, str_c(json), &b, &err) != ERR_OK) fail_msg("%s", err.msg);
+    put(f, topic, partition, "key", b.p, b.n);
+    buf_fini(&b);
+    arena_fini(&a);
+}
+
+static int setup(void **state) {
+    if (engine_fixture_setup(state) != 0) return -1;
+    struct engine_fixture *f = *state;
+    ingest_register(f->engine);
+    return 0;
+}
+
+static void make_topic(struct engine_fixture *f, const char *topic, const char *subject, int32_t partitions, const char *text) {
+    struct err err = {0};
+    if (broker_topic_create(f->broker->broker, topic, partitions, NULL, 0, false, NULL, NULL, &err) != ERR_OK) fail_msg("%s", err.msg);
+    f->registry.n = 0;
+    f->registry.schemas[f->registry.n].subject = subject;
+    f->registry.schemas[f->registry.n++].text = text;
+}
+
+static void add_schema(struct engine_fixture *f, const char *text) {
+    f->registry.schemas[f->registry.n].subject = f->registry.schemas[0].subject;
+    f->registry.schemas[f->registry.n++].text = text;
+}
+
+static void test_rows_and_dead_letters(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "a", "a-value", 2, v1);
+    put_row(f, "a", 0, 1, "{\"origin\":\"JFK\",\"delay\":5}");
+    put_row(f, "a", 1, 1, "{\"origin\":\"LAX\",\"delay\":-1}");
+    put(f, "a", 0, "b1", "\x01x", 2);                 // no header
+    put(f, "a", 1, "b2", "\0\0\0\0\x63zz", 7);        // unknown schema
+    put(f, "a", 0, "b3", "\0\0\0\0\x01\x06JF", 8);    // cut short
+    put(f, "a", 0, "b4", NULL, 0);                    // null
+    put_row(f, "a", 0, 1, "{\"origin\":\"SFO\",\"delay\":9}");
+    expect_in(f->s, "copy into b.a from topic a with (dlq = 'a.dead')", "b.a|a|3|4|1|0");
+    expect_in(f->s, "select origin, delay, _partition, _offset, epoch_ms(_timestamp), _key from b.a order by _partition, _offset",
+              "JFK|5|0|0|1234|key\nSFO|9|0|4|1234|key\nLAX|-1|1|0|1234|key");
+    expect_in(f->s, "select _headers['millrace.dlq.topic'], _headers['millrace.dlq.partition'], _headers['millrace.dlq.offset'], "
+                    "_headers['millrace.dlq.schema_id'], _headers['trace'], _key, octet_length(_value), epoch_ms(_timestamp) from topics.a.dead order by _key",
+              "a|0|1|NULL|7|b1|2|1234\na|1|1|99|7|b2|7|1234\na|0|2|1|7|b3|8|1234\na|0|3|NULL|7|b4|NULL|1234");
+    expect_in(f->s, "select count(*) from topics.a.dead where length(_headers['millrace.dlq.reason']) > 10", "4");
+    expect_in(f->s, "copy into b.a from topic a with (dlq = 'a.dead')", "b.a|a|0|0|0|0"); // nothing new: no commit
+    put_row(f, "a", 1, 1, "{\"origin\":\"SEA\",\"delay\":2}");
+    put(f, "a", 1, "b5", "\x02", 1);
+    expect_in(f->s, "copy into b.a from topic a with (dlq = 'a.dead')", "b.a|a|1|1|1|1");
+    expect_in(f->s, "select count(*) from b.a union all select count(*) from topics.a.dead", "4\n5");
+    fails_in(f->s, "copy into b.a from topic nix", ERR_NO_TOPIC);
+    fails_in(f->s, "copy into b.a from topic a with (nix = 1)", ERR_INVALID);
+    struct arena a;
+    arena_init(&a);
+    struct engine_described d;
+    assert_int_equal(engine_describe(f->s, STR("copy into b.a from topic a"), &a, &d, NULL), ERR_OK);
+    assert_int_equal(d.columns->n, 6);
+    arena_fini(&a);
+}
+
+// ---- a run that dies ------------------------------------------------------------------------------------------------------------
+
+static struct engine_fixture *breaks; // looking up the schema with this id cancels the statement: dead letters are written, nothing is committed
+static enum err_code breaking_get(void *self, int32_t id, struct arena *a, struct str *text, struct err *err) {
+    if (breaks != NULL && id == 77) engine_cancel(breaks->s);
+    return registry_get(self, id, a, text, err);
+}
+
+static void test_death_before_commit(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "d", "d-value", 3, v1);
+    for (int i = 0; i < 300; i++) {
+        put_row(f, "d", i % 3, 1, "{\"origin\":\"JFK\",\"delay\":5}");
+        if (i % 10 == 0) put(f, "d", i % 3, "bad", "\x01x", 2);
+    }
+    put(f, "d", 2, "bad", "\0\0\0\0\x4dzz", 7); // id 77
+    engine_fixture_close(f);
+    f->source.get = breaking_get;
+    engine_fixture_open(f);
+    ingest_register(f->engine);
+    for (int round = 0; round < 3; round++) {
+        breaks = f;
+        fails_in(f->s, "copy into b.d from topic d", ERR_CANCELLED);
+        breaks = NULL;
+        if (round == 1) { // as after a restart of the process
+            engine_fixture_close(f);
+            fixture_restart(f->broker, false);
+            engine_fixture_open(f);
+            ingest_register(f->engine);
+        }
+    }
+    fails_in(f->s, "select * from b.d", ERR_NO_TABLE);
+    expect_in(f->s, "select count(*) > 0 from topics.d.dlq", "true"); // the runs that died did leave dead letters
+    expect_in(f->s, "select rows from (select 1 as rows)", "1");
+    run_in(f->s, "copy into b.d from topic d");
+    expect_in(f->s, "select count(*), count(distinct (_partition, _offset)) from b.d", "300|300");
+    expect_in(f->s, "select count(*), count(distinct (_headers['millrace.dlq.partition'], _headers['millrace.dlq.offset'])) from topics.d.dlq", "31|31");
+    put(f, "d", 0, "bad", "\x01y", 2);
+    breaks = f;
+    put(f, "d", 0, "bad", "\0\0\0\0\x4dyy", 7);
+    fails_in(f->s, "copy into b.d from topic d", ERR_CANCELLED);
+    breaks = NULL;
+    expect_in(f->s, "copy into b.d from topic d", "b.d|d|0|2|0|1");
+    expect_in(f->s, "select count(*) from topics.d.dlq", "33");
+    expect_in(f->s, "select count(*) from b.d", "300");
+}
+
+// ---- schemas --------------------------------------------------------------------------------------------------------------------
+
+static void test_new_schemas(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "s", "s-value", 1, v1);
+    put_row(f, "s", 0, 1, "{\"origin\":\"JFK\",\"delay\":5}");
+    run_in(f->s, "copy into b.s from topic s");
+    add_schema(f, v2);
+    put_row(f, "s", 0, 2, "{\"origin\":\"LAX\",\"delay\":6,\"note\":null}");
+    put_row(f, "s", 0, 1, "{\"origin\":\"SEA\",\"delay\":7}"); // an old producer
+    expect_in(f->s, "copy into b.s from topic s", "b.s|s|2|0|1|1");
+    expect_in(f->s, "select origin, delay, note, _offset from b.s order by _offset", "JFK|5|NULL|0\nLAX|6|NULL|1\nSEA|7|NULL|2");
+    expect_in(f->s, "select count(*) from b.s version as of 0", "1");
+    add_schema(f, v3);
+    put_row(f, "s", 0, 3, "{\"origin\":\"BOS\",\"delay\":\"x\"}");
+    fails_in(f->s, "copy into b.s from topic s", ERR_INCOMPATIBLE);
+    expect_in(f->s, "select count(*) from b.s", "3");
+    struct err err = {0};
+    assert_int_equal(broker_topic_create(f->broker->broker, "none", 1, NULL, 0, false, NULL, NULL, &err), ERR_OK);
+    put(f, "none", 0, "k", "v", 1);
+    fails_in(f->s, "copy into b.none from topic none", ERR_NOT_FOUND); // no schema
+}
+
+static void test_topic_made_again(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "m", "m-value", 1, v1);
+    put_row(f, "m", 0, 1, "{\"origin\":\"JFK\",\"delay\":1}");
+    put_row(f, "m", 0, 1, "{\"origin\":\"JFK\",\"delay\":2}");
+    run_in(f->s, "copy into b.m from topic m");
+    struct err err = {0};
+    assert_int_equal(broker_topic_delete(f->broker->broker, "m", &err), ERR_OK);
+    make_topic(f, "m", "m-value", 1, v1);
+    put_row(f, "m", 0, 1, "{\"origin\":\"LAX\",\"delay\":3}");
+    expect_in(f->s, "copy into b.m from topic m", "b.m|m|1|0|1|1"); // its offsets begin again: it is another topic
+    expect_in(f->s, "select delay from b.m order by delay", "1\n2\n3");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_and_dead_letters),
+        cmocka_unit_test(test_death_before_commit),
+        cmocka_unit_test(test_new_schemas),
+        cmocka_unit_test(test_topic_made_again),
+    };
+    return cmocka_run_group_tests_name("ingest", tests, setup, engine_fixture_teardown);
+}
