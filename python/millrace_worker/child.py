@@ -114,10 +114,19 @@ def error_text() -> str:
     return "".join(traceback.format_exception(t, e, tb))[-ERROR_MAX:]
 
 
+def may_hold_dags(path: str) -> bool:
+    """Airflow's safe mode: a file without both words is a helper module, not run on its own."""
+    with open(path, "rb") as f:
+        content = f.read(SOURCE_MAX).lower()
+    return b"dag" in content and b"airflow" in content
+
+
 def parse(m: dict[str, Any], _: Any) -> dict[str, Any]:
     t0 = time.monotonic()
     out: dict[str, Any] = {"state": "success", "dags": [], "error": None}
     try:
+        if not may_hold_dags(m["file"]):
+            return out
         for d in load_dags(m["file"]).values():
             if d.fileloc != m["file"]:
                 d.fileloc = m["file"]

@@ -26,6 +26,7 @@ static enum err_code check_new(struct flow *f, bool must_be_new, const char *sql
     if (!must_be_new) return ERR_OK;
     struct err own = {0};
     if (err == NULL) err = &own;
+    err_clear(err);
     if (meta_get_int(f->meta, err, 0, sql, "s", key) > 0) return err_set(err, ERR_EXISTS, "The %s with key: `%s` already exists", what, key);
     return err->code;
 }

@@ -246,7 +246,7 @@ static struct frun *find_or_load(struct flow *f, const char *dag_id, const char 
     struct frun *r = d != NULL ? flow_run_find(d, run_id) : NULL;
     if (r != NULL) return r;
     r = flow_store_load_run(f, dag_id, run_id, err);
-    if (r != NULL) vec_add(&f->ended, r); // forgotten after this round unless it is active by then
+    if (r != NULL) flow_run_review(f, r); // forgotten after this round unless it is active by then
     flow_touch(f);
     return r;
 }

@@ -96,7 +96,7 @@ struct ti_in {
 static struct frun *load(struct flow *f, const char *dag_id, const char *run_id, struct err *err) {
     struct fdag *d = flow_dag_find(f, dag_id);
     struct frun *r = d != NULL ? flow_run_find(d, run_id) : NULL;
-    if (r == NULL && (r = flow_store_load_run(f, dag_id, run_id, err)) != NULL) vec_add(&f->ended, r);
+    if (r == NULL && (r = flow_store_load_run(f, dag_id, run_id, err)) != NULL) flow_run_review(f, r);
     flow_touch(f);
     return r;
 }

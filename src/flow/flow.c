@@ -61,6 +61,7 @@ static void finish_runs(struct flow *f) {
     for (size_t i = 0; i < f->ended.n; i++) {
         struct frun *r = f->ended.p[i];
         if (r == NULL) continue; // freed since
+        r->in_review = false;
         if (r->state == FLOW_RUN_QUEUED || r->state == FLOW_RUN_RUNNING) continue; // cleared in the same round
         for (size_t w = f->waits.n; w-- > 0;)
             if (f->waits.p[w].run == r->id) {
@@ -180,6 +181,7 @@ enum err_code flow_call(struct flow *f, enum err_code (*fn)(struct fcall *c, str
     assert(loop_current() != f->loop); // it would wait for itself
     struct err own = {0};
     struct fcall c = {.f = f, .fn = fn, .in = in, .out = out, .a = a, .err = err != NULL ? err : &own, .wait_commit = true};
+    err_clear(c.err);
     loop_event_init(&c.done);
     loop_post(f->loop, run_call, &c);
     loop_event_wait(&c.done);

@@ -94,7 +94,7 @@ struct frun {
     VEC(struct fti *) blocked; // scheduled, but the run has max_active_tasks running
     struct loop_timer timer;   // dagrun_timeout
     int pins;                  // ready-heap entries and executions that point here
-    bool dirty, is_new, all_dirty, gone;
+    bool dirty, is_new, gone, in_review;
 };
 
 struct fdag {
@@ -232,6 +232,7 @@ void flow_run_start_waiting(struct flow *f, struct fdag *d);
 void flow_run_recount(struct frun *r); // counters from the tis' states
 void flow_run_evaluate(struct flow *f, struct frun *r); // all tis that can be
 void flow_run_end(struct flow *f, struct frun *r, enum flow_run_state state);
+void flow_run_review(struct flow *f, struct frun *r);
 void flow_run_mark(struct flow *f, struct frun *r);
 void flow_run_forget(struct flow *f, struct frun *r); // frees it when nothing points to it
 void flow_ti_mark(struct flow *f, struct fti *ti);

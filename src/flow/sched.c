@@ -172,6 +172,12 @@ void flow_run_start_waiting(struct flow *f, struct fdag *d) {
     }
 }
 
+// Looked at after the next commit: waiters are woken, and it is forgotten when it is not active.
+void flow_run_review(struct flow *f, struct frun *r) {
+    if (!r->in_review) vec_add(&f->ended, r);
+    r->in_review = true;
+}
+
 static void run_callbacks(struct flow *f, struct frun *r) {
     unsigned want = r->state == FLOW_RUN_SUCCESS ? FLOW_CB_SUCCESS : FLOW_CB_FAILURE;
     if (r->version->callbacks & want) flow_callback(f, r, NULL, r->state == FLOW_RUN_SUCCESS ? "success" : "failure", NULL);
@@ -184,7 +190,7 @@ void flow_run_end(struct flow *f, struct frun *r, enum flow_run_state state) {
     metric_add(M_FLOW_RUNS, flow_run_state_name(state), 1);
     log_info("flow", "run ended", "dag", r->dag->dag_id, "run", r->run_id, "state", flow_run_state_name(state), NULL);
     flow_run_mark(f, r);
-    vec_add(&f->ended, r);
+    flow_run_review(f, r);
     struct fdag *d = r->dag;
     d->failed_in_a_row = state == FLOW_RUN_FAILED ? d->failed_in_a_row + 1 : 0;
     if (r->version->max_failed_runs > 0 && d->failed_in_a_row >= r->version->max_failed_runs && !d->paused) {

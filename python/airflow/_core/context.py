@@ -76,7 +76,7 @@ class TaskInstance:
 
     def __init__(self, d: dict[str, Any], task: Any, run: DagRun) -> None:
         self.task, self.dag_run = task, run
-        self.dag_id, self.task_id, self.run_id = d["dag_id"], d["task_id"], d["run_id"]
+        self.dag_id, self.task_id, self.run_id = d["dag_id"], d.get("task_id", ""), d["run_id"]
         self.try_number, self.max_tries = d.get("try_number", 1), d.get("max_tries", 0)
         self.id = d.get("ti_id")
         self.start_date, self.end_date = from_us(d.get("start_us")), None
