@@ -257,7 +257,7 @@ static void put_columns(struct buf *b, const struct engine_catalog *c) {
             buf_printf(b, ", %u, %d, %d, %s)", pg_type_of(&f->type), t == NULL ? -1 : t->len, pg_typmod_of(&f->type), f->nullable ? "false" : "true");
         }
     }
-    buf_puts(b, ") t(rel, num, name, typ, len, typmod, notnull) where rel > 0");
+    buf_puts(b, ") t(rel, num, name, typ, len, typmod, required) where rel > 0");
 }
 
 static enum err_code make_views(struct pg_session *s, struct buf *b, struct err *err) {

@@ -2,7 +2,7 @@
 // PostgreSQL's system catalog as data: which relations there are and the SQL of each, which functions, which types in casts.
 // Facts of https://www.postgresql.org/docs/15/catalogs.html. Included by catalog.c alone.
 //
-// mr_nsp(oid, name), mr_rel(oid, nsp, name, kind, natts, tuples), mr_att(rel, num, name, typ, len, typmod, notnull) and mr_typ(oid, name, sql_name, len, elem,
+// mr_nsp(oid, name), mr_rel(oid, nsp, name, kind, natts, tuples), mr_att(rel, num, name, typ, len, typmod, required) and mr_typ(oid, name, sql_name, len, elem,
 // arr) are the session's temporary tables underneath.
 #ifndef PG_CATALOG_TABLES_H
 #define PG_CATALOG_TABLES_H
@@ -27,7 +27,7 @@ static const struct relation relations[] = {
      NULL},
     {"pg_attribute",
      "select rel as attrelid, name as attname, typ as atttypid, -1 as attstattarget, len::smallint as attlen, num::smallint as attnum, 0 as attndims, "
-     "-1 as attcacheoff, typmod as atttypmod, false as attbyval, 'i' as attalign, 'p' as attstorage, '' as attcompression, notnull as attnotnull, "
+     "-1 as attcacheoff, typmod as atttypmod, false as attbyval, 'i' as attalign, 'p' as attstorage, '' as attcompression, required as attnotnull, "
      "false as atthasdef, false as atthasmissing, '' as attidentity, '' as attgenerated, false as attisdropped, true as attislocal, 0 as attinhcount, "
      "case when typ in (25, 1043) then 100 else 0 end::bigint as attcollation, null::varchar[] as attacl, null::varchar[] as attoptions, "
      "null::varchar[] as attfdwoptions, null::varchar as attmissingval from mr_att",

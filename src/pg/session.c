@@ -96,7 +96,7 @@ static bool tag_has_count(const char *tag) {
 static void put_complete(struct pg_session *s, const struct engine_result *r, int64_t sent) {
     const char *tag = engine_result_tag(r);
     int64_t n = engine_result_affected(r);
-    if (strcmp(tag, "SELECT") == 0 || n < 0) n = sent;
+    if (engine_result_is_rows(r) || n < 0) n = sent; // create table as is SELECT too, with the rows written
     size_t at = pg_begin(&s->out, 'C');
     buf_puts(&s->out, tag);
     if (tag_has_count(tag)) buf_printf(&s->out, " %" PRId64, n);

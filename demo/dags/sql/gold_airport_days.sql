@@ -1,3 +1,5 @@
+create schema if not exists gold;
+
 create or replace table gold.airport_days as
 select
     origin as airport,

@@ -1,3 +1,5 @@
+create schema if not exists gold;
+
 create or replace table gold.hours as
 select
     hour,

@@ -1,3 +1,5 @@
+create schema if not exists gold;
+
 -- Routes by month; rank 1 to 10 is the month's top 10 by flights.
 create or replace table gold.routes as
 select

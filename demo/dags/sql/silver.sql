@@ -1,3 +1,6 @@
+create schema if not exists silver;
+create schema if not exists quarantine;
+
 -- Rows that break a rule, with the rule's name and where the event is.
 create or replace table quarantine.flights as
 select
