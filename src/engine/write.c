@@ -217,6 +217,26 @@ static bool has_word(struct str text, const char *word) {
     return false;
 }
 
+// Rows in their order go to one file: DuckDB rolls files only when the order does not matter.
+static void put_target(struct engine *e, bool ordered, const char *dir, struct buf *sql) {
+    static const char common[] = "format parquet, compression zstd, return_stats, write_empty_file false";
+    struct buf path;
+    buf_init(&path, 0);
+    buf_puts(&path, dir);
+    if (ordered) {
+        uint8_t uuid[16];
+        char text[37];
+        sys_uuid(e->sys, uuid);
+        sys_uuid_text(uuid, text);
+        buf_printf(&path, "/part-%s.parquet", text);
+    }
+    buf_puts(sql, "\n) to ");
+    sql_put_string(sql, buf_str(&path));
+    if (ordered) buf_printf(sql, " (%s, use_tmp_file false, preserve_order true)", common);
+    else buf_printf(sql, " (%s, append, filename_pattern 'part-{uuid}', file_size_bytes %d, preserve_order false)", common, ENGINE_FILE_BYTES);
+    buf_fini(&path);
+}
+
 enum err_code write_files(struct engine_session *s, const char *select, const struct engine_param *params, size_t n_params, const char *dir,
                           struct arena *a, struct engine_file **files, size_t *n_files, struct cols_schema **schema, struct err *err) {
     struct err own = {0};
@@ -227,11 +247,7 @@ enum err_code write_files(struct engine_session *s, const char *select, const st
     files_vec v = {0};
     buf_puts(&sql, "copy (");
     enum err_code code = storable_select(s, select, a, schema, &sql, err);
-    buf_puts(&sql, "\n) to ");
-    sql_put_string(&sql, str_c(dir));
-    bool ordered = has_word(str_c(select), "order");
-    buf_printf(&sql, " (format parquet, compression zstd, return_stats, append, filename_pattern 'part-{uuid}', write_empty_file false, "
-                     "file_size_bytes %d, preserve_order %s)", ENGINE_FILE_BYTES, ordered ? "true" : "false");
+    put_target(s->e, has_word(str_c(select), "order"), dir, &sql);
     if (code == ERR_OK) code = run_copy(s, buf_cstr(&sql), params, n_params, *schema, dir, a, &v, err);
     for (size_t i = 0; i < v.n && code == ERR_OK; i++) code = sync_file(s->e, arena_printf(a, "%s/%s", dir, v.p[i].path), err);
     if (code == ERR_OK && v.n > 0) code = sys_sync_dir(s->e->sys, dir, err);
