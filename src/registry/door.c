@@ -125,8 +125,11 @@ bool reg_api_version(struct httpd_request *r, int32_t *version) {
         *version = (int32_t)v;
         return true;
     }
-    reg_api_fault(r, SUBJECTS_BAD_VERSION,
-              arena_printf(r->arena, "The specified version '%.60s' is not a valid version id. Allowed values are between [1, 2^31-1] and the string \"latest\"", text));
+    reg_api_fault(
+        r, SUBJECTS_BAD_VERSION,
+        arena_printf(r->arena,
+                     "The specified version '%.60s' is not a valid version id. Allowed values are between [1, 2^31-1] and the string \"latest\"",
+                     text));
     return false;
 }
 

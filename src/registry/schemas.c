@@ -30,7 +30,8 @@ enum err_code reg_meta_version(struct httpd_request *r, struct err *err) {
 
 enum err_code reg_not_supported(struct httpd_request *r, struct err *err) {
     (void)err;
-    return reg_api_fault(r, SUBJECTS_NOT_SUPPORTED, arena_printf(r->arena, "%s %.200s is not supported by Millrace (docs/LIMITS.md)", r->method, r->path));
+    return reg_api_fault(r, SUBJECTS_NOT_SUPPORTED,
+                         arena_printf(r->arena, "%s %.200s is not supported by Millrace (docs/LIMITS.md)", r->method, r->path));
 }
 
 enum err_code reg_schemas(struct httpd_request *r, struct err *err) {

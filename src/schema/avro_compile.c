@@ -179,8 +179,8 @@ static void close_body(struct compiler *c, size_t at) { c->ops.p[at].len = (uint
 static enum err_code value(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t, uint32_t col);
 
 static enum err_code mismatch(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r) {
-    return err_set(c->err, ERR_INCOMPATIBLE, "%s%s%s cannot be read as %s", c->field != NULL ? c->field : "",
-                   c->field != NULL ? ": " : "", w->name != NULL ? w->name : avro_kind_name(w->kind), r->name != NULL ? r->name : avro_kind_name(r->kind));
+    return err_set(c->err, ERR_INCOMPATIBLE, "%s%s%s cannot be read as %s", c->field != NULL ? c->field : "", c->field != NULL ? ": " : "",
+                   w->name != NULL ? w->name : avro_kind_name(w->kind), r->name != NULL ? r->name : avro_kind_name(r->kind));
 }
 
 // One operation per pair of kinds; by the reader's logical type where it has one.
@@ -286,7 +286,8 @@ static enum err_code defaulted(struct compiler *c, const struct avro_field *f, c
 }
 
 // The fields of a record: columns are numbered from `col` on for the reader's first field.
-static enum err_code fields(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_field *types, uint32_t col) {
+static enum err_code fields(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_field *types,
+                            uint32_t col) {
     const char *outer = c->field;
     enum err_code code = ERR_OK;
     uint32_t *cols = ARENA_ARRAY(c->a, uint32_t, r->n_fields + 1);
@@ -311,14 +312,17 @@ static enum err_code fields(struct compiler *c, const struct avro_schema *w, con
     for (size_t i = 0; i < r->n_fields && code == ERR_OK; i++) {
         c->field = field_path(c, outer, r->fields[i].name);
         if (taken[i] == 0) code = defaulted(c, &r->fields[i], &types[i].type, cols[i]);
-        else if (taken[i] > 0) code = err_set(c->err, ERR_INCOMPATIBLE, "%s: two of the reader's fields take the writer's field %s", c->field, w->fields[taken[i] - 1].name);
+        else if (taken[i] > 0)
+            code = err_set(c->err, ERR_INCOMPATIBLE, "%s: two of the reader's fields take the writer's field %s", c->field,
+                           w->fields[taken[i] - 1].name);
     }
     c->field = outer;
     return code;
 }
 
 // A value of a (not union) writer's type into branch j of the reader's union.
-static enum err_code into_branch(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, size_t j, const struct cols_type *t, uint32_t col) {
+static enum err_code into_branch(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, size_t j,
+                                 const struct cols_type *t, uint32_t col) {
     int null_branch;
     if (avro_optional(r, &null_branch) != NULL && (int)j != null_branch) return value(c, w, r->branches[j], t, col);
     if (r->branches[j]->kind == AVRO_NULL) {
@@ -338,13 +342,15 @@ static enum err_code into_branch(struct compiler *c, const struct avro_schema *w
     return code;
 }
 
-static enum err_code from_plain(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t, uint32_t col) {
+static enum err_code from_plain(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t,
+                                uint32_t col) {
     if (r->kind != AVRO_UNION) return value(c, w, r, t, col);
     int j = avro_reader_branch(r, w);
     return j < 0 ? mismatch(c, w, r) : into_branch(c, w, r, (size_t)j, t, col);
 }
 
-static enum err_code from_union(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t, uint32_t col) {
+static enum err_code from_union(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t,
+                                uint32_t col) {
     int w_null, r_null;
     const struct avro_schema *w_only = avro_optional(w, &w_null), *r_only = r->kind == AVRO_UNION ? avro_optional(r, &r_null) : NULL;
     size_t start = c->ops.n;
@@ -368,7 +374,8 @@ static enum err_code from_union(struct compiler *c, const struct avro_schema *w,
         if (code == ERR_INCOMPATIBLE) {
             c->ops.n = body;
             size_t fail_at = emit(c, avro_op_fail, col, 0);
-            c->ops.p[fail_at].u.text = arena_printf(c->a, "a value of type %s, which the reader's schema does not take", avro_kind_name(w->branches[i]->kind));
+            c->ops.p[fail_at].u.text =
+                arena_printf(c->a, "a value of type %s, which the reader's schema does not take", avro_kind_name(w->branches[i]->kind));
         } else if (code != ERR_OK) {
             return code;
         }
@@ -378,7 +385,8 @@ static enum err_code from_union(struct compiler *c, const struct avro_schema *w,
     return readable > 0 || w->n_branches == 0 ? ERR_OK : ERR_INCOMPATIBLE; // the message is the last branch's
 }
 
-static enum err_code same_kind(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t, uint32_t col) {
+static enum err_code same_kind(struct compiler *c, const struct avro_schema *w, const struct avro_schema *r, const struct cols_type *t,
+                               uint32_t col) {
     if (w->kind != r->kind) return mismatch(c, w, r);
     switch (r->kind) {
     case AVRO_FIXED: return fixed(c, w, r, col);

@@ -241,19 +241,21 @@ static const struct from_logical {
     [AVRO_DURATION] = {COLS_INTERVAL, put_duration, 0},
 };
 
-static enum err_code make(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_type *t, const char *path, struct err *err);
+static enum err_code make(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_type *t, const char *path,
+                          struct err *err);
 
 static enum err_code cannot(const struct avro_schema *s, const struct cols_type *t, const char *path, struct err *err) {
     struct buf b;
     buf_init(&b, 4096);
     cols_type_text(t, &b);
-    enum err_code code = err_set(err, ERR_INCOMPATIBLE, "%s: a column of %s cannot be written as Avro %s", path, buf_cstr(&b), avro_kind_name(s->kind));
+    enum err_code code =
+        err_set(err, ERR_INCOMPATIBLE, "%s: a column of %s cannot be written as Avro %s", path, buf_cstr(&b), avro_kind_name(s->kind));
     buf_fini(&b);
     return code;
 }
 
-static enum err_code make_fields(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_field *fields, size_t n_fields,
-                                 const char *path, struct err *err) {
+static enum err_code make_fields(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_field *fields,
+                                 size_t n_fields, const char *path, struct err *err) {
     struct node *sub = ARENA_ARRAY(&e->arena, struct node, s->n_fields);
     int *columns = ARENA_ARRAY(&e->arena, int, s->n_fields);
     struct str *defaults = ARENA_ARRAY(&e->arena, struct str, s->n_fields);
@@ -289,7 +291,8 @@ static void make_symbols(struct avro_encoder *e, struct node *n, const struct av
 }
 
 // The first branch that takes the column; a null in the union takes its nulls.
-static enum err_code make_union(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_type *t, const char *path, struct err *err) {
+static enum err_code make_union(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_type *t, const char *path,
+                                struct err *err) {
     int null_branch = -1;
     for (size_t i = 0; i < s->n_branches; i++)
         if (s->branches[i]->kind == AVRO_NULL) null_branch = (int)i;
@@ -314,7 +317,8 @@ static bool takes(const struct avro_schema *s, const struct cols_type *t) {
     return (plains[s->kind].groups & group(t->kind)) != 0;
 }
 
-static enum err_code make(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_type *t, const char *path, struct err *err) {
+static enum err_code make(struct avro_encoder *e, struct node *n, const struct avro_schema *s, const struct cols_type *t, const char *path,
+                          struct err *err) {
     *n = (struct node){.path = path, .null_branch = -1, .branch = -1};
     if (s->kind == AVRO_UNION) return make_union(e, n, s, t, path, err);
     struct node *sub = ARENA_NEW(&e->arena, struct node);

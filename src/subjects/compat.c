@@ -58,7 +58,8 @@ static bool gather(struct gather *g, const struct subjects_ref *refs, size_t n_r
     for (size_t i = 0; i < n_refs; i++) {
         const struct subjects_ref *r = &refs[i];
         const struct version *v = subject_version(subjects_find(g->s, r->subject), r->version, true);
-        if (v == NULL) return err_set(g->err, ERR_INVALID, "No schema reference found for subject \"%s\" and version %d", r->subject, r->version), false;
+        if (v == NULL)
+            return err_set(g->err, ERR_INVALID, "No schema reference found for subject \"%s\" and version %d", r->subject, r->version), false;
         struct str key = str_c(arena_printf(g->a, "%s/%d", r->subject, v->version));
         if (map_get(&g->seen, key) != NULL) continue;
         map_put(&g->seen, key, g);
@@ -88,7 +89,8 @@ struct messages {
 static const char *describe(const struct avro_incompatibility *i, const char *reader, const char *writer, struct arena *a) {
     switch (i->type) {
     case AVRO_FIXED_SIZE_MISMATCH:
-        return arena_printf(a, "The size of FIXED type field at path '%s' in the %s schema does not match with the %s schema", i->path, reader, writer);
+        return arena_printf(a, "The size of FIXED type field at path '%s' in the %s schema does not match with the %s schema", i->path, reader,
+                            writer);
     case AVRO_TYPE_MISMATCH:
         return arena_printf(a, "The type (path '%s') of a field in the %s schema does not match with the %s schema", i->path, reader, writer);
     case AVRO_NAME_MISMATCH: return arena_printf(a, "The name of the schema has changed (path '%s')", i->path);
@@ -97,13 +99,14 @@ static const char *describe(const struct avro_incompatibility *i, const char *re
     case AVRO_MISSING_UNION_BRANCH:
         return arena_printf(a, "The %s schema is missing a type inside a union field at path '%s' in the %s schema", reader, i->path, writer);
     case AVRO_READER_FIELD_MISSING_DEFAULT_VALUE:
-        return arena_printf(a, "The field '%s' at path '%s' in the %s schema has no default value and is missing in the %s schema", i->detail, i->path,
-                            reader, writer);
+        return arena_printf(a, "The field '%s' at path '%s' in the %s schema has no default value and is missing in the %s schema", i->detail,
+                            i->path, reader, writer);
     }
     return "";
 }
 
-static void compare(struct messages *m, const struct avro_schema *reader, const char *reader_is, const struct avro_schema *writer, const char *writer_is) {
+static void compare(struct messages *m, const struct avro_schema *reader, const char *reader_is, const struct avro_schema *writer,
+                    const char *writer_is) {
     struct avro_incompatibility *found;
     size_t n = avro_compatible(reader, writer, m->a, &found);
     for (size_t i = 0; i < n; i++)
@@ -117,7 +120,8 @@ static void against(struct subjects *s, struct messages *m, int level, const str
     size_t before = m->v.n;
     const struct avro_schema *old = strcmp(e->type, "AVRO") == 0 ? subjects_parse(s, str_c(e->text), e->refs, e->n_refs, m->a, &err) : NULL;
     if (old == NULL) {
-        vec_add(&m->v, arena_printf(m->a, "{errorType:'SCHEMA_TYPE', description:'version %d is of type %s or cannot be read: %s'}", v->version, e->type, err.msg));
+        vec_add(&m->v, arena_printf(m->a, "{errorType:'SCHEMA_TYPE', description:'version %d is of type %s or cannot be read: %s'}", v->version,
+                                    e->type, err.msg));
     } else {
         if (levels[level].backward) compare(m, in, "new", old, "old");
         if (levels[level].forward) compare(m, old, "old", in, "new");

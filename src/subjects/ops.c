@@ -12,7 +12,8 @@ enum { VERSIONS_MAX = 10000, SUBJECTS_MAX = 100000 };
 static enum err_code source_fill(struct subjects *s, const struct entry *e, struct arena *a, int32_t *id, struct str *text, struct err *err) {
     (void)s;
     if (strcmp(e->type, "AVRO") != 0) return err_set(err, ERR_NOT_SUPPORTED, "schema %d is of type %s; events are read as Avro only", e->id, e->type);
-    if (e->n_refs > 0) return err_set(err, ERR_NOT_SUPPORTED, "schema %d has references to other schemas; events of such schemas are not read", e->id);
+    if (e->n_refs > 0)
+        return err_set(err, ERR_NOT_SUPPORTED, "schema %d has references to other schemas; events of such schemas are not read", e->id);
     if (id != NULL) *id = e->id;
     *text = arena_str(a, str_c(e->text));
     return ERR_OK;
@@ -127,7 +128,8 @@ static struct subjects_record put_delete_subject(const char *subject, int32_t ve
     return record(&key, &value, a);
 }
 
-static struct subjects_record put_setting(const char *type, const char *subject, const char *name, const char *text /* NULL: forget */, struct arena *a) {
+static struct subjects_record put_setting(const char *type, const char *subject, const char *name, const char *text /* NULL: forget */,
+                                          struct arena *a) {
     struct buf key, value;
     buf_init(&key, 0);
     buf_init(&value, 0);
@@ -180,12 +182,15 @@ static int check_writable(struct subjects *s, const struct subject *t, const cha
 }
 
 // Type and text; *text is what will be kept.
-static int check_new(struct subjects *s, const struct subjects_new *in, struct arena *a, const char **text, const struct avro_schema **parsed, struct err *err) {
+static int check_new(struct subjects *s, const struct subjects_new *in, struct arena *a, const char **text, const struct avro_schema **parsed,
+                     struct err *err) {
     struct err own = {0};
     const char *type = in->type == NULL || in->type[0] == 0 ? "AVRO" : in->type;
-    if (strcmp(type, "JSON") == 0 || strcmp(type, "PROTOBUF") == 0) return fault(err, SUBJECTS_NOT_SUPPORTED, "schema type %s is not supported, only AVRO is", type);
+    if (strcmp(type, "JSON") == 0 || strcmp(type, "PROTOBUF") == 0)
+        return fault(err, SUBJECTS_NOT_SUPPORTED, "schema type %s is not supported, only AVRO is", type);
     if (strcmp(type, "AVRO") != 0) return fault(err, SUBJECTS_BAD_SCHEMA, "Invalid schema type %.60s", type);
-    if (in->text.n > SUBJECTS_TEXT_MAX) return fault(err, SUBJECTS_TOO_LARGE, "the schema has %zu bytes; the maximum is %d", in->text.n, SUBJECTS_TEXT_MAX);
+    if (in->text.n > SUBJECTS_TEXT_MAX)
+        return fault(err, SUBJECTS_TOO_LARGE, "the schema has %zu bytes; the maximum is %d", in->text.n, SUBJECTS_TEXT_MAX);
     if (in->text.n == 0) return fault(err, SUBJECTS_BAD_SCHEMA, "Empty schema");
     if (in->n_refs > SUBJECTS_REFS_MAX) return fault(err, SUBJECTS_BAD_SCHEMA, "more than %d references", SUBJECTS_REFS_MAX);
     *text = subjects_compact(in->text, a, &own);
@@ -207,7 +212,8 @@ struct change { // decided with `state` locked
     struct subjects_schema schema;
 };
 
-static int choose_import(struct subjects *s, struct subject *t, const struct subjects_new *in, const char *identity, struct change *c, struct err *err) {
+static int choose_import(struct subjects *s, struct subject *t, const struct subjects_new *in, const char *identity, struct change *c,
+                         struct err *err) {
     if (subjects_mode(s, t) != SUBJECTS_IMPORT)
         return fault(err, SUBJECTS_NOT_PERMITTED, "Subject %s is not in import mode", c->schema.subject);
     const struct entry *e = subjects_entry(s, in->id);
@@ -218,7 +224,8 @@ static int choose_import(struct subjects *s, struct subject *t, const struct sub
     return SUBJECTS_OK;
 }
 
-static int decide_register(struct subjects *s, const char *subject, const struct subjects_new *in, struct arena *a, struct change *c, struct err *err) {
+static int decide_register(struct subjects *s, const char *subject, const struct subjects_new *in, struct arena *a, struct change *c,
+                           struct err *err) {
     struct subject *t = subjects_find(s, subject);
     const char *text;
     const struct avro_schema *parsed;
@@ -235,8 +242,15 @@ static int decide_register(struct subjects *s, const char *subject, const struct
         return fault(err, SUBJECTS_TOO_LARGE, "the registry is full: %d versions of a subject, %d subjects", VERSIONS_MAX, SUBJECTS_MAX);
     const struct entry *known = map_getc(&s->by_identity, identity);
     int32_t last = t == NULL || t->versions.n == 0 ? 0 : vec_last(&t->versions)->version;
-    c->schema = (struct subjects_schema){.subject = subject, .version = last + 1, .id = known != NULL ? known->id : s->max_id + 1, .type = "AVRO", .text = str_c(text),
-                                         .refs = in->refs, .n_refs = in->n_refs, .metadata = in->metadata, .rule_set = in->rule_set};
+    c->schema = (struct subjects_schema){.subject = subject,
+                                         .version = last + 1,
+                                         .id = known != NULL ? known->id : s->max_id + 1,
+                                         .type = "AVRO",
+                                         .text = str_c(text),
+                                         .refs = in->refs,
+                                         .n_refs = in->n_refs,
+                                         .metadata = in->metadata,
+                                         .rule_set = in->rule_set};
     c->write = true;
     if (in->id > 0) return choose_import(s, t, in, identity, c, err);
     if (in->version > 0 && in->version != c->schema.version)
@@ -247,12 +261,14 @@ static int decide_register(struct subjects *s, const char *subject, const struct
     struct buf b;
     buf_init(&b, 0);
     for (size_t i = 0; i < n; i++) buf_printf(&b, "%s%s", i > 0 ? ", " : "", messages[i]);
-    fault(err, SUBJECTS_INCOMPATIBLE, "Schema being registered is incompatible with an earlier schema for subject \"%s\", details: [%s]", subject, buf_cstr(&b));
+    fault(err, SUBJECTS_INCOMPATIBLE, "Schema being registered is incompatible with an earlier schema for subject \"%s\", details: [%s]", subject,
+          buf_cstr(&b));
     buf_fini(&b);
     return SUBJECTS_INCOMPATIBLE;
 }
 
-int subjects_register(struct subjects *s, const char *subject, const struct subjects_new *in, struct arena *a, struct subjects_schema *out, struct err *err) {
+int subjects_register(struct subjects *s, const char *subject, const struct subjects_new *in, struct arena *a, struct subjects_schema *out,
+                      struct err *err) {
     struct change c = {0};
     int code = subjects_name_ok(subject, err);
     if (code != SUBJECTS_OK) return code;
@@ -271,8 +287,8 @@ int subjects_register(struct subjects *s, const char *subject, const struct subj
     return code;
 }
 
-int subjects_lookup(struct subjects *s, const char *subject, const struct subjects_new *in, bool deleted, struct arena *a, struct subjects_schema *out,
-                    struct err *err) {
+int subjects_lookup(struct subjects *s, const char *subject, const struct subjects_new *in, bool deleted, struct arena *a,
+                    struct subjects_schema *out, struct err *err) {
     const char *text;
     const struct avro_schema *parsed;
     int code = subjects_lock(s, err);
@@ -322,13 +338,16 @@ struct removal {
 static int check_references(struct subjects *s, const char *subject, int32_t version, struct err *err) {
     int32_t by;
     if (!subjects_reference_to(s, subject, version, &by)) return SUBJECTS_OK;
-    return fault(err, SUBJECTS_REFERENCED, "One or more references exist to the schema {magic=1,keytype=SCHEMA,subject=%s,version=%d}.", subject, version);
+    return fault(err, SUBJECTS_REFERENCED, "One or more references exist to the schema {magic=1,keytype=SCHEMA,subject=%s,version=%d}.", subject,
+                 version);
 }
 
-static int decide_subject(struct subjects *s, struct subject *t, const char *subject, bool permanent, struct arena *a, struct removal *r, struct err *err) {
+static int decide_subject(struct subjects *s, struct subject *t, const char *subject, bool permanent, struct arena *a, struct removal *r,
+                          struct err *err) {
     bool live = t != NULL && subject_live(t) > 0;
     if (t == NULL || t->versions.n == 0) return not_found(err, subject);
-    if (!permanent && !live) return fault(err, SUBJECTS_SUBJECT_SOFT_DELETED, "Subject '%s' was soft deleted.Set permanent=true to delete permanently", subject);
+    if (!permanent && !live)
+        return fault(err, SUBJECTS_SUBJECT_SOFT_DELETED, "Subject '%s' was soft deleted.Set permanent=true to delete permanently", subject);
     if (permanent && live)
         return fault(err, SUBJECTS_SUBJECT_NOT_SOFT_DELETED, "Subject '%s' was not deleted first before being permanently deleted", subject);
     r->versions = ARENA_ARRAY(a, int32_t, t->versions.n);
@@ -347,15 +366,17 @@ static int decide_subject(struct subjects *s, struct subject *t, const char *sub
     return SUBJECTS_OK;
 }
 
-static int decide_version(struct subjects *s, struct subject *t, const char *subject, int32_t version, bool permanent, struct arena *a, struct removal *r,
-                          struct err *err) {
+static int decide_version(struct subjects *s, struct subject *t, const char *subject, int32_t version, bool permanent, struct arena *a,
+                          struct removal *r, struct err *err) {
     if (t == NULL || t->versions.n == 0 || (!permanent && subject_live(t) == 0 && version == SUBJECTS_LATEST)) return not_found(err, subject);
     const struct version *v = subject_version(t, version, version != SUBJECTS_LATEST || permanent);
     if (v == NULL) return fault(err, SUBJECTS_NO_VERSION, "Version %d not found.", version);
     if (!permanent && v->deleted)
-        return fault(err, SUBJECTS_VERSION_SOFT_DELETED, "Subject '%s' Version %d was soft deleted.Set permanent=true to delete permanently", subject, v->version);
+        return fault(err, SUBJECTS_VERSION_SOFT_DELETED, "Subject '%s' Version %d was soft deleted.Set permanent=true to delete permanently",
+                     subject, v->version);
     if (permanent && !v->deleted)
-        return fault(err, SUBJECTS_VERSION_NOT_SOFT_DELETED, "Subject '%s' Version %d was not deleted first before being permanently deleted", subject, v->version);
+        return fault(err, SUBJECTS_VERSION_NOT_SOFT_DELETED, "Subject '%s' Version %d was not deleted first before being permanently deleted",
+                     subject, v->version);
     int code = check_references(s, subject, v->version, err);
     if (code != SUBJECTS_OK) return code;
     struct subjects_schema one;
@@ -367,7 +388,8 @@ static int decide_version(struct subjects *s, struct subject *t, const char *sub
     return SUBJECTS_OK;
 }
 
-int subjects_delete(struct subjects *s, const char *subject, int32_t version, bool permanent, struct arena *a, int32_t **versions, size_t *n, struct err *err) {
+int subjects_delete(struct subjects *s, const char *subject, int32_t version, bool permanent, struct arena *a, int32_t **versions, size_t *n,
+                    struct err *err) {
     struct removal r = {0};
     sys_mutex_lock(&s->write);
     int code = subjects_lock(s, err);
@@ -375,7 +397,8 @@ int subjects_delete(struct subjects *s, const char *subject, int32_t version, bo
         struct subject *t = subjects_find(s, subject);
         code = check_writable(s, t, subject, err);
         if (code == SUBJECTS_OK)
-            code = version == SUBJECTS_ALL ? decide_subject(s, t, subject, permanent, a, &r, err) : decide_version(s, t, subject, version, permanent, a, &r, err);
+            code = version == SUBJECTS_ALL ? decide_subject(s, t, subject, permanent, a, &r, err)
+                                           : decide_version(s, t, subject, version, permanent, a, &r, err);
         subjects_unlock(s);
     }
     if (code == SUBJECTS_OK) code = subjects_commit(s, r.records.p, r.records.n, err);
@@ -399,7 +422,9 @@ static int write_setting(struct subjects *s, const char *type, const char *subje
 
 int subjects_set_level(struct subjects *s, const char *subject, int level, struct err *err) {
     if (subjects_level_name(level) == NULL)
-        return fault(err, SUBJECTS_BAD_LEVEL, "Invalid compatibility level. Valid values are none, backward, forward, full, backward_transitive, forward_transitive, and full_transitive");
+        return fault(err, SUBJECTS_BAD_LEVEL,
+                     "Invalid compatibility level. Valid values are none, backward, forward, full, "
+                     "backward_transitive, forward_transitive, and full_transitive");
     sys_mutex_lock(&s->write);
     int code = write_setting(s, "CONFIG", subject, "compatibilityLevel", subjects_level_name(level), err);
     sys_mutex_unlock(&s->write);
@@ -407,7 +432,8 @@ int subjects_set_level(struct subjects *s, const char *subject, int level, struc
 }
 
 int subjects_set_mode(struct subjects *s, const char *subject, int mode, bool force, struct err *err) {
-    if (subjects_mode_name(mode) == NULL) return fault(err, SUBJECTS_BAD_MODE, "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, and IMPORT");
+    if (subjects_mode_name(mode) == NULL)
+        return fault(err, SUBJECTS_BAD_MODE, "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, and IMPORT");
     sys_mutex_lock(&s->write);
     int code = subjects_lock(s, err);
     if (code == SUBJECTS_OK) {

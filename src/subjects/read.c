@@ -50,7 +50,8 @@ int subjects_versions(struct subjects *s, const char *subject, bool deleted, boo
     return *n > 0 ? SUBJECTS_OK : no_subject(subject, err);
 }
 
-int subjects_get(struct subjects *s, const char *subject, int32_t version, bool deleted, struct arena *a, struct subjects_schema *out, struct err *err) {
+int subjects_get(struct subjects *s, const char *subject, int32_t version, bool deleted, struct arena *a, struct subjects_schema *out,
+                 struct err *err) {
     int code = subjects_lock(s, err);
     if (code != SUBJECTS_OK) return code;
     struct subject *t = subjects_find(s, subject);

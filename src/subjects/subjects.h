@@ -101,7 +101,8 @@ int subjects_versions(struct subjects *s, const char *subject, bool deleted, boo
                       struct err *err);
 int subjects_get(struct subjects *s, const char *subject, int32_t version, bool deleted, struct arena *a, struct subjects_schema *out,
                  struct err *err);
-int subjects_get_id(struct subjects *s, int32_t id, struct arena *a, struct subjects_schema *out, struct err *err); // subject, version: the first user's
+int subjects_get_id(struct subjects *s, int32_t id, struct arena *a, struct subjects_schema *out,
+                    struct err *err); // subject, version: the first user's
 int32_t subjects_max_id(struct subjects *s);
 // Every (subject, version) that has the id; n = 0: none.
 size_t subjects_uses(struct subjects *s, int32_t id, bool deleted, struct arena *a, struct subjects_schema **out);

@@ -56,7 +56,8 @@ static enum err_code read_all(struct broker *b, int64_t *next, int64_t end, subj
         if (code != ERR_OK || bytes.n == 0) break;
         for (size_t at = 0; at < bytes.n && code == ERR_OK;) {
             struct batch batch;
-            if (batch_read(bytes.p + at, bytes.n - at, &batch) != BATCH_OK) code = err_set(err, ERR_CORRUPT, "%s: a damaged batch near offset %lld", topic, (long long)*next);
+            if (batch_read(bytes.p + at, bytes.n - at, &batch) != BATCH_OK)
+                code = err_set(err, ERR_CORRUPT, "%s: a damaged batch near offset %lld", topic, (long long)*next);
             else code = read_batch(&batch, next, fn, arg, err);
             at += code == ERR_OK ? batch.size : 0;
         }

@@ -199,7 +199,8 @@ static void test_yaml(void **state) {
             "{\"a\":1,\"b\":[\"x\",\"y\",\"1\",31,15,-2500.0,null,true,\"no\",0.5]}");
     yaml_is("base: &b {k: 1, l: 2}\nuse:\n  l: 3\n  <<: *b\n", "{\"base\":{\"k\":1,\"l\":2},\"use\":{\"l\":3,\"k\":1}}");
     yaml_is("007: x\ntrue: y\n1.10: z", "{\"007\":\"x\",\"true\":\"y\",\"1.10\":\"z\"}");
-    yaml_is("t: |\n  two\n  lines\nv: !!str 12\nd: 2024-01-02\nw: 1_000", "{\"t\":\"two\\nlines\\n\",\"v\":\"12\",\"d\":\"2024-01-02\",\"w\":\"1_000\"}");
+    yaml_is("t: |\n  two\n  lines\nv: !!str 12\nd: 2024-01-02\nw: 1_000",
+            "{\"t\":\"two\\nlines\\n\",\"v\":\"12\",\"d\":\"2024-01-02\",\"w\":\"1_000\"}");
     struct err err;
     json_t *all = yaml_parse_all(STR("a\n---\n- 1\n---\n"), &err);
     assert_int_equal(json_array_size(all), 3);
@@ -214,7 +215,8 @@ static void test_yaml(void **state) {
     assert_null(yaml_parse(STR("\xFF\xFE\xFF"), &err));
     char bomb[2000] = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n", line[120];
     for (int i = 1; i < 12; i++) {
-        snprintf(line, sizeof line, "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+        snprintf(line, sizeof line, "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1,
+                 i - 1, i - 1);
         memcpy(bomb + strlen(bomb), line, strlen(line) + 1);
     }
     assert_null(yaml_parse(str_c(bomb), &err));

@@ -235,7 +235,8 @@ static void test_text(void **state) {
     INT_IS(COLS_DATE, -1, "1969-12-31", "\"1969-12-31\"");
     INT_IS(COLS_TIME, 11045000600, "03:04:05.0006", "\"03:04:05.0006\"");
     INT_IS(COLS_TIMESTAMP, 1704164645000006, "2024-01-02 03:04:05.000006", "\"2024-01-02T03:04:05.000006\"");
-    value_is((struct cols_type){.kind = COLS_TIMESTAMP, .tz = true}, &(int64_t){-1}, 8, "1969-12-31 23:59:59.999999+00", "\"1969-12-31T23:59:59.999999Z\"");
+    value_is((struct cols_type){.kind = COLS_TIMESTAMP, .tz = true}, &(int64_t){-1}, 8, "1969-12-31 23:59:59.999999+00",
+             "\"1969-12-31T23:59:59.999999Z\"");
     DOUBLE_IS(COLS_DOUBLE, 0.1, "0.1", "0.1");
     DOUBLE_IS(COLS_DOUBLE, 1.0 / 3, "0.3333333333333333", "0.3333333333333333");
     DOUBLE_IS(COLS_DOUBLE, NAN, "NaN", "\"NaN\"");

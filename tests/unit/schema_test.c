@@ -80,10 +80,12 @@ static void test_names(void **state) {
     arena_init(&a);
     struct buf b;
     buf_init(&b, 0);
-    const struct avro_schema *s = parse("{\"type\":\"record\",\"name\":\"Node\",\"namespace\":\"n.s\",\"aliases\":[\"Old\",\"x.Y\"],\"fields\":["
-                                        "{\"name\":\"next\",\"type\":[\"null\",\"Node\"],\"default\":null},"
-                                        "{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"other.E\",\"symbols\":[\"A\",\"B\"],\"default\":\"B\"}},"
-                                        "{\"name\":\"e2\",\"type\":\"other.E\",\"default\":\"A\"}]}", &a);
+    const struct avro_schema *s =
+        parse("{\"type\":\"record\",\"name\":\"Node\",\"namespace\":\"n.s\",\"aliases\":[\"Old\",\"x.Y\"],\"fields\":["
+              "{\"name\":\"next\",\"type\":[\"null\",\"Node\"],\"default\":null},"
+              "{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"other.E\",\"symbols\":[\"A\",\"B\"],\"default\":\"B\"}},"
+              "{\"name\":\"e2\",\"type\":\"other.E\",\"default\":\"A\"}]}",
+              &a);
     avro_schema_canonical(s, &b);
     assert_string_equal(buf_cstr(&b), "{\"name\":\"n.s.Node\",\"type\":\"record\",\"fields\":[{\"name\":\"next\",\"type\":[\"null\",\"n.s.Node\"]},"
                                       "{\"name\":\"e\",\"type\":{\"name\":\"other.E\",\"type\":\"enum\",\"symbols\":[\"A\",\"B\"]}},"
@@ -112,9 +114,11 @@ static void test_parse_errors(void **state) {
         {"\"strin\"", "unknown type", ERR_INVALID},
         {"{\"type\":\"record\",\"name\":\"r\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"b\",\"type\":{\"type\":\"array\"}}]}",
          "fields[1].type: an array needs \"items\"", ERR_INVALID},
-        {"{\"type\":\"record\",\"name\":\"r\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"a\",\"type\":\"int\"}]}", "two fields", ERR_INVALID},
+        {"{\"type\":\"record\",\"name\":\"r\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"a\",\"type\":\"int\"}]}", "two fields",
+         ERR_INVALID},
         {"{\"type\":\"record\",\"name\":\"r\",\"fields\":[{\"name\":\"a-b\",\"type\":\"int\"}]}", "a field needs a name", ERR_INVALID},
-        {"{\"type\":\"record\",\"name\":\"r\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"default\":\"x\"}]}", "default of the field \"a\"", ERR_INVALID},
+        {"{\"type\":\"record\",\"name\":\"r\",\"fields\":[{\"name\":\"a\",\"type\":\"int\",\"default\":\"x\"}]}", "default of the field \"a\"",
+         ERR_INVALID},
         {"{\"type\":\"record\",\"name\":\"r\"}", "fields", ERR_INVALID},
         {"{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"A\"]}", "twice", ERR_INVALID},
         {"{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\"],\"default\":\"B\"}", "not a symbol", ERR_INVALID},
@@ -184,8 +188,10 @@ static void test_decode_types(void **state) {
     DECODES(LOGICAL("string", "nonsense"), NULL, "\x02x", "{\"value\":\"x\"}");
     DECODES("{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":4,\"scale\":2}", NULL, "\x04\xFB\x2E", "-12.34");
     DECODES("{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":4,\"scale\":2}", NULL, "\x06\x01\x00\x00", "more digits");
-    DECODES("{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":4,\"scale\":2}", NULL, "\x24\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x7B", "1.23");
-    DECODES("{\"type\":\"fixed\",\"name\":\"d\",\"size\":12,\"logicalType\":\"duration\"}", NULL, "\1\0\0\0\2\0\0\0\xE8\3\0\0", "1 month 2 days 00:00:01");
+    DECODES("{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":4,\"scale\":2}", NULL, "\x24\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x7B",
+            "1.23");
+    DECODES("{\"type\":\"fixed\",\"name\":\"d\",\"size\":12,\"logicalType\":\"duration\"}", NULL, "\1\0\0\0\2\0\0\0\xE8\3\0\0",
+            "1 month 2 days 00:00:01");
     DECODES("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\"]}", NULL, "\x02", "\"B\"");
     DECODES("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\"]}", NULL, "\x04", "index out of range");
     DECODES("{\"type\":\"array\",\"items\":\"int\"}", NULL, "\x03\x04\x02\x04\x02\x06\x00", "[1,2,3]"); // a block with its size
@@ -227,15 +233,19 @@ static void test_resolution(void **state) {
     DECODES("[\"string\",\"null\"]", "[\"null\",\"string\"]", "\x02", "{\"value\":null}");
     DECODES("[\"null\",\"int\"]", "[\"null\",\"string\"]", "\x00", "{\"value\":null}");
     DECODES("[\"null\",\"int\"]", "[\"null\",\"string\"]", "\x02\x02", "does not take");
-    DECODES("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\",\"C\"]}", "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"C\",\"A\"]}", "\x02", "does not know");
-    DECODES("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\",\"C\"]}", "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"C\",\"A\"],\"default\":\"A\"}", "\x02", "\"A\"");
+    DECODES("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\",\"C\"]}", "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"C\",\"A\"]}",
+            "\x02", "does not know");
+    DECODES("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\",\"C\"]}",
+            "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"C\",\"A\"],\"default\":\"A\"}", "\x02", "\"A\"");
     // fields: reordered, skipped (with a recursive type), renamed by alias, defaulted
-    const char *w = RECORD("{\"name\":\"a\",\"type\":\"int\"},"
-                           "{\"name\":\"gone\",\"type\":{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"v\",\"type\":\"string\"},{\"name\":\"n\",\"type\":[\"null\",\"L\"]},"
-                           "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"double\"}}]}},"
-                           "{\"name\":\"old\",\"type\":\"string\"}");
-    const char *r = RECORD("{\"name\":\"new\",\"type\":\"string\",\"aliases\":[\"old\"]},{\"name\":\"d\",\"type\":{\"type\":\"array\",\"items\":\"int\"},\"default\":[1,2]},"
-                           "{\"name\":\"a\",\"type\":\"long\"},{\"name\":\"b\",\"type\":\"bytes\",\"default\":\"\\u00ff\"}");
+    const char *w = RECORD(
+        "{\"name\":\"a\",\"type\":\"int\"},"
+        "{\"name\":\"gone\",\"type\":{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"v\",\"type\":\"string\"},{\"name\":\"n\",\"type\":[\"null\",\"L\"]},"
+        "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"double\"}}]}},"
+        "{\"name\":\"old\",\"type\":\"string\"}");
+    const char *r = RECORD(
+        "{\"name\":\"new\",\"type\":\"string\",\"aliases\":[\"old\"]},{\"name\":\"d\",\"type\":{\"type\":\"array\",\"items\":\"int\"},\"default\":[1,2]},"
+        "{\"name\":\"a\",\"type\":\"long\"},{\"name\":\"b\",\"type\":\"bytes\",\"default\":\"\\u00ff\"}");
     DECODES(w, r, "\x0A" "\x02x\x02\x02y\x00\x00" "\x02\x02k12345678\x00" "\x04hi", "{\"new\":\"hi\",\"d\":[1,2],\"a\":5,\"b\":\"/w==\"}");
     DECODES(w, r, "\x0A" "\x02x\x02\x02y\x00\x00" "\x02\x02k1234567", "field gone");
     DECODES(RECORD("{\"name\":\"a\",\"type\":\"int\"}"), RECORD("{\"name\":\"b\",\"type\":\"int\"}"), "\x02", "no default");
@@ -251,8 +261,10 @@ static void flights_row(struct buf *b, uint64_t v, bool utf8) {
     if (v % 2 == 1) buf_put_varint(b, 3), buf_puts(b, "JFK");
 }
 
-static const char flights[] = RECORD("{\"name\":\"time\",\"type\":" LOGICAL("long", "timestamp-micros") "},{\"name\":\"delay\",\"type\":\"int\"},"
-                                     "{\"name\":\"distance\",\"type\":\"int\"},{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"dest\",\"type\":[\"null\",\"string\"]}");
+static const char flights[] = RECORD("{\"name\":\"time\",\"type\":" LOGICAL(
+    "long",
+    "timestamp-micros") "},{\"name\":\"delay\",\"type\":\"int\"},"
+                        "{\"name\":\"distance\",\"type\":\"int\"},{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"dest\",\"type\":[\"null\",\"string\"]}");
 
 static void test_bad_among_good(void **state) {
     (void)state;
@@ -304,20 +316,29 @@ static void test_encode_round_trip(void **state) { // columns -> derived schema 
     struct arena a;
     struct err err;
     arena_init(&a);
-    const char *text = RECORD("{\"name\":\"b\",\"type\":[\"null\",\"boolean\"]},{\"name\":\"i\",\"type\":[\"null\",\"int\"]},{\"name\":\"l\",\"type\":\"long\"},"
-                              "{\"name\":\"f\",\"type\":\"float\"},{\"name\":\"d\",\"type\":[\"null\",\"double\"]},{\"name\":\"s\",\"type\":\"string\"},"
-                              "{\"name\":\"y\",\"type\":[\"null\",\"bytes\"]},{\"name\":\"dt\",\"type\":" LOGICAL("int", "date") "},"
-                              "{\"name\":\"tm\",\"type\":" LOGICAL("long", "time-micros") "},{\"name\":\"ts\",\"type\":" LOGICAL("long", "timestamp-micros") "},"
-                              "{\"name\":\"lt\",\"type\":[\"null\"," LOGICAL("long", "local-timestamp-micros") "]},{\"name\":\"u\",\"type\":" LOGICAL("string", "uuid") "},"
-                              "{\"name\":\"de\",\"type\":{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":20,\"scale\":3}},"
-                              "{\"name\":\"li\",\"type\":[\"null\",{\"type\":\"array\",\"items\":[\"null\",\"int\"]}]},"
-                              "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"string\"}},"
-                              "{\"name\":\"st\",\"type\":[\"null\"," "{\"type\":\"record\",\"name\":\"in\",\"fields\":[{\"name\":\"x\",\"type\":\"int\"},{\"name\":\"y\",\"type\":[\"null\",\"string\"]}]}]}");
+    const char *text = RECORD(
+        "{\"name\":\"b\",\"type\":[\"null\",\"boolean\"]},{\"name\":\"i\",\"type\":[\"null\",\"int\"]},{\"name\":\"l\",\"type\":\"long\"},"
+        "{\"name\":\"f\",\"type\":\"float\"},{\"name\":\"d\",\"type\":[\"null\",\"double\"]},{\"name\":\"s\",\"type\":\"string\"},"
+        "{\"name\":\"y\",\"type\":[\"null\",\"bytes\"]},{\"name\":\"dt\",\"type\":" LOGICAL(
+            "int",
+            "date") "},"
+                    "{\"name\":\"tm\",\"type\":" LOGICAL("long", "time-micros") "},{\"name\":\"ts\",\"type\":" LOGICAL(
+                        "long",
+                        "timestamp-micros") "},"
+                                            "{\"name\":\"lt\",\"type\":[\"null\"," LOGICAL("long", "local-timestamp-micros") "]},{\"name\":\"u\",\"type\":" LOGICAL(
+                                                "string",
+                                                "uuid") "},"
+                                                        "{\"name\":\"de\",\"type\":{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":20,\"scale\":3}},"
+                                                        "{\"name\":\"li\",\"type\":[\"null\",{\"type\":\"array\",\"items\":[\"null\",\"int\"]}]},"
+                                                        "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"string\"}},"
+                                                        "{\"name\":\"st\",\"type\":[\"null\","
+                                                        "{\"type\":\"record\",\"name\":\"in\",\"fields\":[{\"name\":\"x\",\"type\":\"int\"},{\"name\":\"y\",\"type\":[\"null\",\"string\"]}]}]}");
     const struct avro_schema *s = parse(text, &a);
     struct avro_decoder *d = avro_decoder_new(s, NULL, &err);
     struct cols_builder *b = cols_builder_new(avro_decoder_schema(d), 4);
-    const char *row = "{\"b\":true,\"i\":-5,\"l\":9007199254740993,\"f\":1.5,\"d\":null,\"s\":\"x\\u00e9\",\"y\":\"\\u0000\\u00ff\",\"dt\":19000,\"tm\":1,\"ts\":-1,\"lt\":5,"
-                      "\"u\":\"550e8400-e29b-41d4-a716-446655440000\",\"de\":\"\\u00ff\\u0085\",\"li\":[1,null,3],\"m\":{\"k\":\"v\"},\"st\":{\"x\":1,\"y\":null}}";
+    const char *row =
+        "{\"b\":true,\"i\":-5,\"l\":9007199254740993,\"f\":1.5,\"d\":null,\"s\":\"x\\u00e9\",\"y\":\"\\u0000\\u00ff\",\"dt\":19000,\"tm\":1,\"ts\":-1,\"lt\":5,"
+        "\"u\":\"550e8400-e29b-41d4-a716-446655440000\",\"de\":\"\\u00ff\\u0085\",\"li\":[1,null,3],\"m\":{\"k\":\"v\"},\"st\":{\"x\":1,\"y\":null}}";
     const char *nulls = "{\"b\":null,\"i\":null,\"l\":1,\"f\":0,\"d\":0.1,\"s\":\"\",\"y\":null,\"dt\":0,\"tm\":0,\"ts\":0,\"lt\":null,"
                         "\"u\":\"550e8400-e29b-41d4-a716-446655440000\",\"de\":\"\",\"li\":null,\"m\":{},\"st\":null}";
     struct buf datum, out, again, schema_text;
@@ -368,8 +389,10 @@ static void test_encode_errors(void **state) {
     arena_init(&a);
     struct cols_field f[] = {{"e", {.kind = COLS_STRING}, true}, {"n", {.kind = COLS_INT64}, true}};
     struct cols_schema cols = {2, f};
-    const struct avro_schema *s = parse(RECORD("{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\"]}},{\"name\":\"n\",\"type\":\"int\"},"
-                                               "{\"name\":\"z\",\"type\":\"int\",\"default\":7}"), &a);
+    const struct avro_schema *s =
+        parse(RECORD("{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\"]}},{\"name\":\"n\",\"type\":\"int\"},"
+                     "{\"name\":\"z\",\"type\":\"int\",\"default\":7}"),
+              &a);
     struct avro_encoder *e = avro_encoder_new(s, &cols, &err);
     assert_non_null(e);
     struct cols_builder *b = cols_builder_new(&cols, 4);
@@ -412,7 +435,8 @@ static void compat(const char *reader, const char *writer, const char *want) { /
     buf_init(&got, 0);
     struct avro_incompatibility *found;
     size_t n = avro_compatible(parse(reader, &a), parse(writer, &a), &a, &found);
-    for (size_t i = 0; i < n; i++) buf_printf(&got, "%s%s %s %s", i > 0 ? "; " : "", avro_incompatibility_name(found[i].type), found[i].path, found[i].detail);
+    for (size_t i = 0; i < n; i++)
+        buf_printf(&got, "%s%s %s %s", i > 0 ? "; " : "", avro_incompatibility_name(found[i].type), found[i].path, found[i].detail);
     assert_string_equal(buf_cstr(&got), want);
     buf_fini(&got);
     arena_fini(&a);
@@ -428,11 +452,14 @@ static void test_compatible(void **state) {
     compat("[\"null\",\"int\"]", "[\"null\",\"string\"]", "MISSING_UNION_BRANCH /1 reader union lacking writer type: STRING");
     compat(RECORD("{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"b\",\"type\":\"int\"}"), RECORD("{\"name\":\"a\",\"type\":\"int\"}"),
            "READER_FIELD_MISSING_DEFAULT_VALUE /fields/1 b");
-    compat(RECORD("{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"b\",\"type\":\"int\",\"default\":1}"), RECORD("{\"name\":\"a\",\"type\":\"int\"}"), "");
+    compat(RECORD("{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"b\",\"type\":\"int\",\"default\":1}"),
+           RECORD("{\"name\":\"a\",\"type\":\"int\"}"), "");
     compat(RECORD("{\"name\":\"a\",\"type\":\"string\"}"), RECORD("{\"name\":\"a\",\"type\":\"int\"}"),
            "TYPE_MISMATCH /fields/0/type reader type: STRING not compatible with writer type: INT");
-    compat("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\"]}", "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\",\"C\"]}", "MISSING_ENUM_SYMBOLS /symbols [B, C]");
-    compat("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\"],\"default\":\"A\"}", "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\"]}", "");
+    compat("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\"]}", "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\",\"C\"]}",
+           "MISSING_ENUM_SYMBOLS /symbols [B, C]");
+    compat("{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\"],\"default\":\"A\"}",
+           "{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"A\",\"B\"]}", "");
     compat("{\"type\":\"fixed\",\"name\":\"f\",\"size\":4}", "{\"type\":\"fixed\",\"name\":\"g\",\"size\":5}",
            "NAME_MISMATCH /name expected: g; FIXED_SIZE_MISMATCH /size expected: 5, found: 4");
     compat("{\"type\":\"fixed\",\"name\":\"f\",\"size\":4,\"aliases\":[\"g\"]}", "{\"type\":\"fixed\",\"name\":\"g\",\"size\":4}", "");

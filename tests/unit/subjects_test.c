@@ -120,7 +120,8 @@ static void test_register(void **state) {
     registers(f, "y", "\"int\"", 1, 1);               // the same id elsewhere
     registers(f, "x", "\"long\"", 2, 2);
     registers(f, "r", REC(A), 3, 1);
-    registers(f, "r2", "{\"name\":\"r\",\"fields\":[{\"type\":\"int\",\"name\":\"a\"}],\"type\":\"record\"}", 3, 1); // the order of keys does not count
+    registers(f, "r2", "{\"name\":\"r\",\"fields\":[{\"type\":\"int\",\"name\":\"a\"}],\"type\":\"record\"}", 3,
+              1); // the order of keys does not count
     struct subjects_schema v;
     assert_int_equal(subjects_get(f->s, "x", SUBJECTS_LATEST, false, &f->a, &v, &f->err), SUBJECTS_OK);
     assert_true(v.id == 2 && str_eqc(v.text, "\"long\""));
@@ -152,10 +153,13 @@ static void test_register(void **state) {
 static void test_levels(void **state) {
     struct fixture *f = *state;
     registers(f, "x", REC(A), 1, 1);
-    refuses(f, "x", REC(A "," B), SUBJECTS_INCOMPATIBLE,
-            "Schema being registered is incompatible with an earlier schema for subject \"x\", details: "
-            "[{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', description:'The field 'b' at path '/fields/1' in the new schema has no default value and is "
-            "missing in the old schema', additionalInfo:'b'}, {oldSchemaVersion: 1}, {oldSchema: '" REC(A) "'}, {validateFields: 'false', compatibility: 'BACKWARD'}]");
+    refuses(
+        f, "x", REC(A "," B), SUBJECTS_INCOMPATIBLE,
+        "Schema being registered is incompatible with an earlier schema for subject \"x\", details: "
+        "[{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', description:'The field 'b' at path '/fields/1' in the new schema "
+            "has no default value and is "
+        "missing in the old schema', additionalInfo:'b'}, {oldSchemaVersion: 1}, {oldSchema: '" REC(
+            A) "'}, {validateFields: 'false', compatibility: 'BACKWARD'}]");
     registers(f, "x", REC(A "," BD), 2, 2);
     // v3 without a: backward to v2; forward would need a
     assert_int_equal(subjects_set_level(f->s, "x", SUBJECTS_FULL, &f->err), SUBJECTS_OK);
@@ -253,7 +257,8 @@ static void test_references(void **state) {
     struct subjects_schema out;
     registers(f, "id", "{\"type\":\"fixed\",\"name\":\"k.Id\",\"size\":4}", 1, 1);
     struct subjects_ref ref = {"k.Id", "id", 1}, missing = {"k.Id", "id", 5};
-    struct subjects_new in = {.text = STR("{\"type\":\"record\",\"name\":\"o\",\"fields\":[{\"name\":\"i\",\"type\":\"k.Id\"}]}"), .refs = &missing, .n_refs = 1};
+    struct subjects_new in = {
+        .text = STR("{\"type\":\"record\",\"name\":\"o\",\"fields\":[{\"name\":\"i\",\"type\":\"k.Id\"}]}"), .refs = &missing, .n_refs = 1};
     assert_int_equal(subjects_register(f->s, "o", &in, &f->a, &out, &f->err), SUBJECTS_BAD_SCHEMA);
     assert_non_null(strstr(f->err.msg, "No schema reference found for subject \"id\" and version 5"));
     in.refs = &ref;
@@ -302,7 +307,8 @@ static void test_modes(void **state) {
 static void test_metadata(void **state) {
     struct fixture *f = *state;
     struct subjects_schema out;
-    struct subjects_new in = {.text = STR("\"int\""), .metadata = STR("{\"properties\":{\"owner\":\"me\"}}"), .rule_set = STR("{\"domainRules\":[]}")};
+    struct subjects_new in = {
+        .text = STR("\"int\""), .metadata = STR("{\"properties\":{\"owner\":\"me\"}}"), .rule_set = STR("{\"domainRules\":[]}")};
     registers(f, "x", "\"int\"", 1, 1);
     assert_int_equal(subjects_register(f->s, "x", &in, &f->a, &out, &f->err), SUBJECTS_OK);
     assert_true(out.id == 2 && out.version == 2); // other metadata, another version
