@@ -33,7 +33,7 @@ json_t *reg_api_schema_json(const struct subjects_schema *v, bool with_subject);
     H(reg_versions) H(reg_version) H(reg_version_schema) H(reg_referenced_by) H(reg_metadata) H(reg_register) H(reg_lookup)                   \
     H(reg_delete_subject) H(reg_delete_version) H(reg_check_all) H(reg_check_version) H(reg_get_config) H(reg_put_config)                     \
     H(reg_delete_config) H(reg_get_mode) H(reg_put_mode) H(reg_delete_mode) H(reg_contexts) H(reg_meta_id) H(reg_meta_version)                \
-    H(reg_not_supported)
+    H(reg_no_associations) H(reg_not_supported)
 #define DECLARE(name) enum err_code name(struct httpd_request *r, struct err *err);
 HANDLERS(DECLARE)
 #undef DECLARE

@@ -52,6 +52,7 @@ static const struct httpd_route routes[] = {
     {"GET", "/v1/metadata/id", reg_meta_id, NULL},
     {"GET", "/v1/metadata/version", reg_meta_version, NULL},
     {"*", "/v1/metadata/{rest*}", reg_not_supported, NULL},
+    {"GET", "/associations/resources/{rest*}", reg_no_associations, NULL}, // newer clients ask before each new topic
     {"*", "/associations", reg_not_supported, NULL},
     {"*", "/associations/{rest*}", reg_not_supported, NULL},
     {"*", "/exporters", reg_not_supported, NULL},

@@ -28,6 +28,12 @@ enum err_code reg_meta_version(struct httpd_request *r, struct err *err) {
     return reg_api_reply(r, json_pack("{s:s, s:s}", "version", "7.9.0-millrace", "commitId", ""));
 }
 
+// Subjects are found by name alone here; nothing is ever associated.
+enum err_code reg_no_associations(struct httpd_request *r, struct err *err) {
+    (void)err;
+    return reg_api_reply(r, json_array());
+}
+
 enum err_code reg_not_supported(struct httpd_request *r, struct err *err) {
     (void)err;
     return reg_api_fault(r, SUBJECTS_NOT_SUPPORTED,
