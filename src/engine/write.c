@@ -252,6 +252,10 @@ enum err_code write_files(struct engine_session *s, const char *select, const st
     for (size_t i = 0; i < v.n && code == ERR_OK; i++) code = sync_file(s->e, arena_printf(a, "%s/%s", dir, v.p[i].path), err);
     if (code == ERR_OK && v.n > 0) code = sys_sync_dir(s->e->sys, dir, err);
     if (code != ERR_OK) remove_files(s->e, dir, &v, a);
+    if (code == ERR_OK && v.n == 1 && v.p[0].rows == 0) { // write_empty_file is for rolled files only
+        remove_files(s->e, dir, &v, a);
+        v.n = 0;
+    }
     *n_files = code == ERR_OK ? v.n : 0;
     *files = ARENA_ARRAY(a, struct engine_file, v.n + 1);
     if (v.n > 0) memcpy(*files, v.p, v.n * sizeof *v.p);

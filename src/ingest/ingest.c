@@ -293,9 +293,13 @@ static struct engine_result *on_copy(void *arg, struct engine_session *s, const 
 
 void ingest_register(struct engine *e) {
     static struct ingest g; // one per process: tables are locked over all engines
-    sys_mutex_init(&g.mutex);
-    sys_cond_init(&g.freed);
-    map_init(&g.busy);
+    static bool ready;
+    if (!ready) {
+        sys_mutex_init(&g.mutex);
+        sys_cond_init(&g.freed);
+        map_init(&g.busy);
+        ready = true;
+    }
     engine_on_statement(e, SQL_COPY_FROM_TOPIC, on_copy, &g);
     static struct cols_field fields[RESULT_COLUMNS];
     static const struct cols_schema columns = {RESULT_COLUMNS, fields};

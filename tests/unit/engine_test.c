@@ -166,6 +166,12 @@ static void test_tables(void **state) {
     expect_in(f->s, "select a, b from s.t", "111|eleven");
     run_in(f->s, "create or replace table s.t as select a as other from s.t");
     expect_in(f->s, "select * from s.t", "111");
+    run_in(f->s, "create table s.sorted as select range as x from range(300000) order by x desc; insert into s.sorted select 7 where false order by 1");
+    expect_in(f->s, "select x from s.sorted limit 2", "299999\n299998");
+    expect_in(f->s, "select count(*), count(distinct file_index) from s.sorted", "300000|1");
+    run_in(f->s, "create table s.empty as select 1 as x, 'a' as y where false order by 1; drop table s.sorted");
+    expect_in(f->s, "select count(*), max(y) from s.empty", "0|NULL");
+    run_in(f->s, "drop table s.empty");
     run_in(f->s, "truncate s.t");
     expect_in(f->s, "select count(*), max(other) from s.t", "0|NULL");
     expect_in(f->s, "select count(*) from s.t version as of 0", "5");
