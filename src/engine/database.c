@@ -60,6 +60,7 @@ static enum err_code code_of(struct str name, duckdb_error_type type) {
 static enum err_code refine(enum err_code code, const json_t *j, struct str text) {
     struct str subtype = json_get_str(j, "error_subtype"), type = json_get_str(j, "type");
     if (code == ERR_PARSE && str_eqc(subtype, "COLUMN_NOT_FOUND")) return ERR_NO_COLUMN;
+    if (code == ERR_PARSE && memmem(text.p, text.n, "does not have a column named", 28) != NULL) return ERR_NO_COLUMN;
     if (code == ERR_NOT_FOUND && str_starts(text, STR("Table with name"))) return ERR_NO_TABLE;
     if (code == ERR_NOT_FOUND && (str_eqc(type, "Table") || str_eqc(type, "View"))) return ERR_NO_TABLE;
     if (code == ERR_NOT_FOUND && str_eqc(type, "Schema")) return ERR_NO_SCHEMA;

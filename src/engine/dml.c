@@ -31,7 +31,7 @@ bool dml_is_ours(struct engine *e, const struct sql_statement *st) {
     (void)e;
     bool temporary = str_ieq(st->target.schema, STR("temp")) || str_ieq(st->target.catalog, STR("temp"));
     if (st->kind == SQL_CREATE_TABLE || st->kind == SQL_CREATE_TABLE_AS) return !temporary;
-    return st->target.schema.n > 0 && !temporary; // a name without schema is a temporary table's, or one that DuckDB explains
+    return !temporary; // resolve_target has given every other name a schema
 }
 
 // ---- one change -------------------------------------------------------------------------------------------------------------
@@ -40,7 +40,6 @@ static enum err_code open_change(struct change *c, bool must_exist, struct err *
     struct engine *e = c->s->e;
     struct sql_name name = c->st->target;
     if (e->lake == NULL) return err_set(err, ERR_NOT_SUPPORTED, "this process has no lake");
-    if (name.schema.n == 0) name.schema = STR("main");
     if (str_ieq(name.schema, STR("topics"))) return err_set(err, ERR_NOT_SUPPORTED, "topics are written by producers, not by SQL");
     if (name.catalog.n > 0 && !str_ieq(name.catalog, STR("millrace"))) return err_set(err, ERR_NOT_FOUND, "there is only the database millrace");
     if (!catalog_is_table(e, &name, c->a, &c->schema, &c->table)) {

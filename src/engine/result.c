@@ -125,7 +125,8 @@ static enum err_code prepared_schema(duckdb_prepared_statement stmt, struct aren
 }
 
 enum err_code query_columns(struct engine_session *s, const char *sql, struct arena *a, struct cols_schema **schema, bool **exact, struct err *err) {
-    struct rewritten r = {.text = str_c(sql)};
+    struct rewrite_piece whole = {0, 0};
+    struct rewritten r = {.text = str_c(sql), .pieces = &whole, .n_pieces = 1}; // positions stay those of `sql`
     duckdb_prepared_statement stmt = NULL;
     enum err_code code = prepare(s, &r, &stmt, err);
     if (code != ERR_OK) return code;

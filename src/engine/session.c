@@ -195,6 +195,23 @@ static struct engine_result *run_in_duck(struct engine_session *s, const struct 
     return result_stream(s, &text, params, n, st, err);
 }
 
+// A changed table without schema: the session's own temporary table when there is one, else one of the current schema.
+static enum err_code resolve_target(struct engine_session *s, struct sql_statement *st, struct arena *a, struct err *err) {
+    bool changes = st->kind >= SQL_CREATE_TABLE && st->kind <= SQL_MERGE;
+    if (!changes || st->target.schema.n > 0 || st->temporary) return ERR_OK;
+    struct buf sql;
+    struct str schema;
+    buf_init(&sql, 0);
+    buf_puts(&sql, "select case when exists (from duckdb_tables() where temporary and lower(table_name) = lower(");
+    sql_put_string(&sql, st->target.table);
+    buf_puts(&sql, ")) then 'temp' else current_schema() end");
+    enum err_code code = engine_scalar(s, buf_str(&sql), a, &schema, err);
+    buf_fini(&sql);
+    if (code == ERR_OK && (!str_eqc(schema, "temp") || st->kind > SQL_CREATE_TABLE_AS)) st->target.schema = schema;
+    if (code == ERR_OK && st->target.schema.n == 0) st->target.schema = STR("main"); // create table: beside the temporary one
+    return code;
+}
+
 static struct engine_result *run(struct engine_session *s, const struct sql_statement *st, const struct engine_param *params, size_t n,
                                  struct arena *a, struct err *err) {
     struct handler *h = &s->e->handlers[st->kind];
@@ -237,7 +254,7 @@ struct engine_result *engine_query(struct engine_session *s, struct str sql, con
     arena_init(&a);
     struct sql_statement st;
     struct engine_result *r = NULL;
-    if (begin_statement(s, err) == ERR_OK && sql_parse(sql, &a, &st, err) == ERR_OK) {
+    if (begin_statement(s, err) == ERR_OK && sql_parse(sql, &a, &st, err) == ERR_OK && resolve_target(s, &st, &a, err) == ERR_OK) {
         r = run(s, &st, params, n_params, &a, err);
         if (r == NULL && err->position > 0) err->position += (int)st.at;
     }
@@ -291,7 +308,7 @@ enum err_code engine_describe(struct engine_session *s, struct str sql, struct a
     err_clear(err);
     *out = (struct engine_described){.columns = ARENA_NEW(a, struct cols_schema)};
     struct sql_statement st;
-    if (begin_statement(s, err) != ERR_OK || sql_parse(sql, a, &st, err) != ERR_OK) return err->code;
+    if (begin_statement(s, err) != ERR_OK || sql_parse(sql, a, &st, err) != ERR_OK || resolve_target(s, &st, a, err) != ERR_OK) return err->code;
     if (s->e->handlers[st.kind].fn != NULL) {
         if (s->e->handlers[st.kind].columns != NULL) out->columns = cols_schema_copy(s->e->handlers[st.kind].columns, a);
         return ERR_OK;

@@ -191,10 +191,6 @@ static void take_files(const struct cols_batch *b, const struct cols_schema *sch
     }
 }
 
-static void remove_files(struct engine *e, const char *dir, const files_vec *files, struct arena *a) {
-    for (size_t i = 0; i < files->n; i++) (void)sys_unlink(e->sys, arena_printf(a, "%s/%s", dir, files->p[i].path), NULL);
-}
-
 static enum err_code run_copy(struct engine_session *s, const char *sql, const struct engine_param *params, size_t n_params,
                               const struct cols_schema *schema, const char *dir, struct arena *a, files_vec *out, struct err *err) {
     struct rewritten text = {.text = str_c(sql)};
@@ -217,24 +213,35 @@ static bool has_word(struct str text, const char *word) {
     return false;
 }
 
-// Rows in their order go to one file: DuckDB rolls files only when the order does not matter.
-static void put_target(struct engine *e, bool ordered, const char *dir, struct buf *sql) {
+// Rows in their order go to one file: DuckDB rolls files only when the order does not matter. All names begin with `prefix`.
+static void put_target(bool ordered, const char *dir, const char *prefix, struct buf *sql) {
     static const char common[] = "format parquet, compression zstd, return_stats, write_empty_file false";
     struct buf path;
     buf_init(&path, 0);
     buf_puts(&path, dir);
-    if (ordered) {
-        uint8_t uuid[16];
-        char text[37];
-        sys_uuid(e->sys, uuid);
-        sys_uuid_text(uuid, text);
-        buf_printf(&path, "/part-%s.parquet", text);
-    }
+    if (ordered) buf_printf(&path, "/%s.parquet", prefix);
     buf_puts(sql, "\n) to ");
     sql_put_string(sql, buf_str(&path));
     if (ordered) buf_printf(sql, " (%s, use_tmp_file false, preserve_order true)", common);
-    else buf_printf(sql, " (%s, append, filename_pattern 'part-{uuid}', file_size_bytes %d, preserve_order false)", common, ENGINE_FILE_BYTES);
+    else buf_printf(sql, " (%s, append, filename_pattern '%s-{uuid}', file_size_bytes %d, preserve_order false)", common, prefix, ENGINE_FILE_BYTES);
     buf_fini(&path);
+}
+
+static const char *new_prefix(struct engine *e, struct arena *a) {
+    uint8_t id[16];
+    char text[37];
+    sys_uuid(e->sys, id);
+    sys_uuid_text(id, text);
+    return arena_printf(a, "part-%s", text);
+}
+
+// What a failed statement left, finished or not.
+static void remove_prefix(struct engine *e, const char *dir, const char *prefix, struct arena *a) {
+    struct sys_list l = {0};
+    if (sys_list_dir(e->sys, dir, &l, NULL) != ERR_OK) return;
+    for (size_t i = 0; i < l.n; i++)
+        if (str_starts(str_c(l.names[i]), str_c(prefix))) (void)sys_unlink(e->sys, arena_printf(a, "%s/%s", dir, l.names[i]), NULL);
+    sys_list_free(&l);
 }
 
 enum err_code write_files(struct engine_session *s, const char *select, const struct engine_param *params, size_t n_params, const char *dir,
@@ -247,13 +254,14 @@ enum err_code write_files(struct engine_session *s, const char *select, const st
     files_vec v = {0};
     buf_puts(&sql, "copy (");
     enum err_code code = storable_select(s, select, a, schema, &sql, err);
-    put_target(s->e, has_word(str_c(select), "order"), dir, &sql);
-    if (code == ERR_OK) code = run_copy(s, buf_cstr(&sql), params, n_params, *schema, dir, a, &v, err);
+    const char *prefix = new_prefix(s->e, a);
+    put_target(has_word(str_c(select), "order"), dir, prefix, &sql);
+    if (code == ERR_OK && (code = run_copy(s, buf_cstr(&sql), params, n_params, *schema, dir, a, &v, err)) != ERR_OK) err->position = 0; // in our text
     for (size_t i = 0; i < v.n && code == ERR_OK; i++) code = sync_file(s->e, arena_printf(a, "%s/%s", dir, v.p[i].path), err);
     if (code == ERR_OK && v.n > 0) code = sys_sync_dir(s->e->sys, dir, err);
-    if (code != ERR_OK) remove_files(s->e, dir, &v, a);
+    if (code != ERR_OK) remove_prefix(s->e, dir, prefix, a);
     if (code == ERR_OK && v.n == 1 && v.p[0].rows == 0) { // write_empty_file is for rolled files only
-        remove_files(s->e, dir, &v, a);
+        remove_prefix(s->e, dir, prefix, a);
         v.n = 0;
     }
     *n_files = code == ERR_OK ? v.n : 0;

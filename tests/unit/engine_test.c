@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "engine/internal.h"
 #include "engine_fixture.h"
 #include "log/batch.h"
 #include "schema/avro.h"
@@ -141,6 +142,18 @@ static void test_params_and_describe(void **state) {
     arena_fini(&a);
 }
 
+static size_t count_files(struct engine_fixture *f, const char *schema, const char *table) {
+    struct arena a;
+    struct sys_list l;
+    size_t n = 0;
+    arena_init(&a);
+    assert_int_equal(sys_list_dir(sys_real(), lake_table_dir(f->lake, schema, table, &a), &l, NULL), ERR_OK);
+    for (size_t i = 0; i < l.n; i++) n += str_ends(str_c(l.names[i]), STR(".parquet"));
+    sys_list_free(&l);
+    arena_fini(&a);
+    return n;
+}
+
 static void test_tables(void **state) {
     struct engine_fixture *f = *state;
     run_in(f->s, "create schema s; create schema if not exists s");
@@ -156,6 +169,10 @@ static void test_tables(void **state) {
     fails_in(f->s, "insert into s.t (nix) select 1", ERR_NO_COLUMN);
     fails_in(f->s, "insert into s.t select 1", ERR_INVALID);
     fails_in(f->s, "insert into s.t (a) select 'x'", ERR_DATA);
+    assert_int_equal(fails_in(f->s, "create table s.u as select a, nix from s.t", ERR_NO_COLUMN).position, 31);
+    assert_int_equal(fails_in(f->s, "select 1; insert into s.t (a) select y.nix from s.t as y", ERR_NO_COLUMN).position, 38);
+    assert_int_equal(fails_in(f->s, "select x.a from s.t as x where x.nix = 1", ERR_NO_COLUMN).position, 32);
+    assert_int_equal(count_files(f, "s", "t"), 3); // what failed left nothing
     expect_in(f->s, "select count(*), max(t.a), max(s.t.a) from s.t", "7|11|11");
     expect_in(f->s, "select x.a from s.t x join s.t as y using (a) where x.a > 9 order by 1", "10\n11");
     expect_in(f->s, "select count(*) from s.t version as of 0", "5");
@@ -200,7 +217,11 @@ static void test_definitions(void **state) {
     expect_in(f->s, "select count(*) from d.t", "4"); // each statement commits by itself
     run_in(f->s, "create table loose as select 1 as x");
     expect_in(f->s, "select * from main.loose; select * from loose", "1");
-    run_in(f->s, "drop schema d cascade; drop table main.loose");
+    run_in(f->s, "insert into loose values (2); delete from loose where x = 1; set search_path = 'd'; create table here as select 1 as x; insert into here values (5)");
+    expect_in(f->s, "set search_path = 'main'; select sum(x) from d.here union all select max(x) from loose", "6\n2");
+    fails_in(f->s, "insert into nosuch values (1)", ERR_NO_TABLE);
+    run_in(f->s, "drop schema d cascade; drop table loose; drop table tt");
+    fails_in(f->s, "select * from tt", ERR_NO_TABLE);
 }
 
 static void test_reopen(void **state) {
@@ -272,6 +293,72 @@ static void test_pruning(void **state) {
     expect_in(f->s, "select a from p.t where a < 9 order by a", "1\n5\n6");
     fails_in(f->s, "select a from p.t", ERR_IO);
     run_in(f->s, "drop schema p cascade");
+}
+
+// A partitioned table as other programs write it: the column is in the log, not in the files.
+static void test_partitions(void **state) {
+    struct engine_fixture *f = *state;
+    struct err err = {0};
+    struct arena a;
+    arena_init(&a);
+    run_in(f->s, "create schema q");
+    assert_int_equal(lake_make_table_dir(f->lake, "q", "t", &err), ERR_OK);
+    const char *dir = lake_table_dir(f->lake, "q", "t", &a);
+    struct cols_field fields[] = {{"day", {.kind = COLS_DATE}, true}, {"x", {.kind = COLS_INT32}, true}, {"kind", {.kind = COLS_STRING}, true}};
+    struct cols_schema schema = {3, fields};
+    static const char *const columns[] = {"day", "kind"}, *const values[][2] = {{"2001-01-01", "a"}, {"2001-01-02", NULL}};
+    struct lake_txn *t = lake_txn_begin(f->lake, "q", "t", NULL, &err);
+    assert_int_equal(lake_txn_set_schema(t, &schema, &err), ERR_OK);
+    lake_txn_set_partition_columns(t, columns, 2);
+    for (int i = 0; i < 2; i++) {
+        struct engine_file *files;
+        size_t n;
+        const char *sql = i == 0 ? "select 1 as x union all select 2" : "select 3 as x";
+        assert_int_equal(engine_write_parquet(f->s, str_c(sql), NULL, dir, &a, &files, &n, NULL, &err), ERR_OK);
+        for (size_t j = 0; j < n; j++) {
+            struct lake_add add = {files[j].path, files[j].size, files[j].rows, files[j].stats_json, values[i]};
+            lake_txn_add(t, &add);
+        }
+    }
+    assert_int_equal(lake_txn_commit(t, NULL, &err), ERR_OK);
+    lake_txn_free(t);
+    expect_in(f->s, "select * from q.t order by x", "2001-01-01|1|a\n2001-01-01|2|a\n2001-01-02|3|NULL");
+    expect_in(f->s, "select x from q.t where day = date '2001-01-02'", "3");
+    expect_in(f->s, "select x from q.t where kind is null and x > 0", "3");
+    fails_in(f->s, "insert into q.t values (null, 1, 'b')", ERR_NOT_SUPPORTED);
+    arena_fini(&a);
+    run_in(f->s, "drop schema q cascade");
+}
+
+static void test_database_opened_again(void **state) {
+    struct engine_fixture *f = *state;
+    run_in(f->s, "create schema o; create table o.t as select 1 as x; create temp table own as select 2 as y");
+    struct engine_session *other = engine_session_open(f->engine, NULL);
+    struct duck_db *old = f->s->db;
+    duck_break(f->engine, old); // as after an INTERNAL error
+    assert_ptr_not_equal(f->engine->db, old);
+    expect_in(f->s, "select x from o.t", "1");
+    fails_in(f->s, "select * from own", ERR_NO_TABLE); // a session's own things are gone
+    expect_in(other, "select table_name from information_schema.tables where table_schema = 'o'", "t");
+    duck_break(f->engine, old); // somebody who comes late
+    expect_in(other, "select x from o.t", "1");
+    engine_session_close(other);
+    run_in(f->s, "drop schema o cascade");
+}
+
+static void test_memory_limit(void **state) {
+    struct engine_fixture *f = *state;
+    struct engine_config config = {.spill_dir = f->spill_dir, .memory_limit = 80 << 20, .threads = 1};
+    struct err err = {0};
+    struct engine *e = engine_open(sys_real(), &config, NULL, NULL, NULL, &err);
+    assert_non_null(e);
+    struct engine_session *s = engine_session_open(e, &err);
+    // A sort of more than the limit spills; a list of as much cannot.
+    expect_in(s, "select count(*) from (select range as x, md5(range::varchar) || md5(range::varchar) as s from range(1500000) order by s) where x % 500000 = 0", "3");
+    fails_in(s, "select len(list(s)) from (select md5(range::varchar) || md5(range::varchar) as s from range(3000000))", ERR_NO_MEMORY);
+    expect_in(s, "select 1", "1");
+    engine_session_close(s);
+    engine_close(e);
 }
 
 // ---- sources ------------------------------------------------------------------------------------------------------------------
@@ -487,6 +574,7 @@ int main(void) {
         cmocka_unit_test(test_values),   cmocka_unit_test(test_batches),     cmocka_unit_test(test_errors),
         cmocka_unit_test(test_error_in_stream), cmocka_unit_test(test_params_and_describe),
         cmocka_unit_test(test_tables),   cmocka_unit_test(test_definitions), cmocka_unit_test(test_reopen),
+        cmocka_unit_test(test_partitions), cmocka_unit_test(test_database_opened_again), cmocka_unit_test(test_memory_limit),
         cmocka_unit_test(test_pruning),  cmocka_unit_test(test_source),      cmocka_unit_test(test_topics),
         cmocka_unit_test(test_catalog),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_handlers_and_streams),
     };
