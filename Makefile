@@ -48,6 +48,7 @@ $(B)/obj/%.o: src/%.c
 $(B)/unit/%: tests/unit/%.c $(B)/libmillrace.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/libmillrace.a -lcmocka $(LIBS)
+$(B)/unit/schema_test_oracle: LIBS += -lavro
 $(B)/crash/%: tests/crash/%.c $(B)/libmillrace.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< $(B)/libmillrace.a -lcmocka $(LIBS)

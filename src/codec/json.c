@@ -3,6 +3,8 @@
 #include "codec/json.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // The deepest nesting in a text, strings skipped; counting stops one past the maximum. Not a validation.
@@ -44,13 +46,85 @@ json_t *json_parse(struct str text, struct err *err) {
     return v;
 }
 
-static int write_piece(const char *p, size_t n, void *arg) {
-    buf_put(arg, p, n);
-    return 0;
+// ---- writing ------------------------------------------------------------------------------------------------------------------------
+// Ours, since jansson writes 0.1 as 0.10000000000000001: here the shortest digits that read back the same.
+static void put_real(double d, struct buf *out) {
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, d);
+        if (strtod(text, NULL) == d) break;
+    }
+    buf_puts(out, text);
+    if (strpbrk(text, ".e") == NULL) buf_puts(out, ".0"); // stays a real when read again
+}
+
+struct writer {
+    size_t flags, indent;
+    struct buf *out;
+};
+
+static void line(const struct writer *w, size_t depth) {
+    if (w->indent == 0) return;
+    buf_put_u8(w->out, '\n');
+    for (size_t i = 0; i < w->indent * depth; i++) buf_put_u8(w->out, ' ');
+}
+
+static void comma(const struct writer *w, bool first) {
+    if (!first) buf_puts(w->out, w->indent > 0 || (w->flags & JSON_COMPACT) != 0 ? "," : ", ");
+}
+
+static void put(const struct writer *w, const json_t *v, size_t depth);
+
+static int by_key(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static void put_member(const struct writer *w, const json_t *object, const char *key, bool first, size_t depth) {
+    comma(w, first);
+    line(w, depth + 1);
+    json_put_str(w->out, str_c(key));
+    buf_puts(w->out, (w->flags & JSON_COMPACT) != 0 ? ":" : ": ");
+    put(w, json_object_get(object, key), depth + 1);
+}
+
+static void put_object(const struct writer *w, const json_t *v, size_t depth) {
+    size_t n = json_object_size(v), i = 0;
+    json_t *object = (json_t *)(uintptr_t)v;
+    const char **keys = mem_alloc((n + 1) * sizeof *keys);
+    for (void *it = json_object_iter(object); it != NULL; it = json_object_iter_next(object, it)) keys[i++] = json_object_iter_key(it);
+    if ((w->flags & JSON_SORT_KEYS) != 0) qsort(keys, n, sizeof *keys, by_key);
+    buf_put_u8(w->out, '{');
+    for (i = 0; i < n; i++) put_member(w, v, keys[i], i == 0, depth);
+    if (n > 0) line(w, depth);
+    buf_put_u8(w->out, '}');
+    mem_free(keys);
+}
+
+static void put_array(const struct writer *w, const json_t *v, size_t depth) {
+    buf_put_u8(w->out, '[');
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        comma(w, i == 0);
+        line(w, depth + 1);
+        put(w, json_array_get(v, i), depth + 1);
+    }
+    if (json_array_size(v) > 0) line(w, depth);
+    buf_put_u8(w->out, ']');
+}
+
+static void put(const struct writer *w, const json_t *v, size_t depth) {
+    switch (json_typeof(v)) {
+    case JSON_OBJECT: put_object(w, v, depth); return;
+    case JSON_ARRAY: put_array(w, v, depth); return;
+    case JSON_STRING: json_put_str(w->out, json_str(v)); return;
+    case JSON_INTEGER: buf_printf(w->out, "%lld", (long long)json_integer_value(v)); return;
+    case JSON_REAL: put_real(json_real_value(v), w->out); return;
+    case JSON_TRUE: buf_puts(w->out, "true"); return;
+    case JSON_FALSE: buf_puts(w->out, "false"); return;
+    case JSON_NULL: buf_puts(w->out, "null"); return;
+    }
 }
 
 void json_write(const json_t *v, size_t flags, struct buf *out) {
-    json_dump_callback(v, write_piece, out, flags | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    struct writer w = {flags, flags & JSON_MAX_INDENT, out};
+    if (v != NULL) put(&w, v, 0);
 }
 
 struct str json_text(const json_t *v, size_t flags, struct arena *a) {

@@ -16,7 +16,8 @@ enum { JSON_TEXT_MAX = 64 << 20, JSON_DEPTH_MAX = 256 };
 // The value of a whole JSON text (any type at the top); NULL with ERR_PARSE and "line 3, column 7: ..." (err->position: the byte, from
 // 1), or ERR_TOO_LARGE. Of a key written twice the last value counts. NUL bytes in strings are kept. Free with json_decref.
 json_t *json_parse(struct str text, struct err *err);
-// Appends the value as text. Flags are jansson's: JSON_COMPACT, JSON_INDENT(2), JSON_SORT_KEYS. Numbers keep 17 digits.
+// Appends the value as text. Flags are jansson's: JSON_COMPACT, JSON_INDENT(2), JSON_SORT_KEYS. Reals: shortest digits that read back
+// the same. v NULL writes nothing; a value must not contain itself.
 void json_write(const json_t *v, size_t flags, struct buf *out);
 // The same as a NUL-terminated text in an arena.
 struct str json_text(const json_t *v, size_t flags, struct arena *a);

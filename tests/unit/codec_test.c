@@ -160,9 +160,17 @@ static void test_json(void **state) {
     buf_init(&b, 0);
     json_write(v, JSON_COMPACT, &b);
     assert_string_equal(buf_cstr(&b), "{\"b\":1,\"a\":[1.5,\"x\xC3\xA9\",null,true],\"i\":3.0}");
+    buf_clear(&b);
+    json_write(v, JSON_INDENT(2) | JSON_SORT_KEYS, &b);
+    assert_string_equal(buf_cstr(&b), "{\n  \"a\": [\n    1.5,\n    \"x\xC3\xA9\",\n    null,\n    true\n  ],\n  \"b\": 1,\n  \"i\": 3.0\n}");
     assert_int_equal(json_get_i64(v, "i", -1), 3);
     assert_int_equal(json_get_i64(v, "a", -1), -1);
     assert_int_equal(json_get_i64(v, "zz", 9), 9);
+    json_decref(v);
+    v = json_parse(STR("[0.1, 1e300, -0.0, 5e-324, 1e21, {}, [], 123456789012345680.0]"), &err);
+    buf_clear(&b);
+    json_write(v, JSON_COMPACT, &b);
+    assert_string_equal(buf_cstr(&b), "[0.1,1e+300,-0.0,4.94065645841247e-324,1e+21,{},[],1.2345678901234568e+17]");
     json_decref(v);
     assert_null(json_parse(STR("{\n  \"a\": [1, 2,]\n}"), &err));
     assert_int_equal(err.code, ERR_PARSE);
