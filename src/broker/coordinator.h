@@ -37,6 +37,7 @@ struct committed { // one offset
     int32_t partition, leader_epoch;
     int64_t offset, commit_ms;
     char *metadata;
+    size_t metadata_n;
 };
 
 struct group {

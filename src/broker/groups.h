@@ -97,7 +97,7 @@ struct group_offset { // one partition
     int32_t partition;
     int64_t offset;      // commit: in; fetch: out, -1 = none
     int32_t leader_epoch; // -1 = unknown
-    const char *metadata; // NULL = ""
+    struct str metadata;  // any bytes; p NULL = empty. Out: never NULL
     int error;            // out
 };
 struct group_commit {

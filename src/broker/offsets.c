@@ -46,7 +46,8 @@ static void set_offset(struct group *g, struct str topic, int32_t partition, int
     struct buf key = {0};
     put_key(&key, topic, partition);
     struct committed *o = MEM_NEW(struct committed);
-    *o = (struct committed){mem_strndup(topic.p, topic.n), partition, epoch, offset, time, mem_strndup(metadata.p, metadata.n)};
+    *o = (struct committed){.topic = mem_strndup(topic.p, topic.n), .partition = partition, .leader_epoch = epoch, .offset = offset, .commit_ms = time,
+                            .metadata = mem_strndup(metadata.p, metadata.n), .metadata_n = metadata.n};
     committed_free(map_put(&g->offsets, buf_str(&key), o));
     buf_fini(&key);
 }
@@ -80,12 +81,12 @@ static void put_offset_key(struct buf *out, const char *group, const char *topic
     buf_put_be32(out, (uint32_t)partition);
 }
 
-static void put_offset_value(struct buf *out, int64_t offset, int32_t epoch, const char *metadata, int64_t time) {
+static void put_offset_value(struct buf *out, int64_t offset, int32_t epoch, struct str metadata, int64_t time) {
     buf_clear(out);
     buf_put_be16(out, 3);
     buf_put_be64(out, (uint64_t)offset);
     buf_put_be32(out, (uint32_t)epoch);
-    put_string(out, str_c(metadata));
+    put_string(out, metadata);
     buf_put_be64(out, (uint64_t)time);
 }
 
@@ -142,7 +143,7 @@ static void apply(struct coordinator *c, const struct group_commit *x) {
     for (size_t i = 0; i < x->n_offsets && g != NULL; i++) {
         const struct group_offset *o = &x->offsets[i];
         if (o->error != 0) continue;
-        set_offset(g, str_c(o->topic), o->partition, o->offset, o->leader_epoch, str_c(o->metadata == NULL ? "" : o->metadata), time);
+        set_offset(g, str_c(o->topic), o->partition, o->offset, o->leader_epoch, o->metadata, time);
     }
 }
 
@@ -231,7 +232,7 @@ static bool check_offset(struct broker *b, struct group_offset *o) {
     struct partition *p = partition_find(b, o->topic, o->partition);
     o->error = p == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : 0;
     if (p != NULL) partition_unref(p);
-    if (o->error == 0 && o->metadata != NULL && strlen(o->metadata) > GROUP_METADATA_MAX) o->error = KAFKA_OFFSET_METADATA_TOO_LARGE;
+    if (o->error == 0 && o->metadata.n > GROUP_METADATA_MAX) o->error = KAFKA_OFFSET_METADATA_TOO_LARGE;
     return o->error == 0;
 }
 
@@ -259,7 +260,7 @@ static void commit_on_loop(void *arg) {
         const struct group_offset *o = &x->offsets[i];
         if (o->error != 0) continue;
         put_offset_key(&r.key, x->group_id, o->topic, o->partition);
-        put_offset_value(&r.value, o->offset, o->leader_epoch, o->metadata == NULL ? "" : o->metadata, r.time);
+        put_offset_value(&r.value, o->offset, o->leader_epoch, o->metadata, r.time);
         add_record(&r, false);
     }
     records_end(&r);
@@ -282,7 +283,7 @@ static int by_partition(const void *a, const void *b) {
 static void fill(const struct committed *o, struct arena *a, struct group_offset *out) {
     out->offset = o == NULL ? -1 : o->offset;
     out->leader_epoch = o == NULL ? -1 : o->leader_epoch;
-    out->metadata = o == NULL ? "" : arena_strdup(a, o->metadata);
+    out->metadata = o == NULL ? STR("") : arena_str(a, str_n(o->metadata, o->metadata_n));
     out->error = 0;
 }
 
@@ -405,7 +406,7 @@ static void rewrite_all(struct coordinator *c) {
         for (size_t ot = 0; (oe = map_next(&g->offsets, &ot)) != NULL;) {
             const struct committed *o = oe->value;
             put_offset_key(&r.key, g->id, o->topic, o->partition);
-            put_offset_value(&r.value, o->offset, o->leader_epoch, o->metadata, o->commit_ms);
+            put_offset_value(&r.value, o->offset, o->leader_epoch, str_n(o->metadata, o->metadata_n), o->commit_ms);
             add_record(&r, false);
             if (w->bytes.n < REWRITE_BATCH) continue;
             records_end(&r);

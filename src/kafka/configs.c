@@ -52,7 +52,7 @@ static void describe_one(struct kafka_req *q, const struct kafka_describe_config
     res->resource_name = r->resource_name;
     if (r->resource_type == RESOURCE_TOPIC) {
         struct err err = {0};
-        const char *name = arena_strndup(&q->arena, r->resource_name.p, r->resource_name.n);
+        const char *name = kafka_req_name(q, r->resource_name);
         enum err_code code = broker_topic_configs(kafka_req_broker(q), name, &q->arena, &entries, &n, &err);
         if (code == ERR_OK) {
             fill_entries(q, r, res, entries, n);
@@ -134,7 +134,7 @@ static enum err_code change_of(struct kafka_req *q, const struct kafka_increment
 
 static enum err_code alter_topic(struct kafka_req *q, const alter_resource *r, struct err *err) {
     const struct kafka_incremental_alter_configs_request *req = q->msg;
-    const char *name = arena_strndup(&q->arena, r->resource_name.p, r->resource_name.n);
+    const char *name = kafka_req_name(q, r->resource_name);
     struct broker_config_entry *entries;
     size_t n;
     enum err_code code = broker_topic_configs(kafka_req_broker(q), name, &q->arena, &entries, &n, err);
@@ -157,6 +157,7 @@ static void alter_all(void *arg) { // on the broker's pool
         if (r->resource_type == RESOURCE_TOPIC) code = alter_topic(q, r, &err);
         else code = err_set(&err, ERR_INVALID, "only topics' configs can be changed while the server runs");
         if (code == ERR_OK) continue;
+        if (code == ERR_NOT_SUPPORTED) code = ERR_CONFIG; // Kafka's code for "not supported" speaks of protocol versions
         out->error_code = (int16_t)err_info(code)->kafka;
         out->error_message = str_c(arena_strdup(&q->arena, err.msg));
     }

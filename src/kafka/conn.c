@@ -45,6 +45,11 @@ int kafka_req_advertised_port(struct kafka_req *q) {
     return d->config.advertised_port != 0 ? d->config.advertised_port : d->port;
 }
 
+const char *kafka_req_name(struct kafka_req *q, struct str name) {
+    if (name.p == NULL) return NULL;
+    return memchr(name.p, 0, name.n) != NULL ? "" : arena_strndup(&q->arena, name.p, name.n);
+}
+
 static struct kafka_req *req_new(struct door_loop *dl) {
     struct kafka_req *q = dl->spare;
     if (q == NULL) {

@@ -65,6 +65,8 @@ struct loop *kafka_req_loop(struct kafka_req *q);
 const char *kafka_req_peer(struct kafka_req *q); // "127.0.0.1:50312"
 int kafka_req_advertised_port(struct kafka_req *q);
 void kafka_req_done(struct kafka_req *q);
+// A name as a C string in the request's arena; NULL stays NULL. One with a NUL byte inside becomes "", which is no name of anything.
+const char *kafka_req_name(struct kafka_req *q, struct str name);
 // Blocking work: work(q) on the broker's pool, then done(q) on the loop. False = queue full.
 bool kafka_req_submit(struct kafka_req *q, loop_fn *work, loop_fn *done);
 // The request cannot be answered: logs the reason and closes the connection. Counts as done.

@@ -128,7 +128,7 @@ static void collect_parts(struct fetching *all, const struct kafka_fetch_request
         struct kafka_fetch_response_responses *out = &res->responses.p[t];
         struct broker_topic_info info;
         const char *name = NULL;
-        if (q->version < 13) name = arena_strndup(&q->arena, topic->topic.p, topic->topic.n);
+        if (q->version < 13) name = kafka_req_name(q, topic->topic);
         else if (broker_topic_get_id(kafka_req_broker(q), topic->topic_id.b, &q->arena, &info)) name = info.name;
         out->topic = topic->topic;
         out->topic_id = topic->topic_id;
@@ -213,7 +213,7 @@ void kafka_do_list_offsets(struct kafka_req *q) {
     for (int32_t t = 0; t < req->topics.n; t++) {
         const struct kafka_list_offsets_request_topics *topic = &req->topics.p[t];
         struct kafka_list_offsets_response_topics *out = &res->topics.p[t];
-        const char *name = arena_strndup(&q->arena, topic->name.p, topic->name.n);
+        const char *name = kafka_req_name(q, topic->name);
         out->name = topic->name;
         out->partitions.p = KAFKA_ELEMENTS(&q->arena, kafka_list_offsets_response_topics_partitions, topic->partitions.n);
         out->partitions.n = topic->partitions.n;

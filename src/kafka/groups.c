@@ -9,8 +9,6 @@
 
 #include "kafka/conn.h"
 
-static const char *cstr(struct kafka_req *q, struct str s) { return s.p == NULL ? NULL : arena_strndup(&q->arena, s.p, s.n); }
-
 static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
     return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
 }
@@ -42,13 +40,13 @@ void kafka_do_join_group(struct kafka_req *q) {
     struct group_join *j = ARENA_NEW(&q->arena, struct group_join);
     struct group_protocol *protocols = ARENA_ARRAY(&q->arena, struct group_protocol, req->protocols.n);
     for (int32_t i = 0; i < req->protocols.n; i++)
-        protocols[i] = (struct group_protocol){cstr(q, req->protocols.p[i].name), req->protocols.p[i].metadata};
+        protocols[i] = (struct group_protocol){kafka_req_name(q, req->protocols.p[i].name), req->protocols.p[i].metadata};
     j->call = call_of(q, joined);
-    j->group_id = cstr(q, req->group_id);
-    j->member_id = cstr(q, req->member_id);
-    j->group_instance_id = cstr(q, req->group_instance_id);
-    j->protocol_type = cstr(q, req->protocol_type);
-    j->client_id = q->header.client_id.p == NULL ? "" : cstr(q, q->header.client_id);
+    j->group_id = kafka_req_name(q, req->group_id);
+    j->member_id = kafka_req_name(q, req->member_id);
+    j->group_instance_id = kafka_req_name(q, req->group_instance_id);
+    j->protocol_type = kafka_req_name(q, req->protocol_type);
+    j->client_id = q->header.client_id.p == NULL ? "" : kafka_req_name(q, q->header.client_id);
     const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
     j->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
     j->session_timeout_ms = req->session_timeout_ms;
@@ -57,7 +55,7 @@ void kafka_do_join_group(struct kafka_req *q) {
     j->n_protocols = (size_t)req->protocols.n;
     j->require_member_id = q->version >= 4;
     j->may_skip_assignment = q->version >= 9;
-    j->reason = cstr(q, req->reason);
+    j->reason = kafka_req_name(q, req->reason);
     q->state = j;
     group_join(kafka_req_broker(q), j);
 }
@@ -80,14 +78,14 @@ void kafka_do_sync_group(struct kafka_req *q) {
     struct group_sync *s = ARENA_NEW(&q->arena, struct group_sync);
     struct group_assignment *assignments = ARENA_ARRAY(&q->arena, struct group_assignment, req->assignments.n);
     for (int32_t i = 0; i < req->assignments.n; i++)
-        assignments[i] = (struct group_assignment){cstr(q, req->assignments.p[i].member_id), req->assignments.p[i].assignment};
+        assignments[i] = (struct group_assignment){kafka_req_name(q, req->assignments.p[i].member_id), req->assignments.p[i].assignment};
     s->call = call_of(q, synced);
-    s->group_id = cstr(q, req->group_id);
-    s->member_id = cstr(q, req->member_id);
-    s->group_instance_id = cstr(q, req->group_instance_id);
+    s->group_id = kafka_req_name(q, req->group_id);
+    s->member_id = kafka_req_name(q, req->member_id);
+    s->group_instance_id = kafka_req_name(q, req->group_instance_id);
     s->generation = req->generation_id;
-    s->protocol_type = cstr(q, req->protocol_type);
-    s->protocol_name = cstr(q, req->protocol_name);
+    s->protocol_type = kafka_req_name(q, req->protocol_type);
+    s->protocol_name = kafka_req_name(q, req->protocol_name);
     s->assignments = assignments;
     s->n_assignments = (size_t)req->assignments.n;
     q->state = s;
@@ -105,9 +103,9 @@ void kafka_do_heartbeat(struct kafka_req *q) {
     const struct kafka_heartbeat_request *req = q->msg;
     struct group_heartbeat *h = ARENA_NEW(&q->arena, struct group_heartbeat);
     h->call = call_of(q, heart_beaten);
-    h->group_id = cstr(q, req->group_id);
-    h->member_id = cstr(q, req->member_id);
-    h->group_instance_id = cstr(q, req->group_instance_id);
+    h->group_id = kafka_req_name(q, req->group_id);
+    h->member_id = kafka_req_name(q, req->member_id);
+    h->group_instance_id = kafka_req_name(q, req->group_instance_id);
     h->generation = req->generation_id;
     group_heartbeat(kafka_req_broker(q), h);
 }
@@ -135,13 +133,13 @@ void kafka_do_leave_group(struct kafka_req *q) {
     const struct kafka_leave_group_request *req = q->msg;
     struct group_leave *l = ARENA_NEW(&q->arena, struct group_leave);
     l->call = call_of(q, group_left);
-    l->group_id = cstr(q, req->group_id);
+    l->group_id = kafka_req_name(q, req->group_id);
     l->n_members = q->version < 3 ? 1 : (size_t)req->members.n;
     l->members = ARENA_ARRAY(&q->arena, struct group_leaver, l->n_members);
-    if (q->version < 3) l->members[0].member_id = cstr(q, req->member_id);
+    if (q->version < 3) l->members[0].member_id = kafka_req_name(q, req->member_id);
     for (size_t i = 0; i < l->n_members && q->version >= 3; i++) {
-        l->members[i].member_id = cstr(q, req->members.p[i].member_id);
-        l->members[i].group_instance_id = cstr(q, req->members.p[i].group_instance_id);
+        l->members[i].member_id = kafka_req_name(q, req->members.p[i].member_id);
+        l->members[i].group_instance_id = kafka_req_name(q, req->members.p[i].group_instance_id);
     }
     q->state = l;
     group_leave(kafka_req_broker(q), l);
@@ -150,7 +148,7 @@ void kafka_do_leave_group(struct kafka_req *q) {
 // ---- OffsetCommit -------------------------------------------------------------------------------------------------------
 static const char *topic_name(struct kafka_req *q, bool by_id, struct str name, const struct kafka_uuid *id) {
     struct broker_topic_info info;
-    if (!by_id) return cstr(q, name);
+    if (!by_id) return kafka_req_name(q, name);
     return broker_topic_get_id(kafka_req_broker(q), id->b, &q->arena, &info) ? info.name : NULL;
 }
 
@@ -186,7 +184,7 @@ static void add_commits(struct kafka_req *q, struct group_commit *c, const struc
             continue;
         }
         c->offsets[c->n_offsets++] = (struct group_offset){.topic = name, .partition = p->partition_index, .offset = p->committed_offset,
-                                                           .leader_epoch = p->committed_leader_epoch, .metadata = cstr(q, p->committed_metadata)};
+                                                           .leader_epoch = p->committed_leader_epoch, .metadata = p->committed_metadata};
     }
 }
 
@@ -197,9 +195,9 @@ void kafka_do_offset_commit(struct kafka_req *q) {
     size_t n = 0;
     for (int32_t t = 0; t < req->topics.n; t++) n += (size_t)req->topics.p[t].partitions.n;
     c->call = call_of(q, committed);
-    c->group_id = cstr(q, req->group_id);
-    c->member_id = cstr(q, req->member_id);
-    c->group_instance_id = cstr(q, req->group_instance_id);
+    c->group_id = kafka_req_name(q, req->group_id);
+    c->member_id = kafka_req_name(q, req->member_id);
+    c->group_instance_id = kafka_req_name(q, req->group_instance_id);
     c->generation = req->generation_id_or_member_epoch;
     c->offsets = ARENA_ARRAY(&q->arena, struct group_offset, n);
     res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_offset_commit_response_topics, req->topics.n);
@@ -227,7 +225,7 @@ static void fill_offset(struct kafka_offset_fetch_response_groups_topics_partiti
     p->partition_index = o->partition;
     p->committed_offset = error == 0 ? o->offset : -1;
     p->committed_leader_epoch = error == 0 ? o->leader_epoch : -1;
-    p->metadata = error == 0 && o->metadata != NULL ? str_c(o->metadata) : STR("");
+    p->metadata = error == 0 && o->metadata.p != NULL ? o->metadata : STR("");
     p->error_code = (int16_t)error;
 }
 
@@ -320,7 +318,7 @@ static void next_offset_fetch(struct kafka_req *q) {
     size_t n = 0;
     for (int32_t t = 0; t < want->topics.n; t++) n += (size_t)want->topics.p[t].partition_indexes.n;
     struct group_fetch *f = &s->fetch;
-    *f = (struct group_fetch){.call = call_of(q, offsets_fetched), .group_id = cstr(q, want->group_id), .member_id = cstr(q, want->member_id),
+    *f = (struct group_fetch){.call = call_of(q, offsets_fetched), .group_id = kafka_req_name(q, want->group_id), .member_id = kafka_req_name(q, want->member_id),
                               .member_epoch = want->member_epoch, .all = want->topics.n < 0};
     f->offsets = f->all ? NULL : ARENA_ARRAY(&q->arena, struct group_offset, n);
     for (int32_t t = 0; t < want->topics.n; t++) {
@@ -380,7 +378,7 @@ void kafka_do_list_groups(struct kafka_req *q) {
     }
     struct group_list *l = ARENA_NEW(&q->arena, struct group_list);
     const char **states = ARENA_ARRAY(&q->arena, const char *, req->states_filter.n);
-    for (int32_t i = 0; i < req->states_filter.n; i++) states[i] = cstr(q, req->states_filter.p[i]);
+    for (int32_t i = 0; i < req->states_filter.n; i++) states[i] = kafka_req_name(q, req->states_filter.p[i]);
     l->call = call_of(q, listed);
     l->states = states;
     l->n_states = (size_t)req->states_filter.n;
@@ -431,7 +429,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    s->describe = (struct group_describe){.call = call_of(q, described), .group_id = cstr(q, req->groups.p[s->at])};
+    s->describe = (struct group_describe){.call = call_of(q, described), .group_id = kafka_req_name(q, req->groups.p[s->at])};
     group_describe(kafka_req_broker(q), &s->describe);
 }
 
@@ -468,7 +466,7 @@ static void next_delete(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    s->delete = (struct group_delete){.call = call_of(q, deleted), .group_id = cstr(q, req->groups_names.p[s->at])};
+    s->delete = (struct group_delete){.call = call_of(q, deleted), .group_id = kafka_req_name(q, req->groups_names.p[s->at])};
     group_delete(kafka_req_broker(q), &s->delete);
 }
 

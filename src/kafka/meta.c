@@ -117,7 +117,7 @@ static void create_absent(struct kafka_req *q, size_t absent) {
     c->errors = ARENA_ARRAY(&q->arena, int, absent);
     for (int32_t i = 0; i < res->topics.n && c->n < absent; i++) {
         const topic_response *t = &res->topics.p[i];
-        if (t->error_code == KAFKA_UNKNOWN_TOPIC_OR_PARTITION) c->names[c->n++] = arena_strndup(&q->arena, t->name.p, t->name.n);
+        if (t->error_code == KAFKA_UNKNOWN_TOPIC_OR_PARTITION) c->names[c->n++] = kafka_req_name(q, t->name);
     }
     q->state = c;
     if (kafka_req_submit(q, create_topics, answer_created)) return;

@@ -52,7 +52,7 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
     const struct kafka_produce_request *req = q->msg;
     const char *name = NULL;
     struct broker_topic_info info;
-    if (q->version < 13) name = arena_strndup(&q->arena, topic->name.p, topic->name.n);
+    if (q->version < 13) name = kafka_req_name(q, topic->name);
     else if (broker_topic_get_id(kafka_req_broker(q), topic->topic_id.b, &q->arena, &info)) name = info.name;
     res->name = topic->name;
     res->topic_id = topic->topic_id;

@@ -61,7 +61,7 @@ static void describe_created(struct kafka_req *q, const char *name, create_respo
 
 static void create_one(struct kafka_req *q, const create_request *t, create_response *res) {
     const struct kafka_create_topics_request *req = q->msg;
-    const char *message = NULL, *name = arena_strndup(&q->arena, t->name.p, t->name.n);
+    const char *message = NULL, *name = kafka_req_name(q, t->name);
     int32_t partitions;
     int error = shape_of(q, t, &partitions, &message);
     if (error != 0) {
@@ -79,6 +79,7 @@ static void create_one(struct kafka_req *q, const create_request *t, create_resp
     struct err err = {0};
     struct broker_topic_info info = {0};
     enum err_code code = broker_topic_create(kafka_req_broker(q), name, partitions, configs, n, req->validate_only, &info, &q->arena, &err);
+    if (code == ERR_NOT_SUPPORTED) code = ERR_CONFIG; // a config value; Kafka's code for "not supported" speaks of protocol versions
     res->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) {
         res->error_message = message_of(q, &err);
@@ -136,7 +137,7 @@ static void delete_one(struct kafka_req *q, struct kafka_delete_topics_response_
     struct broker_topic_info info;
     const char *name = NULL;
     if (r->name.p != NULL) {
-        name = arena_strndup(&q->arena, r->name.p, r->name.n);
+        name = kafka_req_name(q, r->name);
         if (broker_topic_get(kafka_req_broker(q), r->name, &q->arena, &info)) memcpy(r->topic_id.b, info.id, sizeof r->topic_id.b);
     } else if (broker_topic_get_id(kafka_req_broker(q), r->topic_id.b, &q->arena, &info)) {
         name = info.name;
@@ -181,7 +182,7 @@ static void grow_one(struct kafka_req *q, const struct kafka_create_partitions_r
         return;
     }
     struct err err = {0};
-    const char *name = arena_strndup(&q->arena, t->name.p, t->name.n);
+    const char *name = kafka_req_name(q, t->name);
     enum err_code code = broker_topic_grow(kafka_req_broker(q), name, t->count, req->validate_only, &err);
     r->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) r->error_message = message_of(q, &err);

@@ -120,7 +120,7 @@ static int leave(struct fixture *f, const char *member, const char *instance) {
 
 static int commit(struct fixture *f, const char *group, const char *member, int32_t generation, const char *topic, int32_t p, int64_t offset) {
     struct call c = {.commit = {.group_id = group, .member_id = member, .generation = generation}};
-    c.offsets[0] = (struct group_offset){.topic = topic, .partition = p, .offset = offset, .leader_epoch = 4, .metadata = "note"};
+    c.offsets[0] = (struct group_offset){.topic = topic, .partition = p, .offset = offset, .leader_epoch = 4, .metadata = STR("no\0te")};
     c.commit.offsets = c.offsets;
     c.commit.n_offsets = 1;
     go(&c, f, do_commit);
@@ -137,7 +137,7 @@ static int64_t fetch(struct fixture *f, const char *group, const char *topic, in
     go(&c, f, do_fetch);
     assert_int_equal(wait_for(&c), 0);
     int64_t offset = c.offsets[0].offset;
-    if (offset >= 0) assert_true(strcmp(c.offsets[0].metadata, "note") == 0 && c.offsets[0].leader_epoch == 4);
+    if (offset >= 0) assert_true(str_eq(c.offsets[0].metadata, STR("no\0te")) && c.offsets[0].leader_epoch == 4);
     end(&c);
     return offset;
 }
@@ -407,7 +407,7 @@ static void test_rewrite(void **state) {
         if (i > 0 && i % ROUNDS == 0) broker_upkeep(f->broker); // beside the commits that follow at once
         struct call c = {.commit = {.group_id = "g", .member_id = "", .generation = -1}};
         for (int32_t p = 0; p < PARTS; p++) {
-            offsets[p] = (struct group_offset){.topic = "t", .partition = p, .offset = i * 1000 + p, .leader_epoch = 4, .metadata = metadata};
+            offsets[p] = (struct group_offset){.topic = "t", .partition = p, .offset = i * 1000 + p, .leader_epoch = 4, .metadata = str_c(metadata)};
         }
         c.commit.offsets = offsets;
         c.commit.n_offsets = PARTS;
