@@ -43,6 +43,7 @@ struct rd {
 };
 
 static inline struct rd rd_of(const void *p, size_t n) {
+    if (p == NULL) p = ""; // no bytes: NULL + 0 is not defined in C
     return (struct rd){(const uint8_t *)p, (const uint8_t *)p + n, false};
 }
 static inline size_t rd_left(const struct rd *r) { return (size_t)(r->end - r->p); }

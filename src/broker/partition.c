@@ -250,7 +250,11 @@ static bool answer_sequence(struct partition *p, struct broker_produce *r, const
     if (b->producer_id < 0) return false;
     switch (producers_check(&p->producers, b, &base, &last)) {
     case PRODUCER_APPEND: return false;
-    case PRODUCER_REPEAT: produce_appended(p, r, base, last, may_call); return true;
+    case PRODUCER_REPEAT: // written before; when its sync failed there will be no other one
+        if (log_offline(p->log) && log_durable_end(p->log) <= last)
+            refuse(r, KAFKA_STORAGE_ERROR, ERR_OFFLINE, "the partition is offline after a failed sync", may_call);
+        else produce_appended(p, r, base, last, may_call);
+        return true;
     case PRODUCER_FENCED:
         refuse(r, KAFKA_INVALID_PRODUCER_EPOCH, ERR_CONFLICT, "a newer epoch of this producer has written", may_call);
         return true;
@@ -346,6 +350,13 @@ static void check_closed(struct partition *p) {
     loop_event_set(e);
 }
 
+// There will be no further sync: nothing that waits for one can be acknowledged.
+static void fail_pending(struct partition *p, enum err_code code, const char *why, bool may_call) {
+    atomic_fetch_sub(&p->broker->undurable_bytes, p->dirty_bytes);
+    p->dirty_bytes = 0;
+    while (p->pending_first != NULL) refuse(pop(&p->pending_first), KAFKA_STORAGE_ERROR, code, why, may_call);
+}
+
 static void sync_done(void *arg) { // owner; takes over the reference of the sync
     struct partition *p = arg;
     struct broker *b = p->broker;
@@ -356,9 +367,7 @@ static void sync_done(void *arg) { // owner; takes over the reference of the syn
     if (p->sync_code == ERR_OK) {
         while (p->pending_first != NULL && own_of(p->pending_first)->need <= durable_end) answer(pop(&p->pending_first), true);
     } else {
-        atomic_fetch_sub(&b->undurable_bytes, p->dirty_bytes);
-        p->dirty_bytes = 0;
-        while (p->pending_first != NULL) refuse(pop(&p->pending_first), KAFKA_STORAGE_ERROR, p->sync_code, p->sync_err.msg, true);
+        fail_pending(p, p->sync_code, p->sync_err.msg, true);
     }
     partition_wait_fire(p, durable_end);
     if (atomic_load(&b->undurable_bytes) < b->config.produce_bytes_max) broker_wake_stalled(b);
@@ -374,7 +383,9 @@ static void sync_retry(void *arg) {
 }
 
 static void sync_start(struct partition *p) {
-    if (p->sync_running || p->deleted || p->retry.heap_index != 0 || !log_needs_sync(p->log)) return;
+    if (p->sync_running || p->deleted || p->retry.heap_index != 0) return;
+    if (log_offline(p->log)) fail_pending(p, ERR_OFFLINE, "the partition is offline after a failed write or sync", false);
+    if (!log_needs_sync(p->log)) return;
     uint64_t bytes = p->dirty_bytes;
     partition_ref(p);
     p->sync_running = true;

@@ -135,7 +135,8 @@ static enum err_code snappy_block(const char *p, size_t n, size_t start, size_t 
     if (len > max - (out->n - start)) return too_large(err, "snappy", max);
     if (len / 256 > n) return corrupt(err, "snappy", "the length is impossible"); // the best ratio of snappy is 64 bytes to 3
     if (!buf_reserve(out, len)) return ERR_OK;
-    if (snappy_uncompress(p, n, (char *)out->p + out->n, &len) != SNAPPY_OK) return corrupt(err, "snappy", "not readable");
+    char spare; // no bytes at all: `out` may have no memory yet
+    if (snappy_uncompress(p, n, len == 0 ? &spare : (char *)out->p + out->n, &len) != SNAPPY_OK) return corrupt(err, "snappy", "not readable");
     out->n += len;
     return ERR_OK;
 }

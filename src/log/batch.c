@@ -119,15 +119,15 @@ int batch_iter_next(struct batch_iter *it, struct batch_record *out, struct err 
         (void)rd_u8(&r); // attributes: unused
         int64_t ts_delta = rd_varint(&r);
         int32_t offset_delta = rd_varint32(&r);
-        out->offset = it->batch->base_offset + offset_delta;
+        bool in_range = offset_delta >= 0 && offset_delta <= it->batch->last_offset_delta;
+        out->offset = it->batch->base_offset + (in_range ? offset_delta : 0);
         out->timestamp = (it->batch->attributes & BATCH_ATTR_APPEND_TIME) != 0
                              ? it->batch->max_timestamp
                              : (int64_t)((uint64_t)it->batch->base_timestamp + (uint64_t)ts_delta);
         read_blob(&r, &out->key, &out->key_null);
         read_blob(&r, &out->value, &out->value_null);
         out->n_headers = rd_varint32(&r);
-        if (out->n_headers >= 0 && !r.failed && skip_headers(&r, out->n_headers, &out->headers) && rd_left(&r) == 0 && offset_delta >= 0 &&
-            offset_delta <= it->batch->last_offset_delta)
+        if (out->n_headers >= 0 && !r.failed && skip_headers(&r, out->n_headers, &out->headers) && rd_left(&r) == 0 && in_range)
             return 1;
     }
     it->left = 0;

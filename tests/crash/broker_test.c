@@ -5,6 +5,7 @@
 
 #include "broker/broker.h"
 #include "broker/groups.h"
+#include "broker/kafka_error.h"
 #include "log/batch.h"
 
 enum { TOPICS = 2, BATCHES = 12 };
@@ -276,7 +277,63 @@ static void test_crash(void **x) {
     crash_try_all(&t);
 }
 
+// Disk full while producing: KAFKA_STORAGE_ERROR (which clients retry), nothing acknowledged is lost, and it works again when there is room.
+static void test_disk_full(void **x) {
+    (void)x;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct sys *s = sys_sim_new(seed);
+        struct my m = {.committed = -1, .maybe_committed = -1, .last_producer_id = -1};
+        struct server v = {0};
+        assert_true(start(&v, s));
+        assert_true(create(&v, &m, 0) && put_some(&v, &m, 0, 2));
+        sys_sim_disk_size(s, 1); // whatever is there already is more
+        int64_t offset;
+        for (int i = 0; i < 3; i++) assert_int_equal(produce(&v, 0, m.produced[0], &offset), KAFKA_STORAGE_ERROR);
+        assert_int_equal(commit(&v, 1), KAFKA_COORDINATOR_NOT_AVAILABLE);
+        struct err err = {0};
+        assert_int_equal(broker_topic_create(v.broker, "b", 1, NULL, 0, false, NULL, NULL, &err), ERR_NO_SPACE);
+        sys_sim_disk_size(s, 0);
+        assert_true(put_some(&v, &m, 0, 3) && put_commit(&v, &m, 1) && create(&v, &m, 1));
+        stop(&v);
+        sys_sim_reboot(s);
+        verify(s, &m);
+        sys_sim_free(s);
+    }
+}
+
+// A failed sync: no acknowledgement any more on that partition, others go on; a restart brings it back.
+static void test_failed_sync(void **x) {
+    (void)x;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct sys *s = sys_sim_new(seed);
+        struct my m = {.committed = -1, .maybe_committed = -1, .last_producer_id = -1};
+        struct server v = {0};
+        assert_true(start(&v, s));
+        assert_true(create(&v, &m, 0) && create(&v, &m, 1) && put_some(&v, &m, 0, 2));
+        sys_sim_fail_at(s, sys_sim_ops(s) + 1, SYS_SIM_FSYNC);
+        int64_t offset;
+        for (int i = 0; i < 3; i++) assert_int_equal(produce(&v, 0, m.produced[0], &offset), KAFKA_STORAGE_ERROR);
+        assert_true(put_some(&v, &m, 1, 2));
+        struct buf b = {0};
+        struct broker_offsets o;
+        assert_int_equal(broker_read(v.broker, "a", 0, 0, 1000, &b, &o, NULL), ERR_OK); // what was durable can be read, and no more
+        assert_true(b.n > 0 && o.high_watermark == 2);
+        buf_fini(&b);
+        stop(&v);
+        sys_sim_kill(s); // the process only: the cache still shows what the failed sync forgot
+        struct server again = {0};
+        assert_true(start(&again, s));
+        assert_int_equal(produce(&again, 0, m.produced[0], &offset), 0); // the client's retry: the same record once
+        m.offsets[0][m.produced[0]++] = offset;
+        check_topic(&again, &m, 0);
+        stop(&again);
+        sys_sim_reboot(s);
+        verify(s, &m);
+        sys_sim_free(s);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {crash_unit_test(test_crash)};
+    const struct CMUnitTest tests[] = {crash_unit_test(test_crash), crash_unit_test(test_disk_full), crash_unit_test(test_failed_sync)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
