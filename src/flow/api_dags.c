@@ -31,7 +31,8 @@ static bool limits_concurrency(const struct fversion *v) {
 static void fill_dag(struct flow *f, const struct fdag *d, struct arena *a, struct flow_dag *out) {
     const struct fversion *v = d->latest;
     const json_t *doc = v->doc;
-    *out = (struct flow_dag){.dag_id = arena_strdup(a, d->dag_id), .display_name = text_of(doc, "display_name", a), .description = text_of(doc, "description", a),
+    *out = (struct flow_dag){.dag_id = arena_strdup(a, d->dag_id), .display_name = text_of(doc, "display_name", a), .description = text_of(doc,
+        "description", a),
                              .fileloc = arena_strdup(a, v->fileloc), .timezone = "UTC", .doc_md = text_of(doc, "doc_md", a)};
     size_t n = strlen(f->dags_dir);
     bool inside = strncmp(v->fileloc, f->dags_dir, n) == 0 && v->fileloc[n] == '/';
@@ -120,7 +121,8 @@ static bool dag_fits(const struct fdag *d, const struct flow_dag_filter *filter)
 
 static int by_id(const void *a, const void *b) { return strcmp((*(struct fdag *const *)a)->dag_id, (*(struct fdag *const *)b)->dag_id); }
 static int by_name(const void *a, const void *b) {
-    return strcmp(json_get_cstr((*(struct fdag *const *)a)->latest->doc, "display_name", ""), json_get_cstr((*(struct fdag *const *)b)->latest->doc, "display_name", ""));
+    return strcmp(json_get_cstr((*(struct fdag *const *)a)->latest->doc, "display_name", ""), json_get_cstr((*(struct fdag *const *)b)->latest->doc,
+        "display_name", ""));
 }
 static int by_next(const void *a, const void *b) {
     int64_t x = (*(struct fdag *const *)a)->next_us, y = (*(struct fdag *const *)b)->next_us;
@@ -253,7 +255,8 @@ static struct meta_stmt *version_row(struct flow *f, const char *columns, const 
     int row = meta_step(st, err);
     if (row == 1) return st;
     meta_reset(st);
-    if (row == 0) err_set(err, ERR_NOT_FOUND, version == 0 ? "The Dag with ID: `%s` was not found" : "The Dag with ID: `%s` has no version %d", dag_id, version);
+    if (row == 0) err_set(err, ERR_NOT_FOUND, version == 0 ? "The Dag with ID: `%s` was not found" : "The Dag with ID: `%s` has no version %d",
+                          dag_id, version);
     return NULL;
 }
 
@@ -279,7 +282,8 @@ enum err_code flow_dag_source(struct flow *f, const char *dag_id, int version, s
 }
 
 static void fill_task(json_t *j, struct arena *a, struct flow_task *t) {
-    *t = (struct flow_task){.task_id = text_of(j, "task_id", a), .display_name = text_of(j, "display_name", a), .operator_name = text_of(j, "operator", a),
+    *t = (struct flow_task){.task_id = text_of(j, "task_id", a), .display_name = text_of(j, "display_name", a), .operator_name = text_of(j,
+        "operator", a),
                             .class_module = text_of(j, "module", a), .class_name = text_of(j, "class", a), .owner = text_of(j, "owner", a),
                             .pool = text_of(j, "pool", a), .queue = text_of(j, "queue", a), .trigger_rule = text_of(j, "trigger_rule", a),
                             .weight_rule = text_of(j, "weight_rule", a), .doc_md = text_of(j, "doc_md", a), .group_id = text_of(j, "group", a)};
@@ -322,12 +326,14 @@ static void version_of_row(struct meta_stmt *st, struct arena *a, void *out) {
 
 enum err_code flow_dag_versions(struct flow *f, const char *dag_id, const struct flow_page *page, struct arena *a, struct flow_version **out,
                                 size_t *n, int64_t *total, struct err *err) {
-    static const struct order orders[] = {{"id", "id"}, {"version_number", "number"}, {"created_at", "created_us"}, {"dag_id", "dag_id"}, {NULL, NULL}};
+    static const struct order orders[] = {{"id", "id"}, {"version_number", "number"}, {"created_at", "created_us"}, {"dag_id", "dag_id"}, {NULL,
+        NULL}};
     struct query q;
     void *rows = NULL;
     query_init(&q, a);
     query_str(&q, "dag_id = ?", dag_id != NULL && strcmp(dag_id, "~") == 0 ? NULL : dag_id);
-    enum err_code e = query_list(f, &q, "id, uuid, dag_id, number, created_us", "flow_version", orders, "id", page, version_of_row, sizeof **out, &rows, n, total, err);
+    enum err_code e = query_list(f, &q, "id, uuid, dag_id, number, created_us", "flow_version", orders, "id", page, version_of_row, sizeof **out,
+                                 &rows, n, total, err);
     *out = rows;
     query_fini(&q);
     return e;
@@ -343,7 +349,8 @@ enum err_code flow_import_errors(struct flow *f, const struct flow_page *page, s
     struct query q;
     void *rows = NULL;
     query_init(&q, a);
-    enum err_code e = query_list(f, &q, "id, when_us, file, trace", "flow_import_error", orders, "id", page, import_error_of_row, sizeof **out, &rows, n, total, err);
+    enum err_code e = query_list(f, &q, "id, when_us, file, trace", "flow_import_error", orders, "id", page, import_error_of_row, sizeof **out,
+                                 &rows, n, total, err);
     *out = rows;
     query_fini(&q);
     return e;

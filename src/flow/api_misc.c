@@ -38,18 +38,21 @@ static void variable_of_row(struct meta_stmt *st, struct arena *a, void *out) {
 
 static enum err_code variable_list(struct flow *f, const char *where, const char *v, const struct flow_page *page, struct arena *a,
                                    struct flow_variable **out, size_t *n, int64_t *total, struct err *err) {
-    static const struct order orders[] = {{"key", "key"}, {"variable_key", "key"}, {"id", "key"}, {"description", "description"}, {"value", "value"}, {NULL, NULL}};
+    static const struct order orders[] = {{"key", "key"}, {"variable_key", "key"}, {"id", "key"}, {"description", "description"}, {"value",
+        "value"}, {NULL, NULL}};
     struct query q;
     void *rows = NULL;
     query_init(&q, a);
     query_str(&q, where, v);
-    enum err_code e = query_list(f, &q, "key, value, description", "flow_variable", orders, "key", page, variable_of_row, sizeof **out, &rows, n, total, err);
+    enum err_code e = query_list(f, &q, "key, value, description", "flow_variable", orders, "key", page, variable_of_row, sizeof **out, &rows, n,
+                                 total, err);
     *out = rows;
     query_fini(&q);
     return e;
 }
 
-enum err_code flow_variables(struct flow *f, const char *pattern, const struct flow_page *page, struct arena *a, struct flow_variable **out, size_t *n,
+enum err_code flow_variables(struct flow *f, const char *pattern, const struct flow_page *page, struct arena *a, struct flow_variable **out,
+                             size_t *n,
                              int64_t *total, struct err *err) {
     return variable_list(f, "key like ?", pattern, page, a, out, n, total, err);
 }
@@ -66,7 +69,8 @@ enum err_code flow_variable_get(struct flow *f, const char *key, struct arena *a
 enum err_code flow_variable_put(struct flow *f, const struct flow_variable *v, bool must_be_new, struct err *err) {
     enum err_code e = check_new(f, must_be_new, "select count(*) from flow_variable where key = ?1", "Variable", v->key, err);
     if (e != ERR_OK) return e;
-    return meta_do(f->meta, err, "insert or replace into flow_variable values (?1, ?2, ?3)", "sss", v->key, v->value != NULL ? v->value : "", v->description);
+    return meta_do(f->meta, err, "insert or replace into flow_variable values (?1, ?2, ?3)", "sss", v->key, v->value != NULL ? v->value : "",
+                   v->description);
 }
 
 enum err_code flow_variable_delete(struct flow *f, const char *key, struct err *err) {
@@ -83,7 +87,8 @@ static void connection_of_row(struct meta_stmt *st, struct arena *a, void *out) 
 
 static enum err_code connection_list(struct flow *f, const char *where, const char *v, const struct flow_page *page, struct arena *a,
                                      struct flow_connection **out, size_t *n, int64_t *total, struct err *err) {
-    static const struct order orders[] = {{"connection_id", "id"}, {"conn_id", "id"}, {"conn_type", "type"}, {"description", "description"}, {"host", "host"},
+    static const struct order orders[] = {{"connection_id", "id"}, {"conn_id", "id"}, {"conn_type", "type"}, {"description", "description"},
+        {"host", "host"},
                                           {"port", "port"}, {"id", "id"}, {NULL, NULL}};
     struct query q;
     void *rows = NULL;
@@ -116,8 +121,10 @@ enum err_code flow_connection_put(struct flow *f, const struct flow_connection *
     if (c->type == NULL || c->type[0] == '\0') return err_set(err, ERR_INVALID, "a connection needs conn_type");
     struct err own = {0};
     if (err == NULL) err = &own;
-    struct meta_stmt *st = meta_query(f->meta, err, "insert or replace into flow_connection(id, type, host, login, password, schema, extra, description, port)"
-                                      " values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, nullif(?9, 0))", "ssssssssi", c->id, c->type, c->host, c->login, c->password, c->schema,
+    struct meta_stmt *st = meta_query(f->meta, err,
+                                      "insert or replace into flow_connection(id, type, host, login, password, schema, extra, description, port)"
+                                      " values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, nullif(?9, 0))", "ssssssssi", c->id, c->type, c->host, c->login,
+                                          c->password, c->schema,
                                       c->extra, c->description, (int64_t)c->port);
     if (st == NULL) return err->code;
     return meta_run(st, err);
@@ -151,14 +158,16 @@ static void add_use(void *arg) {
     }
 }
 
-static enum err_code pool_list(struct flow *f, const char *where, const char *v, const struct flow_page *page, struct arena *a, struct flow_pool **out,
+static enum err_code pool_list(struct flow *f, const char *where, const char *v, const struct flow_page *page, struct arena *a,
+                               struct flow_pool **out,
                                size_t *n, int64_t *total, struct err *err) {
     static const struct order orders[] = {{"name", "name"}, {"pool", "name"}, {"id", "name"}, {"slots", "slots"}, {NULL, NULL}};
     struct query q;
     void *rows = NULL;
     query_init(&q, a);
     query_str(&q, where, v);
-    enum err_code e = query_list(f, &q, "name, slots, description, include_deferred", "flow_pool", orders, "name", page, pool_of_row, sizeof **out, &rows, n, total, err);
+    enum err_code e = query_list(f, &q, "name, slots, description, include_deferred", "flow_pool", orders, "name", page, pool_of_row, sizeof **out,
+                                 &rows, n, total, err);
     *out = rows;
     query_fini(&q);
     if (e == ERR_OK) flow_on_loop(f, add_use, &(struct use){f, *out, *n});
@@ -235,7 +244,8 @@ static void event_of_row(struct meta_stmt *st, struct arena *a, void *out) {
 
 enum err_code flow_events(struct flow *f, const struct flow_event_filter *w, const struct flow_page *page, struct arena *a, struct flow_event **out,
                           size_t *n, int64_t *total, struct err *err) {
-    static const struct order orders[] = {{"id", "e.id"}, {"event_log_id", "e.id"}, {"when", "e.when_us"}, {"event", "e.event"}, {"dag_id", "e.dag_id"},
+    static const struct order orders[] = {{"id", "e.id"}, {"event_log_id", "e.id"}, {"when", "e.when_us"}, {"event", "e.event"}, {"dag_id",
+        "e.dag_id"},
                                           {"run_id", "e.run_id"}, {"task_id", "e.task_id"}, {"owner", "e.owner"}, {NULL, NULL}};
     struct query q;
     void *rows = NULL;
@@ -275,7 +285,8 @@ struct health_in {
 static void health(void *arg) {
     struct health_in *h = arg;
     struct flow *f = h->f;
-    *h->out = (struct flow_health){.scheduler_ok = !f->broken && !f->closing, .python_ok = flow_python_ok(f), .heartbeat_us = flow_now(f), // it answers
+    *h->out = (struct flow_health){.scheduler_ok = !f->broken && !f->closing, .python_ok = flow_python_ok(f), .heartbeat_us = flow_now(f),
+        // it answers
                                    .parser_heartbeat_us = f->parser_heartbeat_us, .queued = f->n_scheduled, .running = f->running,
                                    .problem = f->problem[0] != '\0' ? arena_strdup(h->a, f->problem) : NULL};
 }

@@ -33,8 +33,10 @@ static const char *unless_all(const char *s) { return s != NULL && strcmp(s, "~"
 enum err_code flow_runs(struct flow *f, const struct flow_run_filter *w, const struct flow_page *page, struct arena *a, struct flow_run **out,
                         size_t *n, int64_t *total, struct err *err) {
     static const struct order orders[] = {
-        {"id", "r.id"}, {"dag_id", "r.dag_id"}, {"run_id", "r.run_id"}, {"dag_run_id", "r.run_id"}, {"state", "r.state"}, {"logical_date", "r.logical_us"},
-        {"run_after", "r.run_after_us"}, {"start_date", "r.start_us"}, {"end_date", "r.end_us"}, {"queued_at", "r.queued_us"}, {"run_type", "r.run_type"},
+        {"id", "r.id"}, {"dag_id", "r.dag_id"}, {"run_id", "r.run_id"}, {"dag_run_id", "r.run_id"}, {"state", "r.state"}, {"logical_date",
+            "r.logical_us"},
+        {"run_after", "r.run_after_us"}, {"start_date", "r.start_us"}, {"end_date", "r.end_us"}, {"queued_at", "r.queued_us"}, {"run_type",
+            "r.run_type"},
         {"updated_at", "r.decision_us"}, {"conf", "r.conf"}, {"duration", "r.end_us - r.start_us"}, {NULL, NULL}};
     struct query q;
     void *rows = NULL;
@@ -107,8 +109,10 @@ static bool type_fits(const json_t *type, const json_t *v) {
     }
     struct str s = json_str(type);
     if (s.p == NULL) return true;
-    return (str_eqc(s, "string") && json_is_string(v)) || (str_eqc(s, "integer") && json_is_integer(v)) || (str_eqc(s, "number") && json_is_number(v)) ||
-           (str_eqc(s, "boolean") && json_is_boolean(v)) || (str_eqc(s, "object") && json_is_object(v)) || (str_eqc(s, "array") && json_is_array(v)) ||
+    return (str_eqc(s, "string") && json_is_string(v)) || (str_eqc(s, "integer") && json_is_integer(v)) || (str_eqc(s, "number") &&
+        json_is_number(v)) ||
+           (str_eqc(s, "boolean") && json_is_boolean(v)) || (str_eqc(s, "object") && json_is_object(v)) || (str_eqc(s, "array") &&
+               json_is_array(v)) ||
            (str_eqc(s, "null") && json_is_null(v));
 }
 
@@ -133,7 +137,8 @@ static enum err_code check_taken(struct flow *f, const char *dag_id, const char 
     if (taken) return err_set(err, ERR_EXISTS, "A Dag Run with run_id: `%s` already exists", run_id);
     if (logical_us == FLOW_NO_TIME) return ERR_OK;
     for (size_t i = 0; i < d->runs.n; i++) taken = taken || d->runs.p[i]->logical_us == logical_us;
-    taken = taken || meta_get_int(f->meta, err, 0, "select count(*) from flow_run where dag_id = ?1 and logical_us = ?2", "si", dag_id, logical_us) > 0;
+    taken = taken || meta_get_int(f->meta, err, 0, "select count(*) from flow_run where dag_id = ?1 and logical_us = ?2", "si", dag_id,
+                                  logical_us) > 0;
     if (err->code != ERR_OK) return err->code;
     return taken ? err_set(err, ERR_EXISTS, "A Dag Run of this logical date already exists") : ERR_OK;
 }
@@ -157,7 +162,8 @@ static enum err_code trigger(struct fcall *c, struct err *err) {
     char *run_id = t->run_id != NULL ? mem_strdup(t->run_id) : make_run_id(f, t->logical_us, t->logical_us != FLOW_NO_TIME ? t->logical_us : now);
     enum err_code e = ERR_OK;
     if (!run_id_ok(run_id)) e = err_set(err, ERR_INVALID, "run id '%s': at most 250 letters, digits and _.~:+-", run_id);
-    if (e == ERR_OK && t->conf_json != NULL && strlen(t->conf_json) > FLOW_CONF_MAX) e = err_set(err, ERR_TOO_LARGE, "conf is larger than %d bytes", FLOW_CONF_MAX);
+    if (e == ERR_OK && t->conf_json != NULL && strlen(t->conf_json) > FLOW_CONF_MAX) e = err_set(err, ERR_TOO_LARGE, "conf is larger than %d bytes",
+        FLOW_CONF_MAX);
     if (e == ERR_OK) e = check_params(json_object_get(d->latest->doc, "params"), conf, err);
     if (e == ERR_OK) e = check_taken(f, in->dag_id, run_id, t->logical_us, err);
     json_decref(conf);
@@ -189,7 +195,8 @@ static enum err_code trigger(struct fcall *c, struct err *err) {
     return ERR_OK;
 }
 
-enum err_code flow_run_trigger(struct flow *f, const char *dag_id, const struct flow_trigger *t, struct arena *a, struct flow_run *out, struct err *err) {
+enum err_code flow_run_trigger(struct flow *f, const char *dag_id, const struct flow_trigger *t, struct arena *a, struct flow_run *out,
+                               struct err *err) {
     struct trigger_in in = {dag_id, t};
     char *run_id = NULL;
     enum err_code e = flow_call(f, trigger, &in, &run_id, a, err);

@@ -33,7 +33,8 @@ static const char *unless_all(const char *s) { return s != NULL && strcmp(s, "~"
 
 enum err_code flow_tis(struct flow *f, const struct flow_ti_filter *w, const struct flow_page *page, struct arena *a, struct flow_ti **out,
                        size_t *n, int64_t *total, struct err *err) {
-    static const struct order orders[] = {{"id", "t.uuid"}, {"task_id", "t.task_id"}, {"state", "t.state"}, {"start_date", "t.start_us"}, {"end_date", "t.end_us"},
+    static const struct order orders[] = {{"id", "t.uuid"}, {"task_id", "t.task_id"}, {"state", "t.state"}, {"start_date", "t.start_us"},
+        {"end_date", "t.end_us"},
                                           {"try_number", "t.try_number"}, {"run_after", "r.run_after_us"}, {"logical_date", "r.logical_us"},
                                           {"dag_id", "r.dag_id"}, {"run_id", "r.run_id"}, {"map_index", "t.task_id"}, {"operator", "t.operator"},
                                           {"duration", "t.end_us - t.start_us"}, {"queued_dttm", "t.queued_us"}, {"scheduled_dttm", "t.scheduled_us"},
@@ -58,7 +59,8 @@ enum err_code flow_ti_get(struct flow *f, const char *dag_id, const char *run_id
     size_t n = 0;
     enum err_code e = flow_tis(f, &w, NULL, a, &rows, &n, NULL, err);
     if (e == ERR_OK && n == 0)
-        return err_set(err, ERR_NOT_FOUND, "The Task Instance with dag_id: `%s`, run_id: `%s` and task_id: `%s` was not found", dag_id, run_id, task_id);
+        return err_set(err, ERR_NOT_FOUND, "The Task Instance with dag_id: `%s`, run_id: `%s` and task_id: `%s` was not found", dag_id, run_id,
+                       task_id);
     if (e == ERR_OK) *out = rows[0];
     return e;
 }
@@ -148,7 +150,8 @@ static enum err_code set_ti(struct fcall *c, struct err *err) {
     return ERR_OK;
 }
 
-enum err_code flow_ti_set_state(struct flow *f, const char *dag_id, const char *run_id, const char *task_id, enum flow_ti_state state, struct err *err) {
+enum err_code flow_ti_set_state(struct flow *f, const char *dag_id, const char *run_id, const char *task_id, enum flow_ti_state state,
+                                struct err *err) {
     if (state != FLOW_TI_SUCCESS && state != FLOW_TI_FAILED && state != FLOW_TI_SKIPPED)
         return err_set(err, ERR_INVALID, "a task instance can be set to success, failed or skipped");
     struct ti_in in = {.dag_id = dag_id, .run_id = run_id, .task_id = task_id, .state = state};
@@ -218,7 +221,8 @@ static void describe(const struct fti *t, struct arena *a, struct flow_ti *out) 
                             t->note != NULL ? arena_strdup(a, t->note) : NULL, t->state, t->try_number, t->max_tries, t->task->pool_slots,
                             t->task->weight, t->pid, r->logical_us, r->run_after_us, t->start_us, t->end_us, t->queued_us, t->scheduled_us,
                             t->rendered != NULL ? arena_strdup(a, t->rendered) : NULL,
-                            {r->version->id, arena_strdup(a, r->version->uuid), arena_strdup(a, r->dag->dag_id), r->version->number, r->version->created_us}};
+                            {r->version->id, arena_strdup(a, r->version->uuid), arena_strdup(a, r->dag->dag_id), r->version->number,
+                                r->version->created_us}};
 }
 
 static void clear_run(struct fcall *call, struct frun *r, const struct flow_clear *c, struct clear_out *out) {
@@ -251,7 +255,9 @@ static enum err_code clear(struct fcall *call, struct err *err) {
     if (c->run_id == NULL || ((c->include_future || c->include_past) && pivot != FLOW_NO_TIME)) {
         int64_t from = c->run_id == NULL ? c->start_us : c->include_past ? FLOW_NO_TIME : pivot + 1;
         int64_t to = c->run_id == NULL ? c->end_us : c->include_future ? FLOW_NO_TIME : pivot - 1;
-        struct meta_stmt *st = meta_query(f->meta, err, "select run_id from flow_run where dag_id = ?1 and (?2 = ?4 or logical_us >= ?2) and (?3 = ?4 or logical_us <= ?3)"
+        struct meta_stmt *st = meta_query(f->meta, err,
+                                          "select run_id from flow_run where dag_id = ?1 and (?2 = ?4 or logical_us >= ?2) and (?3 = ?4 or"
+                                          " logical_us <= ?3)"
                                           " and run_id is not ?5 limit 10000", "siiis", in->dag_id, from, to, FLOW_NO_TIME, c->run_id);
         while (st != NULL && meta_step(st, err) == 1) vec_add(&ids, mem_strdup(meta_cstr(st, 0)));
         meta_reset(st);
@@ -332,7 +338,8 @@ static enum err_code xcom_list(struct flow *f, const char *dag_id, const char *r
     query_str(&q, "x.key = ?", key);
     enum err_code e = query_list(f, &q, value ? "r.dag_id, r.run_id, x.task_id, x.key, x.when_us, r.logical_us, r.run_after_us, x.value"
                                               : "r.dag_id, r.run_id, x.task_id, x.key, x.when_us, r.logical_us, r.run_after_us, null",
-                                 "flow_xcom x join flow_run r on r.id = x.run", orders, "r.id, x.task_id, x.key", page, xcom_of_row, sizeof **out, &rows, n, total, err);
+                                 "flow_xcom x join flow_run r on r.id = x.run", orders, "r.id, x.task_id, x.key", page, xcom_of_row, sizeof **out,
+                                     &rows, n, total, err);
     *out = rows;
     query_fini(&q);
     return e;
@@ -362,11 +369,13 @@ enum err_code flow_xcom_set(struct flow *f, const char *dag_id, const char *run_
     enum err_code e = flow_ti_get(f, dag_id, run_id, task_id, &a, &ti, err);
     arena_fini(&a);
     if (e != ERR_OK) return e;
-    return meta_do(f->meta, err, "insert or replace into flow_xcom select id, ?3, ?4, ?5, ?6 from flow_run where dag_id = ?1 and run_id = ?2", "sssssi",
+    return meta_do(f->meta, err, "insert or replace into flow_xcom select id, ?3, ?4, ?5, ?6 from flow_run where dag_id = ?1 and run_id = ?2",
+                   "sssssi",
                    dag_id, run_id, task_id, key, value_json, flow_now(f));
 }
 
 enum err_code flow_xcom_delete(struct flow *f, const char *dag_id, const char *run_id, const char *task_id, const char *key, struct err *err) {
-    return meta_do(f->meta, err, "delete from flow_xcom where run = (select id from flow_run where dag_id = ?1 and run_id = ?2) and task_id = ?3 and key = ?4",
+    return meta_do(f->meta, err,
+                   "delete from flow_xcom where run = (select id from flow_run where dag_id = ?1 and run_id = ?2) and task_id = ?3 and key = ?4",
                    "ssss", dag_id, run_id, task_id, key);
 }

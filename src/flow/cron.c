@@ -88,7 +88,8 @@ enum err_code cron_parse(struct str text, struct cron *out, struct err *err) {
         for (struct str item, more; word.n > 0; word = more) {
             bool last = !str_cut(word, ',', &item, &more);
             if (!parse_item(&fields[i], item, &bits[i]))
-                return err_set(err, ERR_INVALID, "cron expression '" STR_FMT "': '" STR_FMT "' is not a %s", STR_ARG(text), STR_ARG(item), fields[i].name);
+                return err_set(err, ERR_INVALID, "cron expression '" STR_FMT "': '" STR_FMT "' is not a %s", STR_ARG(text), STR_ARG(item),
+                               fields[i].name);
             if (last) break;
         }
         if (bits[i] == 0) return err_set(err, ERR_INVALID, "cron expression '" STR_FMT "': the %s matches nothing", STR_ARG(text), fields[i].name);

@@ -45,7 +45,8 @@ void flow_exec_log(struct fexec *x, const char *level, const char *fmt, ...) {
     flow_iso(flow_now(x->f), iso);
     struct buf b;
     buf_init(&b, 1 << 20);
-    buf_printf(&b, "[%.19s.%03d+0000] {millrace} %s - ", iso, iso[19] == '.' ? (iso[20] - '0') * 100 + (iso[21] - '0') * 10 + (iso[22] - '0') : 0, level);
+    buf_printf(&b, "[%.19s.%03d+0000] {millrace} %s - ", iso, iso[19] == '.' ? (iso[20] - '0') * 100 + (iso[21] - '0') * 10 + (iso[22] - '0') : 0,
+               level);
     va_list ap;
     va_start(ap, fmt);
     char text[4096];

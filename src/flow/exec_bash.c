@@ -163,7 +163,8 @@ void flow_bash_start(struct fexec *x) {
     }
     flow_exec_log(x, "INFO", "Running command: bash -c %s", command);
     const char **argv = make_argv(x, &a, command);
-    enum err_code e = sys_spawn(f->sys, argv, NULL, cwd, SYS_SPAWN_STDOUT | SYS_SPAWN_MERGE | SYS_SPAWN_GROUP | SYS_SPAWN_DIE_WITH_ME, &x->proc, &err);
+    enum err_code e = sys_spawn(f->sys, argv, NULL, cwd, SYS_SPAWN_STDOUT | SYS_SPAWN_MERGE | SYS_SPAWN_GROUP | SYS_SPAWN_DIE_WITH_ME, &x->proc,
+                                &err);
     arena_fini(&a);
     if (e == ERR_OK) {
         x->proc_running = x->out_open = true;

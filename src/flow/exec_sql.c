@@ -20,11 +20,15 @@ enum err_code flow_sql_connection(struct flow *f, const char *conn_id, struct er
     int row = meta_step(st, err);
     if (row < 0) e = err->code;
     else if (row == 0)
-        e = err_set(err, ERR_NOT_FOUND, "connection '%s' is not defined: make it (type millrace, or postgres to this server), or use millrace_default", conn_id);
+        e = err_set(err, ERR_NOT_FOUND,
+                    "connection '%s' is not defined: make it (type millrace, or postgres to this server), or use millrace_default", conn_id);
     else if (strcmp(meta_cstr(st, 0), "millrace") == 0) e = ERR_OK;
-    else if (strcmp(meta_cstr(st, 0), "postgres") == 0 && is_loopback(meta_cstr(st, 1)) && (meta_is_null(st, 2) || str_eqc(meta_text(st, 2), "millrace"))) e = ERR_OK;
+    else if (strcmp(meta_cstr(st, 0), "postgres") == 0 && is_loopback(meta_cstr(st, 1)) && (meta_is_null(st, 2) || str_eqc(meta_text(st, 2),
+        "millrace"))) e = ERR_OK;
     else
-        e = err_set(err, ERR_NOT_SUPPORTED, "connection '%s' is of type '%s' to another server: SQL tasks run in Millrace itself only (type millrace, or postgres on this machine to the database millrace)", conn_id,
+        e = err_set(err, ERR_NOT_SUPPORTED,
+                    "connection '%s' is of type '%s' to another server: SQL tasks run in Millrace itself only (type millrace, or postgres"
+                    " on this machine to the database millrace)", conn_id,
                     meta_cstr(st, 0));
     meta_reset(st);
     return e;
@@ -77,7 +81,8 @@ static void sql_work(void *arg) { // on a worker
             int64_t n = 0;
             if (!rows_json(r, FLOW_RESULT_ROWS, &b, &more, &n, &err)) x->code = err.code;
             flow_exec_log(x, "INFO", "%s: %lld rows", engine_result_tag(r), (long long)(engine_result_is_rows(r) ? n : engine_result_affected(r)));
-            if (more) flow_exec_log(x, "WARNING", "the result has more than %d rows or %d bytes: it is not pushed to XCom", FLOW_RESULT_ROWS, FLOW_XCOM_MAX);
+            if (more) flow_exec_log(x, "WARNING", "the result has more than %d rows or %d bytes: it is not pushed to XCom", FLOW_RESULT_ROWS,
+                                    FLOW_XCOM_MAX);
             else if (engine_result_is_rows(r)) x->result_json = mem_strdup(buf_cstr(&b));
             buf_fini(&b);
         }

@@ -164,14 +164,16 @@ struct flow_trigger {
     int64_t interval_start_us, interval_end_us, run_after_us; // FLOW_NO_TIME = derived
 };
 // ERR_NOT_FOUND, ERR_EXISTS (run id or logical date taken), ERR_INVALID (conf, params that break their schema).
-enum err_code flow_run_trigger(struct flow *f, const char *dag_id, const struct flow_trigger *t, struct arena *a, struct flow_run *out, struct err *err);
+enum err_code flow_run_trigger(struct flow *f, const char *dag_id, const struct flow_trigger *t, struct arena *a, struct flow_run *out,
+                               struct err *err);
 struct flow_run_filter {
     const char *dag_id; // NULL or "~" = all
     const char *run_id_pattern;
     const char *const *states; // names
     size_t n_states;
     const char *run_type;
-    int64_t logical_gte_us, logical_lte_us, run_after_gte_us, run_after_lte_us, start_gte_us, start_lte_us, end_gte_us, end_lte_us; // FLOW_NO_TIME = open
+    int64_t logical_gte_us, logical_lte_us, run_after_gte_us, run_after_lte_us, start_gte_us, start_lte_us, end_gte_us,
+        end_lte_us; // FLOW_NO_TIME = open
 };
 void flow_run_filter_init(struct flow_run_filter *filter);
 enum err_code flow_runs(struct flow *f, const struct flow_run_filter *filter, const struct flow_page *page, struct arena *a, struct flow_run **out,
@@ -210,7 +212,8 @@ enum err_code flow_ti_get(struct flow *f, const char *dag_id, const char *run_id
 enum err_code flow_ti_tries(struct flow *f, const char *dag_id, const char *run_id, const char *task_id, struct arena *a, struct flow_ti **out,
                             size_t *n, struct err *err);
 // success, failed, skipped: downstream tasks follow.
-enum err_code flow_ti_set_state(struct flow *f, const char *dag_id, const char *run_id, const char *task_id, enum flow_ti_state state, struct err *err);
+enum err_code flow_ti_set_state(struct flow *f, const char *dag_id, const char *run_id, const char *task_id, enum flow_ti_state state,
+                                struct err *err);
 enum err_code flow_ti_set_note(struct flow *f, const char *dag_id, const char *run_id, const char *task_id, const char *note, struct err *err);
 
 struct flow_clear {
@@ -245,7 +248,8 @@ enum err_code flow_xcom_delete(struct flow *f, const char *dag_id, const char *r
 struct flow_variable {
     const char *key, *value, *description;
 };
-enum err_code flow_variables(struct flow *f, const char *pattern, const struct flow_page *page, struct arena *a, struct flow_variable **out, size_t *n,
+enum err_code flow_variables(struct flow *f, const char *pattern, const struct flow_page *page, struct arena *a, struct flow_variable **out,
+                             size_t *n,
                              int64_t *total, struct err *err);
 enum err_code flow_variable_get(struct flow *f, const char *key, struct arena *a, struct flow_variable *out, struct err *err);
 enum err_code flow_variable_put(struct flow *f, const struct flow_variable *v, bool must_be_new, struct err *err); // ERR_EXISTS
@@ -282,7 +286,8 @@ struct flow_event {
 struct flow_event_filter {
     const char *dag_id, *run_id, *task_id, *event; // NULL = any
 };
-enum err_code flow_events(struct flow *f, const struct flow_event_filter *filter, const struct flow_page *page, struct arena *a, struct flow_event **out,
+enum err_code flow_events(struct flow *f, const struct flow_event_filter *filter, const struct flow_page *page, struct arena *a,
+                          struct flow_event **out,
                           size_t *n, int64_t *total, struct err *err);
 enum err_code flow_event_get(struct flow *f, int64_t id, struct arena *a, struct flow_event *out, struct err *err);
 

@@ -121,7 +121,8 @@ static void call_xcom_get(struct pycall *c) {
     flush_if_pending(c->f);
     struct err err = {0};
     struct meta_stmt *st = meta_query(c->f->meta, &err,
-                                      "select x.value from flow_xcom x join flow_run r on r.id = x.run where r.dag_id = ?1 and r.run_id = ?2 and x.task_id = ?3"
+                                      "select x.value from flow_xcom x join flow_run r on r.id = x.run where r.dag_id = ?1 and r.run_id ="
+                                      " ?2 and x.task_id = ?3"
                                       " and x.key = ?4",
                                       "ssss", json_get_cstr(c->args, "dag_id", ""), json_get_cstr(c->args, "run_id", ""),
                                       json_get_cstr(c->args, "task_id", ""), json_get_cstr(c->args, "key", ""));
@@ -162,7 +163,8 @@ static void call_var_delete(struct pycall *c) {
 static void call_conn_get(struct pycall *c) {
     static const char *const names[] = {"conn_id", "conn_type", "host", "login", "password", "schema", "extra", "description"};
     struct err err = {0};
-    struct meta_stmt *st = meta_query(c->f->meta, &err, "select id, type, host, login, password, schema, extra, description, port from flow_connection where id = ?1",
+    struct meta_stmt *st = meta_query(c->f->meta, &err,
+                                      "select id, type, host, login, password, schema, extra, description, port from flow_connection where id = ?1",
                                       "s", json_get_cstr(c->args, "conn_id", ""));
     json_t *v = NULL;
     if (st != NULL && meta_step(st, &err) == 1) {
@@ -196,7 +198,8 @@ static void call_prev_success(struct pycall *c) {
     struct err err = {0};
     if (c->x != NULL && c->x->run->logical_us != FLOW_NO_TIME) {
         struct meta_stmt *st = meta_query(c->f->meta, &err,
-                                          "select interval_start_us, interval_end_us, start_us, end_us from flow_run where dag_id = ?1 and state = 'success'"
+                                          "select interval_start_us, interval_end_us, start_us, end_us from flow_run where dag_id = ?1 and"
+                                          " state = 'success'"
                                           " and logical_us < ?2 order by logical_us desc limit 1",
                                           "si", c->x->run->dag->dag_id, c->x->run->logical_us);
         if (st != NULL && meta_step(st, &err) == 1)
@@ -465,7 +468,8 @@ enum err_code flow_python_start(struct flow *f, struct err *err) {
     argv[n++] = "millrace_worker";
     argv[n] = NULL;
     l->started_us = sys_mono_us(f->sys);
-    enum err_code e = sys_spawn(f->sys, argv, NULL, NULL, SYS_SPAWN_STDIN | SYS_SPAWN_STDOUT | SYS_SPAWN_STDERR | SYS_SPAWN_GROUP | SYS_SPAWN_DIE_WITH_ME, &l->proc, err);
+    enum err_code e = sys_spawn(f->sys, argv, NULL, NULL,
+                                SYS_SPAWN_STDIN | SYS_SPAWN_STDOUT | SYS_SPAWN_STDERR | SYS_SPAWN_GROUP | SYS_SPAWN_DIE_WITH_ME, &l->proc, err);
     arena_fini(&a);
     if (e != ERR_OK) return e;
     l->running = l->err_open = true;

@@ -9,7 +9,8 @@
 #include "base/str.h"
 
 #define FLOW_RULES(X)                                                                                                                   \
-    X(ALL_SUCCESS, "all_success") X(ALL_FAILED, "all_failed") X(ALL_DONE, "all_done") X(ALL_DONE_MIN_ONE_SUCCESS, "all_done_min_one_success")          \
+    X(ALL_SUCCESS, "all_success") X(ALL_FAILED, "all_failed") X(ALL_DONE, "all_done") X(ALL_DONE_MIN_ONE_SUCCESS,                         \
+        "all_done_min_one_success")                                                                                                       \
     X(ALL_DONE_SETUP_SUCCESS, "all_done_setup_success") X(ALL_SKIPPED, "all_skipped") X(ONE_SUCCESS, "one_success")                     \
     X(ONE_FAILED, "one_failed") X(ONE_DONE, "one_done") X(NONE_FAILED, "none_failed")                                                  \
     X(NONE_FAILED_MIN_ONE_SUCCESS, "none_failed_min_one_success") X(NONE_SKIPPED, "none_skipped") X(ALWAYS, "always")

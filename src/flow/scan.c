@@ -74,7 +74,8 @@ static void parse_more(struct flow *f) {
         file->again = false;
         file->parse_id = ++f->exec_id;
         f->parsing++;
-        flow_python_send(f, json_pack("{s:s,s:I,s:s,s:i}", "op", "parse", "id", (json_int_t)file->parse_id, "file", file->path, "timeout", f->parse_timeout_s));
+        flow_python_send(f, json_pack("{s:s,s:I,s:s,s:i}", "op", "parse", "id", (json_int_t)file->parse_id, "file", file->path, "timeout",
+                                      f->parse_timeout_s));
     }
     answer_waiting(f);
 }
@@ -89,7 +90,8 @@ static void set_import_error(struct flow *f, const char *file, const char *trace
     struct err err = {0};
     if (trace == NULL) meta_do(f->meta, &err, "delete from flow_import_error where file = ?1", "s", file);
     else
-        meta_do(f->meta, &err, "insert into flow_import_error(file, trace, when_us) values (?1, ?2, ?3) on conflict(file) do update set trace = ?2, when_us = ?3",
+        meta_do(f->meta, &err,
+                "insert into flow_import_error(file, trace, when_us) values (?1, ?2, ?3) on conflict(file) do update set trace = ?2, when_us = ?3",
                 "ssi", file, trace, flow_now(f));
     if (err.code != ERR_OK) log_error("flow", "import error was not stored", "file", file, "error", err.msg, NULL);
     if (trace != NULL) log_warn("flow", "DAG file has an error", "file", file, NULL);

@@ -474,7 +474,8 @@ static bool skipped_by_branch(const struct fti *ti) {
 static bool past_ok(struct flow *f, const struct fti *ti) {
     const struct frun *r = ti->run;
     if (r->logical_us == FLOW_NO_TIME) return true;
-    struct meta_stmt *st = meta_query(f->meta, NULL, "select id from flow_run where dag_id = ?1 and logical_us < ?2 order by logical_us desc limit 1", "si",
+    struct meta_stmt *st = meta_query(f->meta, NULL,
+                                      "select id from flow_run where dag_id = ?1 and logical_us < ?2 order by logical_us desc limit 1", "si",
                                       r->dag->dag_id, r->logical_us);
     if (st == NULL) return false;
     int64_t prev = meta_step(st, NULL) == 1 ? meta_int(st, 0) : 0;
@@ -486,7 +487,8 @@ static bool past_ok(struct flow *f, const struct fti *ti) {
             enum flow_ti_state s = t == NULL ? FLOW_TI_SUCCESS : f->all_runs.p[i]->tis[t->index].state;
             return s == FLOW_TI_SUCCESS || s == FLOW_TI_SKIPPED;
         }
-    return meta_get_int(f->meta, NULL, 0, "select not exists (select 1 from flow_ti where run = ?1 and task_id = ?2 and state not in ('success', 'skipped'))",
+    return meta_get_int(f->meta, NULL, 0,
+                        "select not exists (select 1 from flow_ti where run = ?1 and task_id = ?2 and state not in ('success', 'skipped'))",
                         "is", prev, ti->task->id) != 0;
 }
 
@@ -562,7 +564,8 @@ static void scheduled_run(struct flow *f, struct fdag *d, const struct flow_tick
     snprintf(run_id, sizeof run_id, "scheduled__%s", iso);
     d->last_automated_us = t->run_after_us;
     flow_dag_mark(f, d);
-    if (meta_get_int(f->meta, NULL, 0, "select count(*) from flow_run where dag_id = ?1 and (run_id = ?2 or logical_us = ?3)", "ssi", d->dag_id, run_id,
+    if (meta_get_int(f->meta, NULL, 0, "select count(*) from flow_run where dag_id = ?1 and (run_id = ?2 or logical_us = ?3)", "ssi", d->dag_id,
+                     run_id,
                      t->logical_us) > 0 ||
         flow_run_find(d, run_id) != NULL)
         return; // a manual run has taken that logical date

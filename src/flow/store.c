@@ -11,7 +11,8 @@ static const struct meta_migration migrations[] = {
     {1,
      "create table flow_version(id integer primary key, uuid text not null, dag_id text not null, number integer not null, hash text not null,"
      " doc text not null, source blob not null, created_us integer not null, unique(dag_id, number));"
-     "create table flow_dag(dag_id text primary key, file text not null, paused integer not null, stale integer not null, import_error integer not null,"
+     "create table flow_dag(dag_id text primary key, file text not null, paused integer not null, stale integer not null, import_error"
+     " integer not null,"
      " version_id integer, last_automated_us integer, last_parsed_us integer, parse_us integer, failed_in_a_row integer not null default 0,"
      " display_name text, description text, fileloc text, tags text, owners text) without rowid;"
      "create table flow_run(id integer primary key, dag_id text not null, run_id text not null, version_id integer not null, state text not null,"
@@ -68,14 +69,16 @@ static enum err_code write_run(struct flow *f, struct frun *r, struct err *err) 
     meta_bind_cstr(st, 8, r->user);
     meta_bind_cstr(st, 9, r->note);
     meta_bind_cstr(st, 10, r->conf);
-    const int64_t times[] = {r->logical_us, r->interval_start_us, r->interval_end_us, r->run_after_us, r->queued_us, r->start_us, r->end_us, r->decision_us};
+    const int64_t times[] = {r->logical_us, r->interval_start_us, r->interval_end_us, r->run_after_us, r->queued_us, r->start_us, r->end_us,
+        r->decision_us};
     for (int i = 0; i < 8; i++) bind_time(st, 11 + i, times[i]);
     return meta_run(st, err);
 }
 
 static enum err_code write_ti(struct flow *f, struct fti *t, struct err *err) {
     struct meta_stmt *st = meta_prepare(f->meta,
-                                        "insert or replace into flow_ti values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
+                                        "insert or replace into flow_ti values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+                                        " ?14, ?15, ?16,"
                                         " ?17, ?18, ?19, ?20, ?21, ?22)",
                                         err);
     if (st == NULL) return err->code;
@@ -102,7 +105,8 @@ static enum err_code write_ti(struct flow *f, struct fti *t, struct err *err) {
 
 static enum err_code write_dag(struct flow *f, struct fdag *d, struct err *err) {
     struct meta_stmt *st = meta_prepare(f->meta,
-                                        "insert or replace into flow_dag values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)", err);
+                                        "insert or replace into flow_dag values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                                            err);
     if (st == NULL) return err->code;
     json_t *doc = d->latest != NULL ? d->latest->doc : NULL;
     meta_bind_cstr(st, 1, d->dag_id);
@@ -165,7 +169,8 @@ static enum err_code write_op(struct flow *f, const struct fop *o, struct err *e
     case FOP_XCOM_CLEAR: return meta_do(f->meta, err, "delete from flow_xcom where run = ?1 and task_id = ?2", "is", o->run, o->a);
     case FOP_TRY: return write_try(f, o, err);
     case FOP_EVENT:
-        return meta_do(f->meta, err, "insert into flow_event(when_us, event, dag_id, run_id, task_id, try_number, extra) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        return meta_do(f->meta, err,
+                       "insert into flow_event(when_us, event, dag_id, run_id, task_id, try_number, extra) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                        "issssis", o->when_us, o->a, o->b, o->c, o->d, (int64_t)o->try_number, o->e);
     case FOP_PAUSE: return ERR_OK;
     case FOP_RUN_DELETE: return delete_runs(f, "id = ?1", o, err);
@@ -226,7 +231,8 @@ enum err_code flow_store_version_add(struct flow *f, struct fdag *d, struct fver
     if (e != ERR_OK) goto out;
     int64_t number = 1 + meta_get_int(f->meta, err, 0, "select max(number) from flow_version where dag_id = ?1", "s", d->dag_id);
     v->number = (int)number;
-    e = meta_do(f->meta, err, "insert into flow_version(uuid, dag_id, number, hash, doc, source, created_us) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)", "ssisSbi",
+    e = meta_do(f->meta, err, "insert into flow_version(uuid, dag_id, number, hash, doc, source, created_us) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "ssisSbi",
                 v->uuid, d->dag_id, number, v->hash, doc, source, v->created_us);
     v->id = meta_last_id(f->meta);
     if (e == ERR_OK) e = meta_commit(f->meta, err);
@@ -288,7 +294,8 @@ static enum err_code load_dags(struct flow *f, struct err *err) {
     if (st == NULL) return err->code;
     int row;
     while ((row = meta_step(st, err)) == 1)
-        vec_add(&rows, ((struct dagrow){col_dup(st, 0), col_dup(st, 1), meta_is_null(st, 5) ? 0 : meta_int(st, 5), {col_time(st, 6), col_time(st, 7), 0},
+        vec_add(&rows, ((struct dagrow){col_dup(st, 0), col_dup(st, 1), meta_is_null(st, 5) ? 0 : meta_int(st, 5), {col_time(st, 6), col_time(st,
+            7), 0},
                                         meta_int(st, 8), meta_int(st, 9), {meta_int(st, 2) != 0, meta_int(st, 3) != 0, meta_int(st, 4) != 0}}));
     meta_reset(st);
     for (size_t i = 0; i < rows.n; i++) {
@@ -382,7 +389,8 @@ static struct frun *run_of_row(struct flow *f, struct runrow *row, struct err *e
         mem_free(*texts[i]);
         *texts[i] = row->texts[i];
     }
-    int64_t *const times[] = {&r->logical_us, &r->interval_start_us, &r->interval_end_us, &r->run_after_us, &r->queued_us, &r->start_us, &r->end_us, &r->decision_us};
+    int64_t *const times[] = {&r->logical_us, &r->interval_start_us, &r->interval_end_us, &r->run_after_us, &r->queued_us, &r->start_us, &r->end_us,
+        &r->decision_us};
     for (int i = 0; i < 8; i++) *times[i] = row->times[i];
     flow_run_init_tis(f, r);
     if (load_tis(f, r, err) != ERR_OK) return NULL;

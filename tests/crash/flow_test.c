@@ -19,14 +19,16 @@ struct seen {
 
 static const char *const names[TASKS] = {"load", "left", "right", "join"};
 static const char document[] =
-    "{\"format\": 1, \"dag_id\": \"d\", \"display_name\": \"d\", \"fileloc\": \"/x/d.py\", \"schedule\": {\"type\": \"none\"}, \"max_active_runs\": 1,"
+    "{\"format\": 1, \"dag_id\": \"d\", \"display_name\": \"d\", \"fileloc\": \"/x/d.py\", \"schedule\": {\"type\": \"none\"},"
+    " \"max_active_runs\": 1,"
     "\"tags\": [], \"owners\": [], \"params\": {}, \"tasks\": ["
     "{\"task_id\": \"load\", \"kind\": \"sql\", \"operator\": \"S\", \"upstream\": [], \"trigger_rule\": \"all_success\", \"retries\": 9,"
     " \"args\": {\"sql\": \"load\", \"conn_id\": \"millrace_default\", \"fetch\": \"all\"}},"
     "{\"task_id\": \"left\", \"kind\": \"sql\", \"operator\": \"S\", \"upstream\": [\"load\"], \"trigger_rule\": \"all_success\", \"retries\": 9,"
     " \"args\": {\"sql\": \"left\", \"conn_id\": \"millrace_default\", \"fetch\": \"all\"}},"
     "{\"task_id\": \"right\", \"kind\": \"empty\", \"operator\": \"E\", \"upstream\": [\"load\"], \"trigger_rule\": \"all_success\", \"retries\": 0},"
-    "{\"task_id\": \"join\", \"kind\": \"sql\", \"operator\": \"S\", \"upstream\": [\"left\", \"right\"], \"trigger_rule\": \"all_success\", \"retries\": 9,"
+    "{\"task_id\": \"join\", \"kind\": \"sql\", \"operator\": \"S\", \"upstream\": [\"left\", \"right\"], \"trigger_rule\":"
+    " \"all_success\", \"retries\": 9,"
     " \"args\": {\"sql\": \"join\", \"conn_id\": \"millrace_default\", \"fetch\": \"all\"}}]}";
 
 static struct flow *open_flow(struct sys *s, struct meta **m, struct err *err) {
@@ -50,10 +52,13 @@ static void close_flow(struct flow *f, struct meta *m) {
 // The DAG as a parsed file would have left it.
 static bool put_dag(struct meta *m, struct err *err) {
     if (meta_begin(m, err) != ERR_OK) return false;
-    enum err_code e = meta_do(m, err, "insert or ignore into flow_version(id, uuid, dag_id, number, hash, doc, source, created_us) values (1, 'u', 'd', 1, 'h', ?1, x'', 1)",
+    enum err_code e = meta_do(m, err,
+                              "insert or ignore into flow_version(id, uuid, dag_id, number, hash, doc, source, created_us) values (1, 'u',"
+                              " 'd', 1, 'h', ?1, x'', 1)",
                               "s", document);
     if (e == ERR_OK)
-        e = meta_do(m, err, "insert or ignore into flow_dag(dag_id, file, paused, stale, import_error, version_id) values ('d', '/x/d.py', 0, 0, 0, 1)", "");
+        e = meta_do(m, err,
+                    "insert or ignore into flow_dag(dag_id, file, paused, stale, import_error, version_id) values ('d', '/x/d.py', 0, 0, 0, 1)", "");
     if (e == ERR_OK) return meta_commit(m, err) == ERR_OK;
     meta_rollback(m);
     return false;
@@ -162,7 +167,8 @@ static void verify(struct sys *s, void *state) {
 
 static void test_every_operation_as_the_last(void **x) {
     (void)x;
-    static const struct crash_test t = {.seeds = 6, .state_size = sizeof(struct seen), .scenario = scenario, .verify = verify, .kills = true, .faults = true, .step = 3};
+    static const struct crash_test t = {.seeds = 6, .state_size = sizeof(struct seen), .scenario = scenario, .verify = verify, .kills = true,
+        .faults = true, .step = 3};
     crash_try_all(&t);
 }
 

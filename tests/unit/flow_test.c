@@ -204,7 +204,8 @@ static void start(struct fixture *x) {
 static int setup(void **state) {
     struct fixture *x = MEM_NEW(struct fixture);
     arena_init(&x->a);
-    snprintf(x->dir, sizeof x->dir, "/tmp/flow_test_%lld_%llu", (long long)sys_getpid(), (unsigned long long)(sys_random_u64(sys_real()) % 100000000));
+    snprintf(x->dir, sizeof x->dir, "/tmp/flow_test_%lld_%llu", (long long)sys_getpid(),
+             (unsigned long long)(sys_random_u64(sys_real()) % 100000000));
     char dags[160];
     snprintf(dags, sizeof dags, "%s/dags", x->dir);
     assert_int_equal(sys_mkdirs(sys_real(), dags, NULL), ERR_OK);
@@ -364,7 +365,8 @@ static void test_branches_and_skips(void **state) {
     assert_state(x, &r, "a", "skipped");
     assert_state(x, &r, "b", "skipped"); // short circuit passes over trigger rules
     const char *ids[] = {"right"};
-    struct flow_clear c = {.run_id = r.run_id, .task_ids = ids, .n_task_ids = 1, .include_downstream = true, .start_us = FLOW_NO_TIME, .end_us = FLOW_NO_TIME};
+    struct flow_clear c = {.run_id = r.run_id, .task_ids = ids, .n_task_ids = 1, .include_downstream = true, .start_us = FLOW_NO_TIME,
+        .end_us = FLOW_NO_TIME};
     struct flow_ti *cleared;
     size_t n;
     assert_int_equal(flow_clear(x->f, "branches", &c, &x->a, &cleared, &n, &x->err), ERR_OK);
@@ -501,7 +503,8 @@ static void test_state_survives(void **state) {
     struct fixture *x = *state;
     add_dag(x, "basic.py",
             "from airflow.sdk import DAG\nfrom airflow.operators.bash import BashOperator\nwith DAG('keeps', schedule=None):\n"
-            "    a = BashOperator(task_id='a', bash_command='echo {{ var.value.x }}')\n    b = BashOperator(task_id='b', bash_command=\"{{ params.b | default('true') }}\")\n"
+            "    a = BashOperator(task_id='a', bash_command='echo {{ var.value.x }}')\n    b = BashOperator(task_id='b', bash_command=\"{{"
+            " params.b | default('true') }}\")\n"
             "    a >> b\n");
     assert_int_equal(flow_variable_put(x->f, &(struct flow_variable){"x", "value of x", NULL}, true, &x->err), ERR_OK);
     assert_int_equal(flow_variable_put(x->f, &(struct flow_variable){"x", "2", NULL}, true, &x->err), ERR_EXISTS);
@@ -525,7 +528,8 @@ static void test_state_survives(void **state) {
 static void test_refusals(void **state) {
     struct fixture *x = *state;
     add_dag(x, "p.py", "from airflow.sdk import DAG, Param\nwith DAG('p', schedule=None, params={'n': Param(1, type='integer')}): pass\n");
-    struct flow_trigger t = {.logical_us = FLOW_NO_TIME, .interval_start_us = FLOW_NO_TIME, .interval_end_us = FLOW_NO_TIME, .run_after_us = FLOW_NO_TIME};
+    struct flow_trigger t = {.logical_us = FLOW_NO_TIME, .interval_start_us = FLOW_NO_TIME, .interval_end_us = FLOW_NO_TIME,
+        .run_after_us = FLOW_NO_TIME};
     struct flow_run r;
     assert_int_equal(flow_run_trigger(x->f, "absent", &t, &x->a, &r, &x->err), ERR_NOT_FOUND);
     t.conf_json = "{\"n\": \"many\"}";
