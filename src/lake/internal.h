@@ -21,6 +21,7 @@ struct lake_node {
     atomic_int refs;
     struct lake_file file;   // path decoded
     char *raw_path;          // as in the log (percent-encoded)
+    char *key;               // decoded path, and the deletion vector's id if there is one: what identifies a file in the log
     char *partition_json;    // {"column":"value"|null,...}; NULL = none
     int64_t removed_ms;      // tombstones: when; 0 = a live file
     bool has_deletion_vector;
@@ -58,8 +59,8 @@ struct lake_app {
 
 // Log replay under way: newest action per key wins. Owner: one thread, on its stack.
 struct lake_replay {
-    struct map files;      // decoded path -> struct lake_node *
-    struct map tombstones; // decoded path -> struct lake_node *
+    struct map files;      // key -> struct lake_node *
+    struct map tombstones; // key -> struct lake_node *
     struct map apps;       // application id -> struct lake_app *
     struct lake_meta *meta;
     struct lake_protocol protocol;

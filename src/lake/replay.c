@@ -62,6 +62,7 @@ void lake_node_unref(struct lake_node *n) {
     mem_free((char *)n->file.stats_json);
     mem_free((void *)n->file.partition_values);
     mem_free(n->raw_path);
+    mem_free(n->key);
     mem_free(n->partition_json);
     mem_free(n);
 }
@@ -133,9 +134,9 @@ void lake_replay_init(struct lake_replay *r) {
 void lake_replay_from(struct lake_replay *r, const struct lake_snapshot *s) {
     lake_replay_init(r);
     for (size_t i = 0; i < s->n_files; i++)
-        map_put(&r->files, str_c(s->files[i]->file.path), node_ref_any(s->files[i]));
+        map_put(&r->files, str_c(s->files[i]->key), node_ref_any(s->files[i]));
     for (size_t i = 0; i < s->n_tombstones; i++)
-        map_put(&r->tombstones, str_c(s->tombstones[i]->file.path), node_ref_any(s->tombstones[i]));
+        map_put(&r->tombstones, str_c(s->tombstones[i]->key), node_ref_any(s->tombstones[i]));
     map_copy(&r->apps, &s->apps, app_copy_any);
     map_copy(&r->other, &s->other, json_copy_any);
     r->meta = meta_ref(s->meta);
@@ -155,10 +156,10 @@ void lake_replay_fini(struct lake_replay *r) {
 }
 
 static void replay_put_node(struct map *to, struct map *from, struct lake_node *n) {
-    lake_node_unref(map_remove(from, str_c(n->file.path)));
-    // A path that comes again moves to the end: remove first, so that the order is that of the newest actions.
-    lake_node_unref(map_remove(to, str_c(n->file.path)));
-    map_put(to, str_c(n->file.path), n);
+    lake_node_unref(map_remove(from, str_c(n->key)));
+    // A file that comes again moves to the end: remove first, so that the order is that of the newest actions.
+    lake_node_unref(map_remove(to, str_c(n->key)));
+    map_put(to, str_c(n->key), n);
 }
 
 static int64_t int_of(const json_t *j, const char *key, int64_t absent) {
@@ -190,6 +191,14 @@ static int64_t rows_of_stats(const char *stats) {
     return str_to_i64(str_n(at, n), &rows) ? rows : -1;
 }
 
+// Spec: "the unique id of a deletion vector": storage type, path or inline bytes, offset.
+static char *node_key(const char *path, const json_t *vector) {
+    if (!json_is_object(vector))
+        return mem_strdup(path);
+    return mem_printf("%s %s%s@%lld", path, json_get_cstr(vector, "storageType", ""), json_get_cstr(vector, "pathOrInlineDv", ""),
+                      (long long)int_of(vector, "offset", -1));
+}
+
 static struct lake_node *node_parse(const json_t *j, struct err *err) {
     const char *path = json_string_value(json_object_get(j, "path"));
     if (path == NULL || strlen(path) > LAKE_PATH_MAX) {
@@ -210,6 +219,7 @@ static struct lake_node *node_parse(const json_t *j, struct err *err) {
         n->file.stats_json = dump_or_null(json_object_get(j, "stats_parsed")); // checkpoints with statistics as a struct only
     n->file.rows = rows_of_stats(n->file.stats_json);
     n->has_deletion_vector = json_is_object(json_object_get(j, "deletionVector"));
+    n->key = node_key(n->file.path, json_object_get(j, "deletionVector"));
     return n;
 }
 
