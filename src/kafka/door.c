@@ -122,6 +122,11 @@ static struct kafka_config own_config(const struct kafka_config *from) {
 struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, struct broker *broker, const struct kafka_config *config,
                                    struct err *err) {
     assert(n_loops > 0 && broker != NULL && config->host != NULL && loop_current() == NULL);
+    const char *told = config->advertised_host != NULL ? config->advertised_host : config->host;
+    if (strcmp(told, "0.0.0.0") == 0 || strcmp(told, "::") == 0) {
+        err_set(err, ERR_CONFIG, "clients cannot be told to connect to %s: set kafka.advertised to a host:port that they reach", told);
+        return NULL;
+    }
     struct sys_sock *listener = sys_listen(loop_sys(loops[0]), config->host, config->port, err);
     if (listener == NULL) return NULL;
     struct kafka_door *d = MEM_NEW(struct kafka_door);

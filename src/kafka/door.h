@@ -24,7 +24,7 @@ struct kafka_config {
     bool auto_create;            // auto.create.topics.enable: Metadata creates topics where the client allows it
 };
 
-// ERR_EXISTS: the port is in use.
+// ERR_EXISTS: the port is in use. ERR_CONFIG: the address to tell clients is a wildcard.
 struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, struct broker *broker, const struct kafka_config *config,
                                    struct err *err);
 int kafka_door_port(const struct kafka_door *d);
