@@ -13,7 +13,8 @@
 #include "unit/engine_fixture.h"
 
 static const char schema_text[] =
-    "{\"type\":\"record\",\"name\":\"flight\",\"fields\":[{\"name\":\"date\",\"type\":{\"type\":\"long\",\"logicalType\":\"local-timestamp-micros\"}},"
+    "{\"type\":\"record\",\"name\":\"flight\",\"fields\":["
+    "{\"name\":\"date\",\"type\":{\"type\":\"long\",\"logicalType\":\"local-timestamp-micros\"}},"
     "{\"name\":\"delay\",\"type\":\"long\"},{\"name\":\"distance\",\"type\":\"long\"},{\"name\":\"origin\",\"type\":\"string\"},"
     "{\"name\":\"destination\",\"type\":\"string\"}]}";
 
@@ -24,8 +25,8 @@ static struct watch now(void) { return (struct watch){sys_mono_us(sys_real()), s
 static void report(const char *what, struct watch from, double n, const char *unit) {
     struct watch to = now();
     double wall = (double)(to.wall - from.wall), cpu = (double)(to.cpu - from.cpu);
-    printf("%-34s %9.1f ms wall %9.1f ms CPU  %12.0f %s/s wall %12.0f per CPU second  peak RSS %lld MB\n", what, wall / 1e3, cpu / 1e3, n / wall * 1e6, unit,
-           n / cpu * 1e6, (long long)(sys_peak_rss_bytes() >> 20));
+    printf("%-34s %9.1f ms wall %9.1f ms CPU  %12.0f %s/s wall %12.0f per CPU second  peak RSS %lld MB\n", what, wall / 1e3, cpu / 1e3,
+           n / wall * 1e6, unit, n / cpu * 1e6, (long long)(sys_peak_rss_bytes() >> 20));
 }
 
 static void put_varlong(struct buf *b, int64_t v) {
@@ -40,7 +41,8 @@ static void put_text(struct buf *b, const char *s) {
 }
 
 static void put_flight(struct buf *b, uint64_t i) {
-    static const char *const airports[] = {"ATL", "ORD", "DFW", "LAX", "DEN", "SFO", "JFK", "SEA", "MIA", "BOS", "PHX", "IAH", "MSP", "DTW", "CLT", "LAS"};
+    static const char *const airports[] = {"ATL", "ORD", "DFW", "LAX", "DEN", "SFO", "JFK", "SEA",
+                                           "MIA", "BOS", "PHX", "IAH", "MSP", "DTW", "CLT", "LAS"};
     uint64_t h = i * 0x9E3779B97F4A7C15ull;
     buf_clear(b);
     buf_put_u8(b, 0);

@@ -21,7 +21,8 @@ static enum err_code give_rows(struct engine_result *r, lake_text_fn *row, void 
     struct cols_batch *b;
     enum err_code code = ERR_OK;
     while (code == ERR_OK && (b = engine_result_next(r, err)) != NULL) {
-        if (b->schema->n != 1 || b->schema->fields[0].type.kind != COLS_STRING) code = err_set(err, ERR_INTERNAL, "a checkpoint query yields no text");
+        if (b->schema->n != 1 || b->schema->fields[0].type.kind != COLS_STRING)
+            code = err_set(err, ERR_INTERNAL, "a checkpoint query yields no text");
         for (size_t i = 0; i < b->n && code == ERR_OK; i++)
             if (cols_is_valid(&b->columns[0], i)) code = row(arg, cols_str(&b->columns[0], i), err);
         cols_batch_free(b);

@@ -2,8 +2,8 @@
 // The DuckDB database behind the engine: opening with our settings, locking it down, connections, errors, and opening it again after DuckDB
 // itself failed (error types INTERNAL and FATAL make a database unusable).
 //
-// Any thread; e->mutex guards e->db and the counts, e->catalog_mutex the admin connection. Memory: a database lives until its last connection is closed. Nothing is durable: tables
-// live in the lake, the spill folder is scratch.
+// Any thread; e->mutex guards e->db and the counts, e->catalog_mutex the admin connection. Memory: a database lives until its last
+// connection is closed. Nothing is durable: tables live in the lake, the spill folder is scratch.
 #include "codec/json.h"
 #include "engine/internal.h"
 
@@ -174,7 +174,8 @@ static enum err_code lock_down(struct engine *e, duckdb_connection con, struct e
 }
 
 static enum err_code prepare_database(struct engine *e, duckdb_connection con, struct err *err) {
-    enum err_code code = duck_run(con, "ATTACH ':memory:' AS millrace; USE millrace; SET errors_as_json=true; SET GLOBAL TimeZone='UTC'; CREATE SCHEMA topics", err);
+    enum err_code code = duck_run(con, "ATTACH ':memory:' AS millrace; USE millrace; SET errors_as_json=true; SET GLOBAL TimeZone='UTC'; "
+        "CREATE SCHEMA topics", err);
     if (code == ERR_OK) code = source_register(e, con, err);
     if (code == ERR_OK) code = topic_register(e, con, err);
     if (code == ERR_OK) code = lock_down(e, con, err);

@@ -111,7 +111,8 @@ static enum err_code create_as(struct change *c, const char *select, struct err 
     enum err_code code = make_dir(c, err);
     if (code == ERR_OK) code = write(c, select, &schema, err);
     if (code != ERR_OK) return code;
-    return commit(c, schema, true, c->base != NULL ? "CREATE OR REPLACE TABLE AS SELECT" : "CREATE TABLE AS SELECT", c->base != NULL ? "Overwrite" : "ErrorIfExists", err);
+    if (c->base != NULL) return commit(c, schema, true, "CREATE OR REPLACE TABLE AS SELECT", "Overwrite", err);
+    return commit(c, schema, true, "CREATE TABLE AS SELECT", "ErrorIfExists", err);
 }
 
 static enum err_code table_exists(const struct change *c, bool *done, struct err *err) {

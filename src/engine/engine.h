@@ -45,7 +45,8 @@ struct engine_result *engine_query(struct engine_session *s, struct str sql, con
 enum err_code engine_script(struct engine_session *s, struct str sql, struct engine_result **last, struct err *err);
 
 const struct cols_schema *engine_result_schema(const struct engine_result *r); // n = 0: no rows are returned
-const char *engine_result_tag(const struct engine_result *r);                  // PostgreSQL command tag without count: "SELECT", "INSERT 0", "COPY", "CREATE TABLE"
+// PostgreSQL command tag without count: "SELECT", "INSERT 0", "COPY", "CREATE TABLE"
+const char *engine_result_tag(const struct engine_result *r);
 bool engine_result_is_rows(const struct engine_result *r);                     // the statement returns rows (SELECT, SHOW, ...)
 int64_t engine_result_affected(const struct engine_result *r);                 // rows changed; -1 = unknown. After the last batch
 // The next batch; NULL at the end (err->code ERR_OK) or on failure. The caller frees it.

@@ -85,7 +85,7 @@ static enum err_code check_type(duckdb_prepared_statement stmt, const struct sql
         *streams = types[i].streams;
         bool makes = type == DUCKDB_STATEMENT_TYPE_CREATE;
         if (makes && st != NULL && st->kind == SQL_OTHER && !st->temporary)
-            return err_set(err, ERR_NOT_SUPPORTED, "only tables of a schema are kept (create table S.T ...); say `create temp ...` for this session's own");
+            return err_set(err, ERR_NOT_SUPPORTED, "only tables are kept (create table S.T ...); `create temp ...` is for this session's own");
         return ERR_OK;
     }
     return err_set(err, ERR_NOT_SUPPORTED, "this kind of statement is not supported");
@@ -164,7 +164,8 @@ static enum err_code bind_params(duckdb_prepared_statement stmt, const struct en
     size_t wanted = duckdb_nparams(stmt);
     if (n != wanted) return err_set(err, ERR_INVALID, "the statement has %zu parameters, %zu values were given", wanted, n);
     for (size_t i = 0; i < n; i++) {
-        duckdb_state state = params[i].null ? duckdb_bind_null(stmt, i + 1) : duckdb_bind_varchar_length(stmt, i + 1, params[i].text.p, params[i].text.n);
+        struct str text = params[i].text;
+        duckdb_state state = params[i].null ? duckdb_bind_null(stmt, i + 1) : duckdb_bind_varchar_length(stmt, i + 1, text.p, text.n);
         if (state != DuckDBSuccess) return err_set(err, ERR_INVALID, "parameter %zu cannot be bound (is it valid UTF-8?)", i + 1);
     }
     return ERR_OK;

@@ -168,7 +168,8 @@ static struct engine_result *show_topics(struct engine *e) {
 
 // Statements that look into DuckDB's catalog see topics as views: those must be there.
 static bool looks_at_catalog(const struct sql_statement *st) {
-    static const char *const marks[] = {"information_schema", "pg_catalog", "pg_", "duckdb_", "describe", "DESCRIBE", "show", "SHOW", "summarize", "SUMMARIZE"};
+    static const char *const marks[] = {"information_schema", "INFORMATION_SCHEMA", "pg_",  "duckdb_",   "describe",
+                                        "DESCRIBE",           "show",               "SHOW", "summarize", "SUMMARIZE"};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (memmem(st->text.p, st->text.n, marks[i], strlen(marks[i])) != NULL) return true;
     return false;

@@ -437,7 +437,8 @@ static enum err_code read_part(struct topic_scan *s, struct topic_thread *t, str
     int64_t next = p->next;
     while (code == ERR_OK && at < t->raw.n && next < p->end) {
         struct batch b;
-        if (batch_read(t->raw.p + at, t->raw.n - at, &b) != BATCH_OK) return err_set(err, ERR_CORRUPT, "a batch of %s-%d is damaged", s->bind->topic, p->id);
+        if (batch_read(t->raw.p + at, t->raw.n - at, &b) != BATCH_OK)
+            return err_set(err, ERR_CORRUPT, "a batch of %s-%d is damaged", s->bind->topic, p->id);
         code = put_batch(s, t, &b, err);
         next = batch_last_offset(&b) + 1;
         at += b.size;

@@ -256,7 +256,8 @@ enum err_code write_files(struct engine_session *s, const char *select, const st
     enum err_code code = storable_select(s, select, a, schema, &sql, err);
     const char *prefix = new_prefix(s->e, a);
     put_target(has_word(str_c(select), "order"), dir, prefix, &sql);
-    if (code == ERR_OK && (code = run_copy(s, buf_cstr(&sql), params, n_params, *schema, dir, a, &v, err)) != ERR_OK) err->position = 0; // in our text
+    if (code == ERR_OK && (code = run_copy(s, buf_cstr(&sql), params, n_params, *schema, dir, a, &v, err)) != ERR_OK)
+        err->position = 0; // it counts in our text
     for (size_t i = 0; i < v.n && code == ERR_OK; i++) code = sync_file(s->e, arena_printf(a, "%s/%s", dir, v.p[i].path), err);
     if (code == ERR_OK && v.n > 0) code = sys_sync_dir(s->e->sys, dir, err);
     if (code != ERR_OK) remove_prefix(s->e, dir, prefix, a);

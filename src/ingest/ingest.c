@@ -77,7 +77,8 @@ static enum err_code read_columns(struct copy *c, struct err *err) {
     avro_decoder_free(d);
     for (size_t i = 0; i < INGEST_META_COLUMNS; i++)
         if (cols_schema_find(value, str_c(meta_columns[i].name)) >= 0)
-            return err_set(err, ERR_NOT_SUPPORTED, "the schema of '%s' has a field %s, a name that the event's place takes", subject, meta_columns[i].name);
+            return err_set(err, ERR_NOT_SUPPORTED, "the schema of '%s' has a field %s, a name that the event's place takes", subject,
+                meta_columns[i].name);
     c->reader.n_value = value->n;
     const struct cols_schema *have = c->base == NULL ? NULL : lake_snapshot_schema(c->base);
     struct cols_schema *all = ARENA_NEW(&c->arena, struct cols_schema);
@@ -107,7 +108,8 @@ static enum err_code target_columns(struct copy *c, struct err *err) {
         int at = cols_schema_find(have, str_c(in->fields[i].name));
         if (at >= 0 && cols_type_eq(&have->fields[at].type, &in->fields[i].type)) continue;
         if (at >= 0)
-            return err_set(err, ERR_INCOMPATIBLE, "column %s of %s is %s and the topic's schema makes it %s: write into a new table, or keep the type",
+            return err_set(err, ERR_INCOMPATIBLE,
+                           "column %s of %s is %s and the topic's schema makes it %s: write into a new table, or keep the type",
                            in->fields[i].name, c->full, cols_kind_name(have->fields[at].type.kind), cols_kind_name(in->fields[i].type.kind));
         wide->fields[wide->n] = in->fields[i];
         wide->fields[wide->n++].nullable = true;
@@ -131,8 +133,8 @@ static enum err_code find_offsets(struct copy *c, struct broker *broker, struct 
         if (broker_offsets(broker, c->topic, i, &o, err) != ERR_OK) return err->code;
         int64_t next = c->base == NULL ? -1 : lake_snapshot_app_version(c->base, app_id(c, i));
         if (next >= 0 && next < o.start)
-            log_warn("ingest", "retention removed events before they were copied", "table", c->full, "topic", c->topic, "partition", log_i64(i), "lost",
-                     log_i64(o.start - next), NULL);
+            log_warn("ingest", "retention removed events before they were copied", "table", c->full, "topic", c->topic, "partition",
+                     log_i64(i), "lost", log_i64(o.start - next), NULL);
         if (next < o.start) next = o.start;
         vec_add(&c->reader.partitions, ((struct reader_partition){.id = i, .from = next, .next = next, .end = o.high_watermark}));
     }
@@ -201,7 +203,8 @@ static enum err_code commit(struct copy *c, struct err *err) {
 static enum err_code open_copy(struct copy *c, const struct sql_statement *st, struct err *err) {
     struct engine *e = engine_session_engine(c->session);
     c->lake = engine_lake(e);
-    if (st->target.schema.n == 0) return err_set(err, ERR_INVALID, "copy into %.*s: say the schema too, as in bronze.flights", STR_ARG(st->target.table));
+    if (st->target.schema.n == 0)
+        return err_set(err, ERR_INVALID, "copy into %.*s: say the schema too, as in bronze.flights", STR_ARG(st->target.table));
     c->schema = arena_str(&c->arena, st->target.schema).p;
     c->table = arena_str(&c->arena, st->target.table).p;
     c->full = arena_printf(&c->arena, "%s.%s", c->schema, c->table);

@@ -104,7 +104,8 @@ static enum err_code take_bytes(struct reader *r, struct reader_partition *p, st
     *from = p->next;
     enum err_code code = broker_read(r->broker, r->topic, p->id, p->next, READ_BYTES, bytes, NULL, err);
     int64_t next = code == ERR_OK && bytes->n > 0 ? end_of(bytes) : p->end;
-    if (code == ERR_OK && next < 0) code = err_set(err, ERR_CORRUPT, "topic '%s' partition %d offset %" PRId64 ": damaged batch", r->topic, p->id, p->next);
+    if (code == ERR_OK && next < 0)
+        code = err_set(err, ERR_CORRUPT, "topic '%s' partition %d offset %" PRId64 ": damaged batch", r->topic, p->id, p->next);
     sys_mutex_lock(&r->mutex);
     p->next = code != ERR_OK ? p->end : next < p->end ? next : p->end;
     *to = p->next;

@@ -22,7 +22,8 @@ static void test_values(void **state) {
          "2001-02-03|2001-02-03 04:05:06.789|2001-02-03 02:05:06+00|01:02:03"},
         {"select timestamp_s '2001-02-03 04:05:06', timestamp_ms '1901-02-03 04:05:06.7', timestamp_ns '1901-02-03 04:05:06.123456789'",
          "2001-02-03 04:05:06|1901-02-03 04:05:06.7|1901-02-03 04:05:06.123456"},
-        {"select 1::tinyint, 2::smallint, 3::bigint, 4::utinyint, 5::usmallint, 6::uinteger, 18446744073709551615::ubigint", "1|2|3|4|5|6|18446744073709551615"},
+        {"select 1::tinyint, 2::smallint, 3::bigint, 4::utinyint, 5::usmallint, 6::uinteger, 18446744073709551615::ubigint",
+         "1|2|3|4|5|6|18446744073709551615"},
         {"select sum(x) from (values (1), (2)) t(x)", "3"},
         {"select -170141183460469231731687303715884105727::hugeint", "-170141183460469231731687303715884105727"},
         {"select 1.5::decimal(4,1), -2.5::decimal(9,2), 3.5::decimal(18,3), -4.5::decimal(38,4)", "1.5|-2.50|3.500|-4.5000"},
@@ -32,7 +33,8 @@ static void test_values(void **state) {
         {"select x from (values (1), (null), (3)) t(x)", "1\nNULL\n3"},
         {"select [x, x + 1] from range(3) t(x)", "[0, 1]\n[1, 2]\n[2, 3]"},
         {"select case when x % 2 = 0 then {'v': x} end from range(3) t(x)", "{'v': 0}\nNULL\n{'v': 2}"},
-        {"select 'a string longer than twelve bytes' || x from range(2) t(x)", "a string longer than twelve bytes0\na string longer than twelve bytes1"},
+        {"select 'a string longer than twelve bytes' || x from range(2) t(x)",
+         "a string longer than twelve bytes0\na string longer than twelve bytes1"},
         {"select 1 where false", ""},
         {"select count(*), sum(x)::bigint, count(distinct x % 1000) from range(300000) t(x)", "300000|44999850000|1000"},
         {"select interval '1 month 2 days 3 seconds'", "1 month 2 days 00:00:03"},
@@ -101,7 +103,8 @@ static void test_errors(void **state) {
 static void test_error_in_stream(void **state) {
     struct engine_fixture *f = *state;
     struct err err = {0};
-    struct engine_result *r = engine_query(f->s, STR("select case when x < 290000 then x::varchar else 'bad' end::int from range(300000) t(x)"), NULL, 0, &err);
+    static const char sql[] = "select case when x < 290000 then x::varchar else 'bad' end::int from range(300000) t(x)";
+    struct engine_result *r = engine_query(f->s, str_c(sql), NULL, 0, &err);
     struct cols_batch *b;
     if (r != NULL)
         while ((b = engine_result_next(r, &err)) != NULL) cols_batch_free(b);
@@ -183,7 +186,8 @@ static void test_tables(void **state) {
     expect_in(f->s, "select a, b from s.t", "111|eleven");
     run_in(f->s, "create or replace table s.t as select a as other from s.t");
     expect_in(f->s, "select * from s.t", "111");
-    run_in(f->s, "create table s.sorted as select range as x from range(300000) order by x desc; insert into s.sorted select 7 where false order by 1");
+    run_in(f->s, "create table s.sorted as select range as x from range(300000) order by x desc; insert into s.sorted select 7 where "
+        "false order by 1");
     expect_in(f->s, "select x from s.sorted limit 2", "299999\n299998");
     expect_in(f->s, "select count(*), count(distinct file_index) from s.sorted", "300000|1");
     run_in(f->s, "create table s.empty as select 1 as x, 'a' as y where false order by 1; drop table s.sorted");
@@ -217,7 +221,8 @@ static void test_definitions(void **state) {
     expect_in(f->s, "select count(*) from d.t", "4"); // each statement commits by itself
     run_in(f->s, "create table loose as select 1 as x");
     expect_in(f->s, "select * from main.loose; select * from loose", "1");
-    run_in(f->s, "insert into loose values (2); delete from loose where x = 1; set search_path = 'd'; create table here as select 1 as x; insert into here values (5)");
+    run_in(f->s, "insert into loose values (2); delete from loose where x = 1; set search_path = 'd'; create table here as select 1 as x; "
+        "insert into here values (5)");
     expect_in(f->s, "set search_path = 'main'; select sum(x) from d.here union all select max(x) from loose", "6\n2");
     fails_in(f->s, "insert into nosuch values (1)", ERR_NO_TABLE);
     run_in(f->s, "drop schema d cascade; drop table loose; drop table tt");
@@ -354,7 +359,8 @@ static void test_memory_limit(void **state) {
     assert_non_null(e);
     struct engine_session *s = engine_session_open(e, &err);
     // A sort of more than the limit spills; a list of as much cannot.
-    expect_in(s, "select count(*) from (select range as x, md5(range::varchar) || md5(range::varchar) as s from range(1500000) order by s) where x % 500000 = 0", "3");
+    expect_in(s, "select count(*) from (select range as x, md5(range::varchar) || md5(range::varchar) as s from range(1500000) order by "
+        "s) where x % 500000 = 0", "3");
     fails_in(s, "select len(list(s)) from (select md5(range::varchar) || md5(range::varchar) as s from range(3000000))", ERR_NO_MEMORY);
     expect_in(s, "select 1", "1");
     engine_session_close(s);
@@ -391,7 +397,9 @@ static struct cols_batch *numbers_next(void *self, struct err *err) {
 
 static void test_source(void **state) {
     struct engine_fixture *f = *state;
-    struct numbers n = {.fields = {{"i", {.kind = COLS_INT64}, false}, {"s", {.kind = COLS_STRING}, true}, {"b", {.kind = COLS_BOOL}, false}}, .batches = 10, .fail_at = -5};
+    struct numbers n = {.fields = {{"i", {.kind = COLS_INT64}, false}, {"s", {.kind = COLS_STRING}, true}, {"b", {.kind = COLS_BOOL}, false}},
+                        .batches = 10,
+                        .fail_at = -5};
     n.schema = (struct cols_schema){3, n.fields};
     struct engine_source source = {&n.schema, numbers_next, &n, false};
     struct err err = {0};
@@ -403,12 +411,14 @@ static void test_source(void **state) {
     struct engine_file *files;
     size_t n_files;
     struct cols_schema *schema;
-    if (engine_write_parquet(f->s, STR("select *, 1 as one from source()"), &source, dir, &a, &files, &n_files, &schema, &err) != ERR_OK) fail_msg("%s", err.msg);
+    if (engine_write_parquet(f->s, STR("select *, 1 as one from source()"), &source, dir, &a, &files, &n_files, &schema, &err) != ERR_OK)
+        fail_msg("%s", err.msg);
     assert_int_equal(schema->n, 4);
     int64_t rows = 0;
     for (size_t i = 0; i < n_files; i++) rows += files[i].rows;
     assert_int_equal(rows, 50000);
-    char *sql = mem_printf("select count(*), count(s), sum(i)::bigint, sum(b::int)::bigint, min(s), sum(one)::bigint from read_parquet('%s/*.parquet')", dir);
+    char *sql = mem_printf("select count(*), count(s), sum(i)::bigint, sum(b::int)::bigint, min(s), sum(one)::bigint from "
+        "read_parquet('%s/*.parquet')", dir);
     expect_in(f->s, sql, "50000|25000|124975000|16670|a longer string than fits in line|50000");
     mem_free(sql);
     n.batches = 10;
@@ -421,13 +431,15 @@ static void test_source(void **state) {
 
 // ---- topics -------------------------------------------------------------------------------------------------------------------
 
-static const char flight_v1[] = "{\"type\":\"record\",\"name\":\"f\",\"fields\":[{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"}]}";
-static const char flight_v2[] = "{\"type\":\"record\",\"name\":\"f\",\"fields\":[{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"},"
-                                "{\"name\":\"note\",\"type\":[\"null\",\"string\"],\"default\":null}]}";
+#define RECORD(fields) "{\"type\":\"record\",\"name\":\"f\",\"fields\":[" fields "]}"
+static const char flight_v1[] = RECORD("{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"}");
+static const char flight_v2[] = RECORD("{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"delay\",\"type\":\"long\"},"
+                                       "{\"name\":\"note\",\"type\":[\"null\",\"string\"],\"default\":null}");
 
 static void put_event(struct engine_fixture *f, const char *topic, int32_t partition, const char *key, const void *value, size_t n, int64_t ms) {
     struct broker_header headers[] = {{STR("h"), STR("1")}, {STR("h"), STR("2")}, {STR("bin"), STR("\xff")}};
-    struct broker_record r = {.key = str_c(key), .value = str_n(value, n), .value_null = value == NULL, .timestamp_ms = ms, .headers = headers, .n_headers = 3};
+    struct broker_record r = {.key = str_c(key), .value = str_n(value, n), .value_null = value == NULL, .timestamp_ms = ms,
+        .headers = headers, .n_headers = 3};
     struct err err = {0};
     if (broker_append(f->broker->broker, topic, partition, &r, 1, NULL, &err) != ERR_OK) fail_msg("%s", err.msg);
 }
@@ -473,7 +485,8 @@ static void test_topics(void **state) {
     expect_in(f->s, "select _value, _key, _headers from topics.\"raw.bytes\"", "\\x78797a|\\xfe|{h=2, bin=\\xff}");
     expect_in(f->s, "select _value::varchar from topics.raw.bytes", "xyz");
     expect_in(f->s, "show topics", "__consumer_offsets|1|0\nflights|2|5\nraw.bytes|1|1");
-    expect_in(f->s, "select column_name, data_type from information_schema.columns where table_schema = 'topics' and table_name = 'flights' and ordinal_position < 4",
+    expect_in(f->s, "select column_name, data_type from information_schema.columns where table_schema = 'topics' and table_name = "
+        "'flights' and ordinal_position < 4",
               "origin|VARCHAR\ndelay|BIGINT\nnote|VARCHAR");
     struct arena a;
     arena_init(&a);
@@ -504,7 +517,8 @@ static void test_catalog(void **state) {
     bool one = false, tmp = false;
     for (size_t i = 0; i < c.n_relations; i++) {
         const struct engine_relation *r = &c.relations[i];
-        if (strcmp(r->name, "one") == 0) one = r->kind == ENGINE_TABLE && r->columns->n == 2 && r->rows == 1 && r->bytes > 0 && strcmp(r->schema, "c") == 0;
+        if (strcmp(r->name, "one") == 0)
+            one = r->kind == ENGINE_TABLE && r->columns->n == 2 && r->rows == 1 && r->bytes > 0 && strcmp(r->schema, "c") == 0;
         if (strcmp(r->name, "tmp1") == 0) tmp = r->kind == ENGINE_TEMP && r->columns->n == 1 && r->columns->fields[0].type.kind == COLS_DOUBLE;
     }
     assert_true(one && tmp);
@@ -535,7 +549,8 @@ static void test_cancel(void **state) {
     loop_event_init(&c.begin);
     struct sys_thread *t = sys_thread_start("cancel", cancel_thread, &c);
     loop_event_set(&c.begin);
-    struct engine_result *r = engine_query(f->s, STR("select a.range + b.range as x from range(1000000) a, range(1000000) b where a.range + b.range < 0"), NULL, 0, &err);
+    static const char sql[] = "select a.range + b.range as x from range(1000000) a, range(1000000) b where a.range + b.range < 0";
+    struct engine_result *r = engine_query(f->s, str_c(sql), NULL, 0, &err);
     if (r != NULL) assert_null(engine_result_next(r, &err));
     __atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
     sys_thread_join(t);

@@ -18,7 +18,8 @@ static const char v3[] = RECORD("{\"name\":\"origin\",\"type\":\"string\"},{\"na
 
 static void put(struct engine_fixture *f, const char *topic, int32_t partition, const char *key, const void *value, size_t n) {
     struct broker_header h = {STR("trace"), STR("7")};
-    struct broker_record r = {.key = str_c(key), .value = str_n(value, n), .value_null = value == NULL, .timestamp_ms = 1234, .headers = &h, .n_headers = 1};
+    struct broker_record r = {.key = str_c(key), .value = str_n(value, n), .value_null = value == NULL, .timestamp_ms = 1234,
+        .headers = &h, .n_headers = 1};
     struct err err = {0};
     if (broker_append(f->broker->broker, topic, partition, &r, 1, NULL, &err) != ERR_OK) fail_msg("%s", err.msg);
 }
@@ -72,7 +73,8 @@ static void test_rows_and_dead_letters(void **state) {
     expect_in(f->s, "select origin, delay, _partition, _offset, epoch_ms(_timestamp), _key from b.a order by _partition, _offset",
               "JFK|5|0|0|1234|key\nSFO|9|0|4|1234|key\nLAX|-1|1|0|1234|key");
     expect_in(f->s, "select _headers['millrace.dlq.topic'], _headers['millrace.dlq.partition'], _headers['millrace.dlq.offset'], "
-                    "_headers['millrace.dlq.schema_id'], _headers['trace'], _key, octet_length(_value), epoch_ms(_timestamp) from topics.a.dead order by _key",
+                    "_headers['millrace.dlq.schema_id'], _headers['trace'], _key, octet_length(_value), epoch_ms(_timestamp) from "
+                        "topics.a.dead order by _key",
               "a|0|1|NULL|7|b1|2|1234\na|1|1|99|7|b2|7|1234\na|0|2|1|7|b3|8|1234\na|0|3|NULL|7|b4|NULL|1234");
     expect_in(f->s, "select count(*) from topics.a.dead where length(_headers['millrace.dlq.reason']) > 10", "4");
     expect_in(f->s, "copy into b.a from topic a with (dlq = 'a.dead')", "b.a|a|0|0|0|0"); // nothing new: no commit
@@ -126,7 +128,8 @@ static void test_death_before_commit(void **state) {
     expect_in(f->s, "select rows from (select 1 as rows)", "1");
     run_in(f->s, "copy into b.d from topic d");
     expect_in(f->s, "select count(*), count(distinct (_partition, _offset)) from b.d", "300|300");
-    expect_in(f->s, "select count(*), count(distinct (_headers['millrace.dlq.partition'], _headers['millrace.dlq.offset'])) from topics.d.dlq", "31|31");
+    expect_in(f->s, "select count(*), count(distinct (_headers['millrace.dlq.partition'], _headers['millrace.dlq.offset'])) from "
+        "topics.d.dlq", "31|31");
     put(f, "d", 0, "bad", "\x01y", 2);
     breaks = f;
     put(f, "d", 0, "bad", "\0\0\0\0\x4dyy", 7);
