@@ -119,7 +119,8 @@ static enum err_code run_describe(struct cli *c, struct err *err) {
 
 static const struct cli_option list_options[] = {BROKERS, {0}};
 static const struct cli_option create_options[] = {
-    {"partitions", 'p', "N", "number of partitions; else the broker's default"}, CONFIG, {"if-not-exists", 0, NULL, "succeed when it is there already"}, BROKERS, {0}};
+    {"partitions", 'p', "N", "number of partitions; else the broker's default"}, CONFIG, {"if-not-exists", 0, NULL, "succeed when it is there "
+        "already"}, BROKERS, {0}};
 static const struct cli_option alter_options[] = {{"partitions", 'p', "N", "grow to so many partitions"}, CONFIG, BROKERS, {0}};
 static const struct cli_option describe_options[] = {
     {"configs", 0, NULL, "its configs instead of its partitions"}, {"all", 0, NULL, "with --configs: also those at their default"}, BROKERS, {0}};

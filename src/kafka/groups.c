@@ -318,7 +318,8 @@ static void next_offset_fetch(struct kafka_req *q) {
     size_t n = 0;
     for (int32_t t = 0; t < want->topics.n; t++) n += (size_t)want->topics.p[t].partition_indexes.n;
     struct group_fetch *f = &s->fetch;
-    *f = (struct group_fetch){.call = call_of(q, offsets_fetched), .group_id = kafka_req_name(q, want->group_id), .member_id = kafka_req_name(q, want->member_id),
+    *f = (struct group_fetch){.call = call_of(q, offsets_fetched), .group_id = kafka_req_name(q, want->group_id), .member_id = kafka_req_name(q,
+        want->member_id),
                               .member_epoch = want->member_epoch, .all = want->topics.n < 0};
     f->offsets = f->all ? NULL : ARENA_ARRAY(&q->arena, struct group_offset, n);
     for (int32_t t = 0; t < want->topics.n; t++) {
