@@ -78,7 +78,7 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *arg) {
     struct client_producer *p = arg;
     char text[TEXT_MAX];
     if (code == RD_KAFKA_RESP_ERR__FATAL) code = rd_kafka_fatal_error(rk, text, sizeof text), reason = text;
-    else if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return; // librdkafka tries again by itself
+    else return; // a broker that is away, too: librdkafka tries again by itself, until message.timeout.ms is over for a record
     if (p->failed.code == ERR_OK) client_rd_error(&p->failed, (rd_kafka_resp_err_t)code, reason);
 }
 

@@ -101,6 +101,16 @@ class Server:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")[-20000:] if self.log_path.exists() else ""
 
+    def log_size(self) -> int:
+        """Bytes of the event log on disk."""
+        total = 0
+        for path in (self.data / "log").glob("*/*.log"):
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:
+                pass
+        return total
+
     @property
     def http(self) -> str:
         return str(self.addresses["http"])
