@@ -218,6 +218,7 @@ static void move_column(struct cols_out *o, struct cols_column *c) {
     c->values = o->values;
     c->offsets = o->offsets;
     c->data = o->data;
+    if (c->data == NULL && (o->type->kind == COLS_STRING || o->type->kind == COLS_BYTES)) c->data = mem_zalloc(1); // readers add offsets to it
     c->data_len = o->data_len;
     for (size_t i = 0; i < o->n_children; i++) move_column(&o->children[i], &c->children[i]);
     size_t cap = o->cap, data_cap = o->data_cap;

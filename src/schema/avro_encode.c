@@ -30,8 +30,11 @@ struct avro_encoder {
     VEC(struct map *) maps; // to free
 };
 
+static put_fn put_null;
+
 static enum err_code put_node(const struct node *n, const struct cols_column *c, size_t row, struct buf *out, struct err *err) {
     if (c->type->kind == COLS_NULL || !cols_is_valid(c, row)) {
+        if (n->put == put_null && n->null_branch < 0) return ERR_OK; // Avro's null: no bytes
         if (n->null_branch < 0) return err_set(err, ERR_DATA, "%s is null, which the Avro schema does not allow", n->path);
         buf_put_varint(out, n->null_branch);
         return ERR_OK;

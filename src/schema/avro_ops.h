@@ -14,6 +14,7 @@ struct run {
     const uint8_t *p, *end;
     struct cols_out *const *flat;
     size_t items;           // of arrays and maps so far
+    size_t empty;           // of those, in blocks with more items than bytes left
     const uint8_t *start;   // for the place in messages
     const struct op *at;    // the operation that failed
     const char *why;        // a constant text; NULL = the bytes ran out

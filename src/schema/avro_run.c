@@ -7,7 +7,8 @@
 #include "codec/varint.h"
 #include "schema/avro_ops.h"
 
-// Items whose encoding takes no bytes (null, empty records) allowed in one datum: nothing else bounds them.
+// Items whose encoding takes no bytes (null, empty records) allowed in one datum beyond its length: nothing else
+// bounds them.
 enum { EMPTY_ITEMS_MAX = 1 << 16 };
 
 static const struct op *bad(struct run *r, const struct op *op, const char *why) {
@@ -331,7 +332,7 @@ static int64_t block(struct run *r, const struct op *op) {
         n = -n;
     }
     if (n > AVRO_ITEMS_MAX || r->items + (size_t)n > AVRO_ITEMS_MAX) return full(r, op, "too many array and map items"), -1;
-    if (n > r->end - r->p && n > EMPTY_ITEMS_MAX) return bad(r, op, "more items than bytes"), -1;
+    if (n > r->end - r->p && (r->empty += (size_t)n) > EMPTY_ITEMS_MAX) return bad(r, op, "more items than bytes"), -1;
     r->items += (size_t)n;
     return n;
 }

@@ -215,6 +215,7 @@ static void test_decode_bad(void **state) {
     DECODES("{\"type\":\"array\",\"items\":\"null\"}", NULL, "\xFE\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01", "too many array");
     DECODES("{\"type\":\"array\",\"items\":\"null\"}", NULL, "\x80\x80\x20\x00", "more items than bytes");
     DECODES("{\"type\":\"array\",\"items\":\"null\"}", NULL, "\x06\x00", "[null,null,null]");
+    DECODES("{\"type\":\"array\",\"items\":\"null\"}", NULL, "\x80\x80\x04\x80\x80\x04\x80\x80\x04\x00", "more items than bytes");
     DECODES(RECORD("{\"name\":\"a\",\"type\":\"int\"},{\"name\":\"b\",\"type\":\"string\"}"), NULL, "\x02\x04x", "field b: ");
 }
 
@@ -382,6 +383,32 @@ static void test_encode_round_trip(void **state) { // columns -> derived schema 
     arena_fini(&a);
 }
 
+static void test_encode_nulls(void **state) { // the type null, alone and in lists; empty texts
+    (void)state;
+    struct arena a;
+    struct err err;
+    struct buf out;
+    arena_init(&a);
+    buf_init(&out, 0);
+    const struct avro_schema *s = parse(RECORD("{\"name\":\"n\",\"type\":\"null\"},{\"name\":\"l\",\"type\":{\"type\":\"array\",\"items\":\"null\"}},"
+                                               "{\"name\":\"s\",\"type\":\"string\"}"), &a);
+    struct avro_decoder *d = avro_decoder_new(s, NULL, &err);
+    struct avro_encoder *e = avro_encoder_new(s, avro_decoder_schema(d), &err);
+    struct cols_builder *b = cols_builder_new(avro_decoder_schema(d), 1);
+    assert_int_equal(avro_decode(d, STR("\x04\x00\x00"), b, &err), ERR_OK);
+    struct cols_batch *batch = cols_builder_finish(b);
+    assert_int_equal(cols_str(&batch->columns[2], 0).n, 0);
+    assert_int_equal(avro_encode_row(e, batch, 0, &out, &err), ERR_OK);
+    assert_int_equal(out.n, 3);
+    assert_memory_equal(out.p, "\x04\x00\x00", 3);
+    cols_batch_free(batch);
+    cols_builder_free(b);
+    avro_encoder_free(e);
+    avro_decoder_free(d);
+    buf_fini(&out);
+    arena_fini(&a);
+}
+
 static void test_encode_errors(void **state) {
     (void)state;
     struct arena a;
@@ -473,9 +500,11 @@ static void test_compatible(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_canonical),     cmocka_unit_test(test_names),        cmocka_unit_test(test_parse_errors),
-        cmocka_unit_test(test_decode_types),  cmocka_unit_test(test_decode_bad),   cmocka_unit_test(test_resolution),
-        cmocka_unit_test(test_bad_among_good), cmocka_unit_test(test_encode_round_trip), cmocka_unit_test(test_encode_errors),
+        cmocka_unit_test(test_canonical),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_parse_errors),   cmocka_unit_test(test_decode_types),
+        cmocka_unit_test(test_decode_bad),     cmocka_unit_test(test_resolution),
+        cmocka_unit_test(test_bad_among_good), cmocka_unit_test(test_encode_round_trip),
+        cmocka_unit_test(test_encode_errors),  cmocka_unit_test(test_encode_nulls),
         cmocka_unit_test(test_compatible),
     };
     return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
