@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as an Avro schema: its canonical form is a schema with the same fingerprint, it is compatible with itself, and a decoder can be made or is
+// Any bytes as an Avro schema: its canonical form is a schema with the same fingerprint, it is compatible with itself, and a decoder can
+// be made or is
 // refused with a reason.
 #include <assert.h>
 

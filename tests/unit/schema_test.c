@@ -126,10 +126,12 @@ static void test_parse_errors(void **state) {
         {"[\"int\",\"int\"]", "twice", ERR_INVALID},
         {"[\"int\",[\"null\"]]", "union", ERR_INVALID},
         {"{\"type\":\"record\",\"name\":\"int\",\"fields\":[]}", "primitive", ERR_INVALID},
-        {"{\"type\":\"map\",\"values\":{\"type\":\"record\",\"name\":\"a\",\"fields\":[{\"name\":\"x\",\"type\":{\"type\":\"fixed\",\"name\":\"a\",\"size\":1}}]}}",
+        {"{\"type\":\"map\",\"values\":{\"type\":\"record\",\"name\":\"a\",\"fields\":[{\"name\":\"x\",\"type\":{\"type\":\"fixed\","
+                "\"name\":\"a\",\"size\":1}}]}}",
          "defined twice", ERR_INVALID},
         // a default that contains itself twice at each level
-        {"{\"type\":\"record\",\"name\":\"A\",\"fields\":[{\"name\":\"l\",\"type\":\"A\",\"default\":{}},{\"name\":\"r\",\"type\":\"A\",\"default\":{}}]}",
+        {"{\"type\":\"record\",\"name\":\"A\",\"fields\":[{\"name\":\"l\",\"type\":\"A\",\"default\":{}},{\"name\":\"r\",\"type\":\"A\","
+                "\"default\":{}}]}",
          "nested too deep", ERR_INVALID},
         {"12", "a type is", ERR_INVALID},
     };
@@ -241,11 +243,13 @@ static void test_resolution(void **state) {
     // fields: reordered, skipped (with a recursive type), renamed by alias, defaulted
     const char *w = RECORD(
         "{\"name\":\"a\",\"type\":\"int\"},"
-        "{\"name\":\"gone\",\"type\":{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"v\",\"type\":\"string\"},{\"name\":\"n\",\"type\":[\"null\",\"L\"]},"
+        "{\"name\":\"gone\",\"type\":{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"v\",\"type\":\"string\"},{\"name\":\"n\","
+                "\"type\":[\"null\",\"L\"]},"
         "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"double\"}}]}},"
         "{\"name\":\"old\",\"type\":\"string\"}");
     const char *r = RECORD(
-        "{\"name\":\"new\",\"type\":\"string\",\"aliases\":[\"old\"]},{\"name\":\"d\",\"type\":{\"type\":\"array\",\"items\":\"int\"},\"default\":[1,2]},"
+        "{\"name\":\"new\",\"type\":\"string\",\"aliases\":[\"old\"]},{\"name\":\"d\",\"type\":{\"type\":\"array\",\"items\":\"int\"},"
+                "\"default\":[1,2]},"
         "{\"name\":\"a\",\"type\":\"long\"},{\"name\":\"b\",\"type\":\"bytes\",\"default\":\"\\u00ff\"}");
     DECODES(w, r, "\x0A" "\x02x\x02\x02y\x00\x00" "\x02\x02k12345678\x00" "\x04hi", "{\"new\":\"hi\",\"d\":[1,2],\"a\":5,\"b\":\"/w==\"}");
     DECODES(w, r, "\x0A" "\x02x\x02\x02y\x00\x00" "\x02\x02k1234567", "field gone");
@@ -265,7 +269,8 @@ static void flights_row(struct buf *b, uint64_t v, bool utf8) {
 static const char flights[] = RECORD("{\"name\":\"time\",\"type\":" LOGICAL(
     "long",
     "timestamp-micros") "},{\"name\":\"delay\",\"type\":\"int\"},"
-                        "{\"name\":\"distance\",\"type\":\"int\"},{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"dest\",\"type\":[\"null\",\"string\"]}");
+                        "{\"name\":\"distance\",\"type\":\"int\"},{\"name\":\"origin\",\"type\":\"string\"},{\"name\":\"dest\","
+                                "\"type\":[\"null\",\"string\"]}");
 
 static void test_bad_among_good(void **state) {
     (void)state;
@@ -326,19 +331,23 @@ static void test_encode_round_trip(void **state) { // columns -> derived schema 
                     "{\"name\":\"tm\",\"type\":" LOGICAL("long", "time-micros") "},{\"name\":\"ts\",\"type\":" LOGICAL(
                         "long",
                         "timestamp-micros") "},"
-                                            "{\"name\":\"lt\",\"type\":[\"null\"," LOGICAL("long", "local-timestamp-micros") "]},{\"name\":\"u\",\"type\":" LOGICAL(
+                                            "{\"name\":\"lt\",\"type\":[\"null\"," LOGICAL("long", "local-timestamp-micros") "]},"
+                                                    "{\"name\":\"u\",\"type\":" LOGICAL(
                                                 "string",
                                                 "uuid") "},"
-                                                        "{\"name\":\"de\",\"type\":{\"type\":\"bytes\",\"logicalType\":\"decimal\",\"precision\":20,\"scale\":3}},"
+                                                        "{\"name\":\"de\",\"type\":{\"type\":\"bytes\",\"logicalType\":\"decimal\","
+                                                                "\"precision\":20,\"scale\":3}},"
                                                         "{\"name\":\"li\",\"type\":[\"null\",{\"type\":\"array\",\"items\":[\"null\",\"int\"]}]},"
                                                         "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"string\"}},"
                                                         "{\"name\":\"st\",\"type\":[\"null\","
-                                                        "{\"type\":\"record\",\"name\":\"in\",\"fields\":[{\"name\":\"x\",\"type\":\"int\"},{\"name\":\"y\",\"type\":[\"null\",\"string\"]}]}]}");
+                                                        "{\"type\":\"record\",\"name\":\"in\",\"fields\":[{\"name\":\"x\","
+                                                                "\"type\":\"int\"},{\"name\":\"y\",\"type\":[\"null\",\"string\"]}]}]}");
     const struct avro_schema *s = parse(text, &a);
     struct avro_decoder *d = avro_decoder_new(s, NULL, &err);
     struct cols_builder *b = cols_builder_new(avro_decoder_schema(d), 4);
     const char *row =
-        "{\"b\":true,\"i\":-5,\"l\":9007199254740993,\"f\":1.5,\"d\":null,\"s\":\"x\\u00e9\",\"y\":\"\\u0000\\u00ff\",\"dt\":19000,\"tm\":1,\"ts\":-1,\"lt\":5,"
+        "{\"b\":true,\"i\":-5,\"l\":9007199254740993,\"f\":1.5,\"d\":null,\"s\":\"x\\u00e9\",\"y\":\"\\u0000\\u00ff\",\"dt\":19000,"
+                "\"tm\":1,\"ts\":-1,\"lt\":5,"
         "\"u\":\"550e8400-e29b-41d4-a716-446655440000\",\"de\":\"\\u00ff\\u0085\",\"li\":[1,null,3],\"m\":{\"k\":\"v\"},\"st\":{\"x\":1,\"y\":null}}";
     const char *nulls = "{\"b\":null,\"i\":null,\"l\":1,\"f\":0,\"d\":0.1,\"s\":\"\",\"y\":null,\"dt\":0,\"tm\":0,\"ts\":0,\"lt\":null,"
                         "\"u\":\"550e8400-e29b-41d4-a716-446655440000\",\"de\":\"\",\"li\":null,\"m\":{},\"st\":null}";
