@@ -74,7 +74,8 @@ enum err_code log_close(struct log *l, struct err *err) {
         log_tidy(l);
         struct segment *g = active(l);
         g->index_loaded = true;
-        code = segment_write_index(l, g, err);
+        code = segment_trim(g, err);
+        if (code == ERR_OK) code = segment_write_index(l, g, err);
         if (code == ERR_OK && l->state.save != NULL) {
             struct buf state;
             buf_init(&state, 0);
@@ -115,6 +116,8 @@ enum err_code log_roll(struct log *l, struct err *err) {
         l->state.save(l->state.arg, &g->snapshot);
         g->has_snapshot = true;
     }
+    // Should this fail, or the power go before it is on disk: recovery finds the zeros, which is slower and not wrong.
+    (void)segment_trim(old, NULL);
     sys_mutex_lock(&l->mutex);
     old->closed = true;
     old->index_loaded = true;
@@ -143,16 +146,20 @@ void log_roll_due(struct log *l) {
     if (due && !offline && log_roll(l, &err) != ERR_OK) log_warn("log", "could not close a segment", "dir", l->dir, "error", err.msg, NULL);
 }
 
-static enum err_code write_bytes(struct log *l, struct segment *g, struct str bytes, struct err *err) {
+static enum err_code write_bytes(struct log *l, struct segment *g, struct str bytes, uint64_t segment_max, struct err *err) {
     struct err local = {0};
     if (err == NULL) err = &local;
-    if (sys_pwrite(g->file, bytes.p, bytes.n, g->size, err) == ERR_OK) return ERR_OK;
+    if (sys_pwrite(g->file, bytes.p, bytes.n, g->size, err) == ERR_OK) {
+        segment_reserve(g, bytes.n, segment_max);
+        return ERR_OK;
+    }
     if (err->code != ERR_NO_SPACE) return go_offline(l, err, "write");
     struct err second = {0}; // a part may have been written: away with it
     if (sys_truncate(g->file, g->size, &second) != ERR_OK) {
         go_offline(l, &second, "truncate after a full disk");
         err_copy(err, &second);
     }
+    g->reserved = g->size;
     return err->code;
 }
 
@@ -163,6 +170,7 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
     sys_mutex_lock(&l->mutex);
     bool due = is_due(l, active(l), batches.n);
     uint32_t interval = l->config.index_interval_bytes;
+    uint64_t segment_max = l->config.segment_bytes;
     sys_mutex_unlock(&l->mutex);
     if (due) {
         enum err_code code = log_roll(l, err);
@@ -179,7 +187,7 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
         (void)status;
         next = batch_last_offset(&b) + 1;
     }
-    enum err_code code = write_bytes(l, g, batches, err);
+    enum err_code code = write_bytes(l, g, batches, segment_max, err);
     if (code != ERR_OK) return code;
     *out = (struct log_appended){l->end, next - 1, batches.n};
     sys_mutex_lock(&l->mutex);
@@ -271,7 +279,8 @@ static enum err_code tidy_segment(struct log *l, struct segment *g, struct err *
         g->snapshot_on_disk = true;
     }
     if (!g->closed || g->index_on_disk) return ERR_OK;
-    code = segment_write_index(l, g, err);
+    code = sys_fdatasync(g->file, err); // its length: room behind the bytes was given back when it was closed
+    if (code == ERR_OK) code = segment_write_index(l, g, err);
     if (code == ERR_OK) g->index_on_disk = true;
     return code;
 }

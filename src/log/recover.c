@@ -99,7 +99,10 @@ static enum err_code reindex(struct recovery *x, size_t i) {
     enum err_code code = segment_scan(&c, x->err);
     l->state = state;
     if (code != ERR_OK) return code;
-    if (c.stopped != NULL || c.good_end < g->size)
+    if (c.zeros) { // closed, but the power went before its room was given back for good
+        g->size = c.good_end;
+        if (segment_trim(g, x->err) != ERR_OK) return x->err->code;
+    } else if (c.stopped != NULL || c.good_end < g->size)
         log_error("log", "damaged segment: reads there will fail", "dir", l->dir, "segment", log_i64(g->base), "byte",
                   log_i64((int64_t)c.good_end), "why", c.stopped == NULL ? "cut off" : c.stopped, NULL);
     g->end = l->segments.p[i + 1]->base;
@@ -200,14 +203,19 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     struct scan c = {.file = g->file, .to = g->size, .check_crc = true, .expect = g->base, .fn = note_batch, .arg = x};
     enum err_code code = segment_scan(&c, x->err);
     if (code != ERR_OK) return code;
-    if (c.good_end < g->size) {
+    if (c.zeros) {
+        g->size = c.good_end;
+        code = segment_trim(g, x->err);
+        if (code != ERR_OK) return code;
+        if (g->size == 0) g->opened_ms = -1;
+    } else if (c.good_end < g->size) {
         log_warn("log", "cut off bytes that were never acknowledged", "dir", l->dir, "segment", log_i64(g->base), "at",
                  log_i64((int64_t)c.good_end), "bytes", log_i64((int64_t)(g->size - c.good_end)), "why",
                  c.stopped == NULL ? "file is shorter" : c.stopped, NULL);
         x->cut += g->size - c.good_end;
         code = sys_truncate(g->file, c.good_end, x->err);
         if (code != ERR_OK) return code;
-        g->size = c.good_end;
+        g->size = g->reserved = c.good_end;
     }
     l->end = g->end;
     g->index_loaded = true;

@@ -19,6 +19,7 @@ struct segment {
     int64_t base, end; // offsets: first, behind the last
     struct sys_file *file;
     uint64_t size, synced; // bytes appended, bytes known to be on disk
+    uint64_t reserved;     // bytes written to the file; behind `size` they are zeros. The owner's
     int64_t max_time;      // largest timestamp; INT64_MIN = none
     int64_t max_time_base; // base offset of the batch that has it
     int64_t opened_ms;     // when the first batch came (after a restart: when the file last changed); -1 = none yet
@@ -58,6 +59,9 @@ struct segment *segment_open(struct log *l, int64_t base, bool create, struct er
 void segment_free(struct segment *g); // closes the file
 void segment_ref(struct segment *g);  // under the log's mutex
 void segment_unref(struct log *l, struct segment *g); // takes the mutex
+// Room behind the active segment's bytes (see segment.c). After an append of n bytes; before the segment's size counts (roll, close).
+void segment_reserve(struct segment *g, size_t n, uint64_t segment_max);
+enum err_code segment_trim(struct segment *g, struct err *err);
 char *segment_path(const struct log *l, int64_t base, const char *suffix); // mem_free
 // A batch was appended at `position`: index entry, times, end. Under the mutex (or before the log is shared).
 void segment_note_batch(struct segment *g, const struct batch *b, uint64_t position, uint32_t interval);
@@ -76,7 +80,8 @@ struct scan {
     bool (*fn)(void *arg, const struct batch *b, uint64_t position);
     void *arg;
     uint64_t good_end;   // out: behind the last good batch
-    const char *stopped; // out: why, NULL = at `to` or by fn
+    const char *stopped; // out: why, NULL = at `to`, by fn, or at zeros
+    bool zeros;          // out: from good_end to `to` there is nothing but zeros: room that was reserved
 };
 enum err_code segment_scan(struct scan *c, struct err *err); // errors of the disk only
 

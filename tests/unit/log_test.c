@@ -252,6 +252,50 @@ static void test_recover_torn(void **state) {
     assert_int_equal(log_close(l, NULL), ERR_OK);
 }
 
+static int64_t file_size(const char *name) {
+    struct buf path = {0};
+    struct sys_stat st;
+    buf_printf(&path, "%s/%s", dir, name);
+    assert_int_equal(sys_stat(sys, buf_cstr(&path), &st, NULL), ERR_OK);
+    buf_fini(&path);
+    return (int64_t)st.size;
+}
+
+// Room that small appends reserve behind them: given back by a roll and a close, and found again after a power cut.
+static void test_reserved_room(void **state) {
+    (void)state;
+    const char *name = "00000000000000000000.log";
+    struct log *l = open_log(&config, true);
+    for (int i = 0; i < 10; i++) append(l, i, 2, 100);
+    int64_t bytes = (int64_t)log_bytes(l);
+    assert_true(file_size(name) > bytes);
+    assert_int_equal(log_sync(l, NULL), ERR_OK);
+    assert_int_equal(read_all(l, 0, 1 << 20), 20);
+    log_discard(l); // as after kill -9
+    l = open_log(&config, false);
+    assert_int_equal(log_end(l), 20);
+    assert_int_equal((int64_t)log_bytes(l), bytes);
+    assert_int_equal(file_size(name), bytes);
+    append(l, 1, 2, 100);
+    assert_int_equal(log_roll(l, NULL), ERR_OK);
+    bytes = (int64_t)log_bytes(l);
+    assert_int_equal(file_size(name), bytes);
+    append(l, 2, 2, 100);
+    assert_true(file_size("00000000000000000022.log") > (int64_t)log_bytes(l) - bytes);
+    log_discard(l);
+    write_at(name, -1, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20); // the room was not given back for good: nothing behind may be lost
+    l = open_log(&config, false);
+    assert_int_equal(log_end(l), 24);
+    assert_int_equal(read_all(l, 0, 1 << 20), 24);
+    assert_int_equal(file_size(name), bytes);
+    assert_int_equal(log_close(l, NULL), ERR_OK);
+    l = open_log(&config, true);
+    assert_int_equal(log_end(l), 24);
+    append(l, 1, 100, 1000); // large appends reserve nothing
+    assert_true(file_size("00000000000000000022.log") + bytes == (int64_t)log_bytes(l));
+    assert_int_equal(log_close(l, NULL), ERR_OK);
+}
+
 static void test_closed_segments(void **state) {
     (void)state;
     struct log_config small = config;
@@ -427,7 +471,7 @@ int main(void) {
         cmocka_unit_test(test_batch_compressed),
         cmocka_unit_test_setup_teardown(test_append_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recover_torn, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_closed_segments, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_closed_segments, setup, teardown), cmocka_unit_test_setup_teardown(test_reserved_room, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retention, setup, teardown),
         cmocka_unit_test_setup_teardown(test_find_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_state, setup, teardown),
