@@ -28,20 +28,22 @@ def run_command(op: Any, command: str, context: Any) -> Any:
         if not os.path.isdir(cwd):
             raise AirflowException(f"Can not find the cwd: {cwd}")
         op.log.info("Running command: %s", ["bash", "-c", command])
-        p = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd, env=env, start_new_session=True)
-        op._process = p
-        line = ""
-        try:
-            assert p.stdout is not None
-            for raw in p.stdout:
-                line = raw.decode("utf-8", errors="backslashreplace").rstrip("\n")
-                op.log.info("%s", line)
-            code = p.wait()
-        except BaseException:
-            os.killpg(p.pid, signal.SIGTERM)
-            raise
+        with subprocess.Popen(
+            ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd, env=env, start_new_session=True
+        ) as p:
+            op._process = p
+            line = ""
+            try:
+                assert p.stdout is not None
+                for raw in p.stdout:
+                    line = raw.decode("utf-8", errors="backslashreplace").rstrip("\n")
+                    op.log.info("%s", line)
+                code = p.wait()
+            except BaseException:  # the time limit, or an end from outside
+                os.killpg(p.pid, signal.SIGTERM)
+                raise
     op.log.info("Command exited with return code %s", code)
-    if code in op.skip_on_exit_code_list if hasattr(op, "skip_on_exit_code_list") else code in _codes(op.skip_on_exit_code):
+    if code in _codes(op.skip_on_exit_code):
         raise AirflowSkipException(f"Bash command returned exit code {code}. Skipping.")
     if code != 0:
         raise AirflowException(f"Bash command failed. The command returned a non-zero exit code {code}.")
