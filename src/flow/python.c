@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 
+enum { HOPELESS = 4 }; // starts in a row that failed: then what needs Python fails at once
 enum { SEND_MAX = 4096 }; // messages that wait; more are a bug or a dead interpreter: they are refused
 
 struct pylink {
@@ -64,7 +65,7 @@ void flow_python_send(struct flow *f, json_t *m) {
     const char *op = json_get_cstr(m, "op", "");
     bool job = strcmp(op, "run") == 0 || strcmp(op, "render") == 0 || strcmp(op, "parse") == 0;
     bool sent = false;
-    if (l != NULL && l->running && !b.failed) {
+    if (l != NULL && !b.failed && (l->running || (job && l->fails < HOPELESS))) { // jobs wait for an interpreter that is being started again
         sys_mutex_lock(&l->mutex);
         if (l->queue.n < SEND_MAX) {
             vec_add(&l->queue, b);

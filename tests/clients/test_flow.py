@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workflows in the real server: a DAG of every kind of task, kill -9 in the middle of each, the time between tasks, faults of the Python side."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DAG = '''
+from datetime import timedelta
+from pathlib import Path
+from airflow.sdk import DAG, task
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+
+HERE = str(Path(__file__).parent)
+WAIT = "touch {here}/{{{{ task.task_id }}}}.here; while test -e {here}/{{{{ task.task_id }}}}.hold; do sleep 0.02; done; echo bash".format(here=HERE)
+
+
+def hold(name):
+    import os, time
+    open(HERE + "/" + name + ".here", "w").close()
+    while os.path.exists(HERE + "/" + name + ".hold"):
+        time.sleep(0.02)
+
+
+with DAG("held", schedule=None, default_args={"retries": 2, "retry_delay": timedelta(0)}):
+    @task
+    def py() -> dict:
+        hold("py")
+        return {"n": 5}
+
+    @task
+    def last(a, b):
+        return [a, b]
+
+    sh = BashOperator(task_id="sh", bash_command=WAIT)
+    sql = SQLExecuteQueryOperator(
+        task_id="sql", sql=["create schema if not exists s", "create or replace table s.t as select 7 as x", "select x from s.t"])
+    p = py()
+    p >> sh >> sql >> EmptyOperator(task_id="nothing") >> last(p["n"], sh.output)
+'''
+CHAINS = '''
+from airflow.sdk import DAG, chain, task
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+with DAG("empty", schedule=None):
+    chain(*[EmptyOperator(task_id=f"t{i}") for i in range(20)])
+with DAG("bash", schedule=None):
+    chain(*[BashOperator(task_id=f"t{i}", bash_command="true") for i in range(20)])
+with DAG("sql", schedule=None):
+    chain(*[SQLExecuteQueryOperator(task_id=f"t{i}", sql="select 1") for i in range(20)])
+with DAG("python", schedule=None):
+    @task
+    def step(): pass
+    chain(*[step.override(task_id=f"t{i}")() for i in range(20)])
+'''
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        got = condition()
+        if got:
+            return got
+        assert time.monotonic() < end, f"not in {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+def rest(server: Any, method: str, path: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(server.http + "/api/v2" + path, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def has_dag(server: Any, dag_id: str) -> bool:
+    return any(d["dag_id"] == dag_id for d in rest(server, "GET", "/dags")["dags"])
+
+
+def trigger(server: Any, dag_id: str) -> str:
+    wait_for(lambda: has_dag(server, dag_id), f"DAG {dag_id}")
+    return str(rest(server, "POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"])
+
+
+def run_state(server: Any, dag_id: str, run_id: str) -> str:
+    return str(rest(server, "GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+
+def ended(server: Any, dag_id: str, run_id: str) -> str:
+    return str(wait_for(lambda: s if (s := run_state(server, dag_id, run_id)) in ("success", "failed") else "", f"end of {run_id}"))
+
+
+def instances(server: Any, dag_id: str, run_id: str) -> dict[str, Any]:
+    return {t["task_id"]: t for t in rest(server, "GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")["task_instances"]}
+
+
+@pytest.mark.parametrize("place", ["py", "sh"])
+def test_kill_9_in_the_middle_of_a_task(new_server: Callable[..., Any], tmp_path: Path, place: str) -> None:
+    (tmp_path / "held.py").write_text(DAG)
+    (tmp_path / f"{place}.hold").touch()
+    server = new_server({"flow.dags": str(tmp_path)}).start()
+    run_id = trigger(server, "held")
+    wait_for((tmp_path / f"{place}.here").exists, f"{place} to run")
+    server.kill()
+    (tmp_path / f"{place}.hold").unlink()
+    server.start()
+    assert ended(server, "held", run_id) == "success"
+    tis = instances(server, "held", run_id)
+    assert {k: (t["state"], t["try_number"]) for k, t in tis.items()} == {
+        k: ("success", 2 if k == place else 1) for k in ("py", "sh", "sql", "nothing", "last")
+    }
+    value = rest(server, "GET", f"/dags/held/dagRuns/{run_id}/taskInstances/last/xcomEntries/return_value")["value"]
+    assert (json.loads(value) if isinstance(value, str) else value) == [5, "bash"]
+
+
+def test_an_orderly_stop_costs_no_try(new_server: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "held.py").write_text(DAG.replace('"retries": 2', '"retries": 0'))
+    (tmp_path / "sh.hold").touch()
+    server = new_server({"flow.dags": str(tmp_path)}).start()
+    run_id = trigger(server, "held")
+    wait_for((tmp_path / "sh.here").exists, "sh to run")
+    server.stop()
+    (tmp_path / "sh.hold").unlink()
+    server.start()
+    assert ended(server, "held", run_id) == "success"
+
+
+def test_the_interpreter_is_started_again(new_server: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "held.py").write_text(DAG)
+    (tmp_path / "py.hold").touch()
+    server = new_server({"flow.dags": str(tmp_path)}).start()
+    run_id = trigger(server, "held")
+    wait_for((tmp_path / "py.here").exists, "py to run")
+    (worker,) = [int(p) for p in os.listdir("/proc") if p.isdigit() and is_worker(p, server.process.pid)]
+    os.kill(worker, signal.SIGKILL)
+    (tmp_path / "py.hold").unlink()
+    assert ended(server, "held", run_id) == "success"
+    assert instances(server, "held", run_id)["py"]["try_number"] >= 2
+
+
+def is_worker(pid: str, parent: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+        return int(status.rsplit(")", 1)[1].split()[1]) == parent and b"millrace_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("kind", "most_ms"), [("empty", 5), ("sql", 5), ("bash", 5), ("python", 15)])
+def test_time_from_one_task_to_the_next(new_server: Callable[..., Any], tmp_path: Path, kind: str, most_ms: float) -> None:
+    """The whole run, the tasks' own work of doing nothing included, per task; the best of five, since the machine may be busy."""
+    (tmp_path / "chains.py").write_text(CHAINS)
+    server = new_server({"flow.dags": str(tmp_path)}).start()
+    best = min(seconds_of_a_run(server, kind) for _ in range(5))
+    assert best / 20 * 1000 <= most_ms
+
+
+def seconds_of_a_run(server: Any, dag_id: str) -> float:
+    run_id = trigger(server, dag_id)
+    assert ended(server, dag_id, run_id) == "success"
+    run = rest(server, "GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+    start, end = (datetime.fromisoformat(run[k].replace("Z", "+00:00")) for k in ("start_date", "end_date"))
+    return (end - start).total_seconds()
