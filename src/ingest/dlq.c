@@ -93,51 +93,59 @@ enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, str
 
 static enum err_code make_topic(struct dead_letters *d, struct err *err) {
     if (d->ready) return ERR_OK;
-    static const struct broker_kv keep = {"retention.ms", "-1"};
-    enum err_code code = broker_topic_create(d->broker, d->topic, 1, &keep, 1, false, NULL, NULL, err);
+    // Kept for ever, and room for what the source's largest batches hold.
+    static const struct broker_kv configs[] = {{"retention.ms", "-1"}, {"max.message.bytes", "104857600"}};
+    enum err_code code = broker_topic_create(d->broker, d->topic, 1, configs, 2, false, NULL, NULL, err);
     if (code != ERR_OK && code != ERR_EXISTS) return err_wrap(err, "dead-letter topic '%s'", d->topic);
     err_clear(err);
     d->ready = true;
     return ERR_OK;
 }
 
-static enum err_code append(struct dead_letters *d, int32_t partition, const struct batch_record *r, int32_t schema_id, const char *reason,
-                            struct err *err) {
-    char partition_text[24], offset_text[24], id_text[24];
-    snprintf(partition_text, sizeof partition_text, "%d", partition);
-    snprintf(offset_text, sizeof offset_text, "%" PRId64, r->offset);
-    snprintf(id_text, sizeof id_text, "%d", schema_id);
-    struct broker_header headers[HEADERS_MAX] = {
-        {HEADER_REASON, str_c(reason)},         {HEADER_TOPIC, str_c(d->source)},  {HEADER_PARTITION, str_c(partition_text)},
-        {HEADER_OFFSET, str_c(offset_text)},    {HEADER_TABLE, str_c(d->table)},
-    };
-    size_t n = 5;
-    if (schema_id >= 0) headers[n++] = (struct broker_header){HEADER_SCHEMA, str_c(id_text)};
-    struct str rest = r->headers;
-    for (struct batch_header h; n < HEADERS_MAX && batch_header_next(&rest, &h);) headers[n++] = (struct broker_header){h.key, h.value};
-    struct broker_record record = {.key = r->key,
-                                   .value = r->value,
-                                   .key_null = r->key_null,
-                                   .value_null = r->value_null,
-                                   .timestamp_ms = r->timestamp,
-                                   .headers = headers,
-                                   .n_headers = n};
+static void put_header(struct broker_record *r, struct broker_header *headers, struct str key, struct str value) {
+    if (r->n_headers < HEADERS_MAX) headers[r->n_headers++] = (struct broker_header){key, value};
+}
+
+// The event as it was, with our headers in front of its own.
+static struct broker_record record_of(const struct dead_letters *d, const struct dead_letter *l, struct arena *a) {
+    const struct batch_record *e = &l->record;
+    struct broker_header *headers = ARENA_ARRAY(a, struct broker_header, HEADERS_MAX);
+    struct broker_record r = {.key = e->key, .value = e->value, .key_null = e->key_null, .value_null = e->value_null, .timestamp_ms = e->timestamp,
+                              .headers = headers};
+    put_header(&r, headers, HEADER_REASON, str_c(l->reason));
+    put_header(&r, headers, HEADER_TOPIC, str_c(d->source));
+    put_header(&r, headers, HEADER_PARTITION, str_c(arena_printf(a, "%d", l->partition)));
+    put_header(&r, headers, HEADER_OFFSET, str_c(arena_printf(a, "%" PRId64, e->offset)));
+    put_header(&r, headers, HEADER_TABLE, str_c(d->table));
+    if (l->schema_id >= 0) put_header(&r, headers, HEADER_SCHEMA, str_c(arena_printf(a, "%d", l->schema_id)));
+    struct str rest = e->headers;
+    for (struct batch_header h; batch_header_next(&rest, &h);) put_header(&r, headers, h.key, h.value);
+    return r;
+}
+
+static enum err_code append(struct dead_letters *d, const struct broker_record *records, size_t n, struct err *err) {
     int64_t offset;
     enum err_code code = make_topic(d, err);
-    if (code == ERR_OK) code = broker_append(d->broker, d->topic, 0, &record, 1, &offset, err);
-    if (code != ERR_OK) return err_wrap(err, "dead letter of %s-%d offset %" PRId64, d->source, partition, r->offset);
-    d->position = offset + 1;
+    if (code == ERR_OK) code = broker_append(d->broker, d->topic, 0, records, n, &offset, err);
+    if (code != ERR_OK) return err_wrap(err, "%zu dead letters of %s", n, d->source);
+    d->position = offset + (int64_t)n;
     return ERR_OK;
 }
 
-enum err_code dead_letters_add(struct dead_letters *d, int32_t partition, const struct batch_record *r, int32_t schema_id, const char *reason,
-                               struct err *err) {
-    char text[KEY_MAX];
+enum err_code dead_letters_add(struct dead_letters *d, const struct dead_letter *letters, size_t n, struct err *err) {
+    struct arena a;
+    arena_init(&a);
+    struct broker_record *records = ARENA_ARRAY(&a, struct broker_record, n + 1);
+    size_t n_new = 0;
     enum err_code code = ERR_OK;
     sys_mutex_lock(&d->mutex);
-    if (map_get(&d->seen, key_of(text, partition, r->offset)) == NULL) code = append(d, partition, r, schema_id, reason, err);
+    for (size_t i = 0; i < n; i++) {
+        char text[KEY_MAX];
+        if (map_get(&d->seen, key_of(text, letters[i].partition, letters[i].record.offset)) == NULL) records[n_new++] = record_of(d, &letters[i], &a);
+    }
+    if (n_new > 0) code = append(d, records, n_new, err);
     sys_mutex_unlock(&d->mutex);
-    if (code != ERR_OK) return code;
-    atomic_fetch_add(&d->n, 1);
-    return ERR_OK;
+    arena_fini(&a);
+    if (code == ERR_OK) atomic_fetch_add(&d->n, (int64_t)n);
+    return code;
 }

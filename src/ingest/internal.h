@@ -35,9 +35,15 @@ void dead_letters_init(struct dead_letters *d, struct broker *b, const char *top
 void dead_letters_fini(struct dead_letters *d);
 // Reads what a run that did not commit left behind `position` (-1 = the start).
 enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, struct err *err);
-// Durable on return. schema_id -1 = none. Several threads may call it.
-enum err_code dead_letters_add(struct dead_letters *d, int32_t partition, const struct batch_record *r, int32_t schema_id, const char *reason,
-                               struct err *err);
+// One of them; the record's bytes live as long as the iterator that gave them.
+struct dead_letter {
+    int32_t partition, schema_id; // -1 = none
+    struct batch_record record;
+    const char *reason;
+};
+enum { DEAD_LETTERS_MAX = 500, DEAD_LETTERS_BYTES = 512 << 10 }; // of one append, which is one fdatasync
+// Durable on return. Several threads may call it.
+enum err_code dead_letters_add(struct dead_letters *d, const struct dead_letter *letters, size_t n, struct err *err);
 
 // ---- the reader -----------------------------------------------------------------------------------------------------------
 struct reader_partition {

@@ -163,29 +163,56 @@ static void decode(struct reader *r, int32_t partition, const struct batch_recor
     cols_row_end(b);
 }
 
-static enum err_code decode_batch(struct reader *r, int32_t partition, const struct batch *batch, int64_t from, int64_t to, struct cols_builder *b,
-                                  const struct decoder **last, struct err *err) {
-    if ((batch->attributes & BATCH_ATTR_CONTROL) != 0) return ERR_OK;
-    struct batch_iter it;
+// Events of one batch that go to the dead letters, until they are handed on.
+struct rejects {
+    struct arena arena; // reasons
+    struct dead_letter letters[DEAD_LETTERS_MAX];
+    size_t n, bytes;
+};
+
+static enum err_code hand_on(struct reader *r, struct rejects *x, struct err *err) {
+    enum err_code code = x->n > 0 ? dead_letters_add(r->dead, x->letters, x->n, err) : ERR_OK;
+    x->n = x->bytes = 0;
+    arena_reset(&x->arena);
+    return code;
+}
+
+static enum err_code reject(struct reader *r, struct rejects *x, const struct dead_letter *l, const char *kind, struct err *err) {
+    metric_add(M_INGEST_REJECTED, kind, 1);
+    x->letters[x->n] = *l;
+    x->letters[x->n++].reason = arena_strdup(&x->arena, l->reason);
+    x->bytes += l->record.key.n + l->record.value.n + l->record.headers.n;
+    return x->n == DEAD_LETTERS_MAX || x->bytes >= DEAD_LETTERS_BYTES ? hand_on(r, x, err) : ERR_OK;
+}
+
+static enum err_code decode_records(struct reader *r, int32_t partition, struct batch_iter *it, int64_t from, int64_t to, struct cols_builder *b,
+                                    const struct decoder **last, struct rejects *x, struct err *err) {
     struct batch_record e;
     char reason[512];
-    int32_t schema_id;
     int more;
-    enum err_code code = batch_iter_init(&it, batch, 0, err);
-    if (code != ERR_OK) return err_wrap(err, "topic '%s' partition %d offset %" PRId64, r->topic, partition, batch->base_offset);
-    while (code == ERR_OK && (more = batch_iter_next(&it, &e, err)) != 0) {
-        if (more < 0) {
-            code = err_wrap(err, "topic '%s' partition %d offset %" PRId64, r->topic, partition, batch->base_offset);
-            break;
-        }
+    enum err_code code = ERR_OK;
+    while (code == ERR_OK && (more = batch_iter_next(it, &e, err)) != 0) {
+        if (more < 0) return err->code;
         if (e.offset < from || e.offset >= to) continue;
         struct err why = {0};
-        decode(r, partition, &e, b, last, &schema_id, reason, sizeof reason, &why);
-        if (reason[0] == 0) continue;
-        code = dead_letters_add(r->dead, partition, &e, schema_id, reason, err);
-        metric_add(M_INGEST_REJECTED, schema_id < 0 ? "no schema header" : why.code == ERR_OK ? "schema" : "datum", 1);
+        struct dead_letter l = {.partition = partition, .record = e, .reason = reason};
+        decode(r, partition, &e, b, last, &l.schema_id, reason, sizeof reason, &why);
+        if (reason[0] != 0) code = reject(r, x, &l, l.schema_id < 0 ? "no schema header" : why.code == ERR_OK ? "schema" : "datum", err);
     }
-    batch_iter_fini(&it);
+    return code;
+}
+
+static enum err_code decode_batch(struct reader *r, int32_t partition, const struct batch *batch, int64_t from, int64_t to, struct cols_builder *b,
+                                  const struct decoder **last, struct rejects *x, struct err *err) {
+    if ((batch->attributes & BATCH_ATTR_CONTROL) != 0) return ERR_OK;
+    struct batch_iter it;
+    enum err_code code = batch_iter_init(&it, batch, 0, err);
+    if (code == ERR_OK) {
+        code = decode_records(r, partition, &it, from, to, b, last, x, err);
+        if (code == ERR_OK) code = hand_on(r, x, err); // their bytes go with the iterator
+        batch_iter_fini(&it);
+    }
+    if (code != ERR_OK) err_wrap(err, "topic '%s' partition %d offset %" PRId64, r->topic, partition, batch->base_offset);
     return code;
 }
 
@@ -194,6 +221,8 @@ struct cols_batch *reader_next(void *self, struct err *err) {
     struct buf bytes;
     buf_init(&bytes, 0);
     struct cols_builder *b = NULL;
+    struct rejects *rejects = MEM_NEW(struct rejects);
+    arena_init(&rejects->arena);
     const struct decoder *last = NULL;
     enum err_code code = ERR_OK;
     while (code == ERR_OK && (b == NULL || cols_builder_rows(b) == 0)) { // all dead letters: go on
@@ -206,11 +235,13 @@ struct cols_batch *reader_next(void *self, struct err *err) {
         for (size_t at = 0; at < bytes.n && code == ERR_OK;) {
             struct batch batch;
             if (batch_read(bytes.p + at, bytes.n - at, &batch) != BATCH_OK) break; // end_of has seen them all
-            code = decode_batch(r, p->id, &batch, from, to, b, &last, err);
+            code = decode_batch(r, p->id, &batch, from, to, b, &last, rejects, err);
             at += batch.size;
         }
     }
     buf_fini(&bytes);
+    arena_fini(&rejects->arena);
+    mem_free(rejects);
     struct cols_batch *out = NULL;
     if (code == ERR_OK && b != NULL && cols_builder_rows(b) > 0) {
         atomic_fetch_add(&r->rows, (int64_t)cols_builder_rows(b));

@@ -140,6 +140,26 @@ static void test_death_before_commit(void **state) {
     expect_in(f->s, "select count(*) from b.d", "300");
 }
 
+// More than fit in one append, in large batches.
+static void test_many_dead_letters(void **state) {
+    struct engine_fixture *f = *state;
+    enum { N = 1700 };
+    make_topic(f, "many", "many-value", 1, v1);
+    char *big = mem_zalloc(200000);
+    big[0] = 1;
+    put(f, "many", 0, "big", big, 200000);
+    struct broker_record *r = mem_zalloc(N * sizeof *r);
+    for (int i = 0; i < N; i++) r[i] = (struct broker_record){.key = STR("k"), .value = STR("no header at all"), .timestamp_ms = i};
+    assert_int_equal(broker_append(f->broker->broker, "many", 0, r, N, NULL, NULL), ERR_OK);
+    for (int i = 0; i < 10; i++) put(f, "many", 0, "big", big, 200000);
+    put_row(f, "many", 0, 1, "{\"origin\":\"JFK\",\"delay\":5}");
+    expect_in(f->s, "copy into b.many from topic many", "b.many|many|1|1711|1|0");
+    expect_in(f->s, "select count(*), count(distinct _headers['millrace.dlq.offset']), sum(octet_length(_value)) from topics.many.dlq",
+              "1711|1711|2227200");
+    mem_free(big);
+    mem_free(r);
+}
+
 // ---- schemas --------------------------------------------------------------------------------------------------------------------
 
 static void test_new_schemas(void **state) {
@@ -181,6 +201,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_and_dead_letters),
         cmocka_unit_test(test_death_before_commit),
+        cmocka_unit_test(test_many_dead_letters),
         cmocka_unit_test(test_new_schemas),
         cmocka_unit_test(test_topic_made_again),
     };
