@@ -301,7 +301,8 @@ static enum err_code bind_params(struct pg_session *s, struct rd *r, const struc
         if (bytes == NULL) return err_set(err, ERR_INVALID, "malformed Bind message");
         struct str value = str_n(bytes, len);
         if (n_formats == 0 || formats[n_formats == 1 ? 0 : i] == 0) {
-            p->params[i].text = arena_str(&p->arena, value);
+            uint32_t oid = i < from->n_oids ? from->oids[i] : 0;
+            if (pg_param_from_text(oid, value, &p->arena, &p->params[i].text, err) != ERR_OK) return err->code;
             continue;
         }
         if ((i >= from->n_oids || from->oids[i] == 0) && !asked) {

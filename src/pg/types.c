@@ -417,3 +417,25 @@ enum err_code pg_param_text(uint32_t oid, struct str bytes, struct arena *a, str
     buf_fini(&b);
     return code;
 }
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+enum err_code pg_param_from_text(uint32_t oid, struct str text, struct arena *a, struct str *out, struct err *err) {
+    if (oid != PG_BYTEA) {
+        *out = arena_str(a, text);
+        return ERR_OK;
+    }
+    if (!str_starts(text, STR("\\x")) || text.n % 2 != 0)
+        return err_set(err, ERR_NOT_SUPPORTED, "bytea parameters as text must be hexadecimal: \\x00ff");
+    struct str bytes = {arena_alloc(a, text.n / 2), text.n / 2 - 1};
+    for (size_t i = 0; i < bytes.n; i++) {
+        int high = hex_digit(text.p[2 + i * 2]), low = hex_digit(text.p[3 + i * 2]);
+        if (high < 0 || low < 0) return err_set(err, ERR_INVALID, "a bytea parameter holds a character that is no hexadecimal digit");
+        ((char *)(uintptr_t)bytes.p)[i] = (char)(high << 4 | low);
+    }
+    return pg_param_text(PG_BYTEA, bytes, a, out, err);
+}

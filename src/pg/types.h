@@ -57,5 +57,7 @@ enum err_code pg_value_binary(const struct cols_column *c, size_t row, struct bu
 
 // A parameter in binary format as text that the engine can cast. ERR_NOT_SUPPORTED for types without a binary reader here.
 enum err_code pg_param_text(uint32_t oid, struct str bytes, struct arena *a, struct str *out, struct err *err);
+// A parameter in text format as text that the engine can cast: bytea's hexadecimal is spelt otherwise there, all else is the same.
+enum err_code pg_param_from_text(uint32_t oid, struct str text, struct arena *a, struct str *out, struct err *err);
 
 #endif
