@@ -86,6 +86,7 @@ static void req_free(struct door_loop *dl, struct kafka_req *q) {
 static void conn_pump(struct conn *c);
 static void conn_mark_dirty(struct conn *c);
 static void feed_hungry(struct door_loop *dl);
+static void send_now(struct conn *c);
 
 void kafka_req_done(struct kafka_req *q) {
     assert(!q->done);
@@ -106,7 +107,11 @@ void kafka_req_done(struct kafka_req *q) {
     int64_t now = sys_mono_us(loop_sys(c->home->loop));
     metric_add(M_KAFKA_REQUESTS, q->api->name, 1);
     metric_observe_us(M_KAFKA_LATENCY, q->api->name, now - q->start_us);
-    if (!c->pumping) conn_mark_dirty(c);
+    if (c->pumping) return;
+    bool alone = c->sock != NULL && c->n_reqs == 1 && c->parked == NULL && c->stash == NULL && !c->dirty &&
+                 c->home->hungry == NULL;
+    if (alone) send_now(c); // q is gone after this
+    else conn_mark_dirty(c);
 }
 
 void kafka_req_reject(struct kafka_req *q, const char *reason) {
@@ -188,6 +193,13 @@ static bool conn_send(struct conn *c) {
     }
     pop_sent(c, 0); // answers without bytes (acks=0)
     return true;
+}
+
+static void watch_what_matters(struct conn *c);
+
+// The only request of a quiet connection is answered without waiting for the round's end: nothing could be gathered with it.
+static void send_now(struct conn *c) {
+    if (conn_send(c)) watch_what_matters(c);
 }
 
 static void conn_free(struct conn *c) {
@@ -504,6 +516,12 @@ static int64_t receive(struct conn *c) {
 
 static bool may_read(const struct conn *c) { return c->parked == NULL && c->stash == NULL && !c->hungry; }
 
+static void watch_what_matters(struct conn *c) {
+    bool unsent = c->head != NULL && c->head->done;
+    int events = (may_read(c) ? SYS_EV_READ : 0) | (unsent ? SYS_EV_WRITE : 0);
+    if (events != c->watch.events) loop_watch_change(c->home->loop, &c->watch, events);
+}
+
 // Everything that can be done now: start what waited, cut stashed bytes, read, send; then say what to be woken for.
 static void pump_round(struct conn *c, bool readable) {
     if (c->parked != NULL && may_start(c, c->parked)) {
@@ -537,9 +555,7 @@ static void conn_pump_events(struct conn *c, bool readable) {
         conn_mark_dirty(c);
         return;
     }
-    bool unsent = c->head != NULL && c->head->done;
-    int events = (may_read(c) ? SYS_EV_READ : 0) | (unsent ? SYS_EV_WRITE : 0);
-    if (events != c->watch.events) loop_watch_change(dl->loop, &c->watch, events);
+    watch_what_matters(c);
 }
 
 static void conn_pump(struct conn *c) { conn_pump_events(c, false); }

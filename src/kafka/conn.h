@@ -64,7 +64,7 @@ const struct kafka_config *kafka_req_config(const struct kafka_req *q);
 struct loop *kafka_req_loop(struct kafka_req *q);
 const char *kafka_req_peer(struct kafka_req *q); // "127.0.0.1:50312"
 int kafka_req_advertised_port(struct kafka_req *q);
-void kafka_req_done(struct kafka_req *q);
+void kafka_req_done(struct kafka_req *q); // q may be gone when it returns
 // A name as a C string in the request's arena; NULL stays NULL. One with a NUL byte inside becomes "", which is no name of anything.
 const char *kafka_req_name(struct kafka_req *q, struct str name);
 // Blocking work: work(q) on the broker's pool, then done(q) on the loop. False = queue full.

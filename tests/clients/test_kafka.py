@@ -333,3 +333,14 @@ def test_stops_at_once_with_a_join_waiting(new_server) -> None:
 def committed_one(server, group: str, topic: str) -> list[confluent_kafka.TopicPartition]:
     admin = AdminClient({"bootstrap.servers": server.kafka})
     return admin.list_consumer_group_offsets([confluent_kafka.ConsumerGroupTopicPartitions(group)])[group].result(30).topic_partitions
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_old_librdkafka_compresses(server, codec) -> None:
+    """Before 2.11, librdkafka silently sends uncompressed unless Produce v0 is in the advertised range: kcat's own must still compress."""
+    topic = name(f"small-{codec}")
+    kcat(server, "-P", "-t", topic, "-p", "0", "-z", codec, "-X", "linger.ms=500", stdin=("x" * 1000 + "\n") * 200)
+    (segment,) = (server.data / "log" / f"{topic}-0").glob("*.log")
+    assert segment.stat().st_size < 40_000  # 200 KB before compression
+    out = kcat(server, "-C", "-t", topic, "-p", "0", "-o", "beginning", "-e", "-q")
+    assert out == ("x" * 1000 + "\n") * 200
