@@ -204,7 +204,7 @@ static void compare_bytes(const void *p, size_t n, const struct cols_column *c, 
 }
 
 static void compare_items(avro_value_t *v, const struct cols_column *c, size_t i, bool map) {
-    size_t n;
+    size_t n = 0;
     avro_value_get_size(v, &n);
     assert_int_equal(c->offsets[i + 1] - c->offsets[i], n);
     for (size_t k = 0; k < n; k++) {
@@ -218,11 +218,11 @@ static void compare_items(avro_value_t *v, const struct cols_column *c, size_t i
 }
 
 static void compare_scalar(avro_value_t *v, const struct cols_column *c, size_t i) {
-    int b;
-    int32_t i32;
-    int64_t i64;
-    float f;
-    double d;
+    int b = 0;
+    int32_t i32 = 0;
+    int64_t i64 = 0;
+    float f = 0;
+    double d = 0;
     switch (avro_value_get_type(v)) {
     case AVRO_BOOLEAN:
         avro_value_get_boolean(v, &b);
@@ -249,10 +249,10 @@ static void compare_scalar(avro_value_t *v, const struct cols_column *c, size_t 
 }
 
 static void compare(avro_value_t *v, const struct cols_column *c, size_t i) {
-    const void *p;
-    const char *text;
-    size_t n;
-    int e;
+    const void *p = NULL;
+    const char *text = NULL;
+    size_t n = 0;
+    int e = 0;
     avro_value_t sub;
     avro_type_t type = avro_value_get_type(v);
     if (type == AVRO_UNION) {

@@ -14,6 +14,7 @@
 
 struct memory { // the store: a list of records
     VEC(char *) keys, values; // values NULL = tombstone
+    struct sys_mutex mutex; // a store is used by a writer and by readers at once
     bool fail;
     bool fail_after; // written, but the writer is told otherwise
 };
@@ -21,23 +22,27 @@ struct memory { // the store: a list of records
 static enum err_code memory_append(void *self, const struct subjects_record *r, size_t n, int64_t *last, struct err *err) {
     struct memory *m = self;
     if (m->fail) return err_set(err, ERR_NO_SPACE, "the disk is full");
+    sys_mutex_lock(&m->mutex);
     for (size_t i = 0; i < n; i++) {
         vec_add(&m->keys, mem_strndup(r[i].key.p, r[i].key.n));
         vec_add(&m->values, r[i].value_null ? NULL : mem_strndup(r[i].value.p, r[i].value.n));
     }
     *last = (int64_t)m->keys.n - 1;
+    sys_mutex_unlock(&m->mutex);
     return m->fail_after ? err_set(err, ERR_TIMEOUT, "no answer") : ERR_OK;
 }
 
 static enum err_code memory_read(void *self, int64_t *next, bool *reset, subjects_record_fn *fn, void *arg, struct err *err) {
     struct memory *m = self;
     (void)err;
+    sys_mutex_lock(&m->mutex);
     if (*next > (int64_t)m->keys.n) *reset = true, *next = 0;
     for (; *next < (int64_t)m->keys.n; (*next)++) {
         const char *value = m->values.p[*next];
         struct subjects_record r = {str_c(m->keys.p[*next]), str_c(value), value == NULL};
         fn(arg, &r);
     }
+    sys_mutex_unlock(&m->mutex);
     return ERR_OK;
 }
 
@@ -62,6 +67,7 @@ static struct subjects *reopen(struct fixture *f) {
 static int setup(void **state) {
     struct fixture *f = MEM_NEW(struct fixture);
     arena_init(&f->a);
+    sys_mutex_init(&f->m.mutex);
     assert_non_null(reopen(f));
     *state = f;
     return 0;
@@ -73,6 +79,7 @@ static int teardown(void **state) {
     memory_wipe(&f->m);
     vec_fini(&f->m.keys);
     vec_fini(&f->m.values);
+    sys_mutex_fini(&f->m.mutex);
     arena_fini(&f->a);
     mem_free(f);
     return 0;
@@ -359,11 +366,53 @@ static void test_failed_writes(void **state) {
     versions_are(f, "x", true, "1 ");
 }
 
+enum { THREADS = 4, EACH = 50 };
+struct worker {
+    struct fixture *f;
+    int32_t ids[EACH];
+    bool failed;
+};
+
+static void work(void *arg) { // all register the same 50 schemas under one subject, and read what is there
+    struct worker *w = arg;
+    struct arena a;
+    struct err err;
+    arena_init(&a);
+    for (int i = 0; i < EACH; i++) {
+        char *text = arena_printf(&a, "{\"type\":\"fixed\",\"name\":\"f%d\",\"size\":%d}", i, i);
+        struct subjects_new in = {.text = str_c(text)};
+        struct subjects_schema out, again;
+        w->failed = w->failed || subjects_register(w->f->s, "shared", &in, &a, &out, &err) != SUBJECTS_OK;
+        w->ids[i] = out.id;
+        w->failed = w->failed || subjects_get_id(w->f->s, out.id, &a, &again, &err) != SUBJECTS_OK || !str_eqc(again.text, text);
+        w->failed = w->failed || subjects_get(w->f->s, "shared", out.version, false, &a, &again, &err) != SUBJECTS_OK || again.id != out.id;
+    }
+    arena_fini(&a);
+}
+
+static void test_threads(void **state) {
+    struct fixture *f = *state;
+    struct worker w[THREADS] = {0};
+    struct sys_thread *t[THREADS];
+    assert_int_equal(subjects_set_level(f->s, NULL, SUBJECTS_NONE, &f->err), SUBJECTS_OK);
+    for (int i = 0; i < THREADS; i++) w[i].f = f, t[i] = sys_thread_start("worker", work, &w[i]);
+    for (int i = 0; i < THREADS; i++) sys_thread_join(t[i]);
+    int32_t *v;
+    size_t n;
+    assert_int_equal(subjects_versions(f->s, "shared", false, false, &f->a, &v, &n, &f->err), SUBJECTS_OK);
+    assert_int_equal(n, EACH);
+    assert_int_equal(f->m.keys.n, EACH + 1); // nothing was written twice
+    for (int i = 0; i < THREADS; i++) {
+        assert_false(w[i].failed);
+        assert_memory_equal(w[i].ids, w[0].ids, sizeof w[0].ids);
+    }
+}
+
 int main(void) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_register), TEST(test_levels),   TEST(test_check),    TEST(test_delete),          TEST(test_references),
-        TEST(test_modes),    TEST(test_metadata), TEST(test_records_of_others), TEST(test_failed_writes),
+        TEST(test_modes),    TEST(test_metadata), TEST(test_records_of_others), TEST(test_failed_writes), TEST(test_threads),
     };
     return cmocka_run_group_tests_name("subjects", tests, NULL, NULL);
 }
