@@ -610,6 +610,109 @@ static void test_callbacks_setup_and_teardown(void **state) {
     fail_msg("the callbacks were not called");
 }
 
+// ---- many hands: random changes from several threads while tasks run; in the end all is at rest and adds up --------------------------
+static const char hands_dag[] =
+    "from datetime import timedelta\n"
+    "from airflow.sdk import DAG, task\n"
+    "from airflow.operators.bash import BashOperator\n"
+    "from airflow.operators.empty import EmptyOperator\n"
+    "from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator\n"
+    "for n in ('h0', 'h1'):\n"
+    "    with DAG(n, schedule=None, max_active_runs=3, max_active_tasks=2, default_args={'retries': 1, 'retry_delay': timedelta(0)}):\n"
+    "        a = EmptyOperator(task_id='a')\n"
+    "        b = BashOperator(task_id='b', bash_command='sleep 0.01')\n"
+    "        c = SQLExecuteQueryOperator(task_id='c', sql='select 1')\n"
+    "        d = BashOperator(task_id='d', bash_command='exit 1', max_active_tis_per_dag=1)\n"
+    "        e = BashOperator(task_id='e', bash_command='true', trigger_rule='all_done')\n"
+    "        @task\n"
+    "        def f(): return 1\n"
+    "        a >> [b, c, d] >> e >> f()\n";
+
+struct hand {
+    struct fixture *x;
+    int number;
+};
+
+static void do_something(struct flow *f, const char *dag, const char *run_id, uint64_t r, struct arena *a) {
+    static const char *const tasks[] = {"a", "b", "c", "d", "e", "f"};
+    struct flow_trigger t = {.run_id = run_id, .logical_us = FLOW_NO_TIME, .interval_start_us = FLOW_NO_TIME, .interval_end_us = FLOW_NO_TIME,
+                             .run_after_us = FLOW_NO_TIME};
+    struct flow_clear c = {.run_id = run_id, .task_ids = &tasks[r / 16 % 6], .n_task_ids = 1, .include_downstream = r & 1024, .include_upstream = r & 2048,
+                           .start_us = FLOW_NO_TIME, .end_us = FLOW_NO_TIME};
+    struct flow_run run;
+    struct flow_ti *tis;
+    size_t n;
+    switch (r % 12) {
+    case 0: case 1: case 2: case 3: flow_run_trigger(f, dag, &t, a, &run, NULL); break;
+    case 4: case 5: flow_clear(f, dag, &c, a, &tis, &n, NULL); break;
+    case 6: flow_run_set_state(f, dag, run_id, r & 16 ? FLOW_RUN_FAILED : FLOW_RUN_SUCCESS, NULL); break;
+    case 7: flow_run_set_state(f, dag, run_id, FLOW_RUN_QUEUED, NULL); break;
+    case 8: flow_run_delete(f, dag, run_id, NULL); break;
+    case 9: flow_ti_set_state(f, dag, run_id, tasks[r / 16 % 6], r & 512 ? FLOW_TI_SUCCESS : FLOW_TI_FAILED, NULL); break;
+    case 10: flow_dag_pause(f, dag, r & 16, NULL); break;
+    default: flow_run_wait(f, dag, run_id, 5000, a, &run, NULL); break;
+    }
+}
+
+static void hand_run(void *arg) {
+    struct hand *h = arg;
+    uint64_t seed = 77 + (uint64_t)h->number;
+    for (int i = 0; i < 150; i++) {
+        struct arena a;
+        char run_id[16];
+        arena_init(&a);
+        seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+        uint64_t r = seed >> 20;
+        snprintf(run_id, sizeof run_id, "r%d", (int)(r >> 30) % 6);
+        do_something(h->x->f, r & (1 << 25) ? "h0" : "h1", run_id, r, &a);
+        arena_fini(&a);
+    }
+}
+
+static void test_many_hands(void **state) {
+    struct fixture *x = *state;
+    add_dag(x, "hands.py", hands_dag);
+    struct hand hands[4];
+    struct sys_thread *threads[4];
+    for (int i = 0; i < 4; i++) {
+        hands[i] = (struct hand){x, i};
+        threads[i] = sys_thread_start("hand", hand_run, &hands[i]);
+    }
+    for (int i = 0; i < 4; i++) sys_thread_join(threads[i]);
+    for (int d = 0; d < 2; d++) assert_int_equal(flow_dag_pause(x->f, d ? "h1" : "h0", false, &x->err), ERR_OK);
+    struct flow_run_filter w;
+    struct flow_run *runs;
+    size_t n;
+    flow_run_filter_init(&w);
+    assert_int_equal(flow_runs(x->f, &w, NULL, &x->a, &runs, &n, NULL, &x->err), ERR_OK);
+    assert_true(n > 0);
+    for (size_t i = 0; i < n; i++) {
+        struct flow_run r;
+        if (flow_run_wait(x->f, runs[i].dag_id, runs[i].run_id, 60 * SECOND, &x->a, &r, &x->err) != ERR_OK) {
+            struct flow_ti *tis;
+            size_t k;
+            struct flow_ti_filter tw = {.dag_id = runs[i].dag_id, .run_id = runs[i].run_id};
+            flow_tis(x->f, &tw, NULL, &x->a, &tis, &k, NULL, NULL);
+            for (size_t j = 0; j < k; j++) print_message("%s %s\n", tis[j].task_id, flow_ti_state_name(tis[j].state));
+            fail_msg("%s %s: %s", runs[i].dag_id, runs[i].run_id, x->err.msg);
+        }
+    }
+    struct flow_ti *tis;
+    struct flow_ti_filter tw = {.dag_id = "~"};
+    assert_int_equal(flow_tis(x->f, &tw, &(struct flow_page){.limit = 1000}, &x->a, &tis, &n, NULL, &x->err), ERR_OK);
+    for (size_t i = 0; i < n; i++)
+        assert_true(tis[i].state == FLOW_TI_SUCCESS || tis[i].state == FLOW_TI_FAILED || tis[i].state == FLOW_TI_SKIPPED ||
+                    tis[i].state == FLOW_TI_UPSTREAM_FAILED);
+    struct flow_pool p;
+    struct flow_health health;
+    assert_int_equal(flow_pool_get(x->f, "default_pool", &x->a, &p, &x->err), ERR_OK);
+    assert_int_equal(p.running, 0);
+    assert_int_equal(p.scheduled, 0);
+    flow_health(x->f, &x->a, &health);
+    assert_int_equal(health.running, 0);
+    assert_int_equal(health.queued, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cron_next),
@@ -627,6 +730,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_slots, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_chain_of_empty_tasks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_callbacks_setup_and_teardown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_hands, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
