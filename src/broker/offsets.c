@@ -42,12 +42,15 @@ static void put_key(struct buf *key, struct str topic, int32_t partition) {
     buf_put_be32(key, (uint32_t)partition);
 }
 
-static void set_offset(struct group *g, struct str topic, int32_t partition, int64_t offset, int32_t epoch, struct str metadata, int64_t time) {
+static void set_offset(struct group *g, struct str topic, int32_t partition, int64_t offset, int32_t epoch, struct str metadata,
+                       int64_t time) {
     struct buf key = {0};
     put_key(&key, topic, partition);
     struct committed *o = MEM_NEW(struct committed);
-    *o = (struct committed){.topic = mem_strndup(topic.p, topic.n), .partition = partition, .leader_epoch = epoch, .offset = offset, .commit_ms = time,
-                            .metadata = mem_strndup(metadata.p, metadata.n), .metadata_n = metadata.n};
+    *o = (struct committed){.partition = partition, .leader_epoch = epoch, .offset = offset, .commit_ms = time};
+    o->topic = mem_strndup(topic.p, topic.n);
+    o->metadata = mem_strndup(metadata.p, metadata.n);
+    o->metadata_n = metadata.n;
     committed_free(map_put(&g->offsets, buf_str(&key), o));
     buf_fini(&key);
 }

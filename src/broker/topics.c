@@ -228,6 +228,7 @@ enum err_code topics_load(struct broker *b, bool clean, struct err *err) {
     size_t k = 0;
     for (size_t it = 0; code == ERR_OK && (e = map_next(&b->topics, &it)) != NULL;) code = open_partitions(b, e->value, counts[k++], clean, err);
     b->n_partitions = total;
+    if (code == ERR_OK && !clean) code = sys_sync_dir(b->sys, b->dir, err); // folders that a killed process made
     if (code == ERR_OK) code = remove_leftovers(b, &names, err);
     sys_list_free(&names);
     mem_free(counts);

@@ -16,28 +16,35 @@ static int64_t now_ms(const struct log *l) { return sys_now_us(l->sys) / 1000; }
 
 // ---- open and close -------------------------------------------------------------------------------------------------
 
-static enum err_code sync_parent(struct log *l, struct err *err) {
-    const char *slash = strrchr(l->dir, '/');
-    char *parent = slash == NULL ? mem_strdup(".") : mem_strndup(l->dir, slash == l->dir ? 1 : (size_t)(slash - l->dir));
-    enum err_code code = sys_sync_dir(l->sys, parent, err);
-    mem_free(parent);
+// Whole, but another number. What is not whole was cut short by a power cut, and is ours.
+static bool is_other_version(const char *text) {
+    struct str rest = str_c(text), prefix = STR("millrace-partition ");
+    int64_t version = 0;
+    if (!str_starts(rest, prefix) || !str_ends(rest, STR("\n"))) return false;
+    return str_to_i64(str_n(rest.p + prefix.n, rest.n - prefix.n - 1), &version) && version != LOG_FORMAT_VERSION;
+}
+
+// Not with sys_write_file: a folder is made with two syncs, since there may be thousands (log_recover does the one of the folder).
+static enum err_code write_meta(struct log *l, const char *path, struct err *err) {
+    struct sys_file *f = sys_open(l->sys, path, SYS_WRITE | SYS_CREATE | SYS_TRUNCATE, err);
+    if (f == NULL) return err->code;
+    enum err_code code = sys_pwrite(f, meta_text, sizeof meta_text - 1, 0, err);
+    if (code == ERR_OK) code = sys_fdatasync(f, err);
+    sys_close(f);
     return code;
 }
 
-static enum err_code check_meta(struct log *l, bool clean, struct err *err) {
+static enum err_code check_meta(struct log *l, struct err *err) {
     char *path = mem_printf("%s/partition.meta", l->dir);
-    enum err_code code = sys_mkdirs(l->sys, l->dir, err);
-    // A process that was killed may have made the folder without making it durable.
-    if (code == ERR_OK && !clean) code = sync_parent(l, err);
+    enum err_code code = sys_exists(l->sys, l->dir) ? ERR_OK : sys_mkdir(l->sys, l->dir, err);
     if (code == ERR_OK && !sys_exists(l->sys, path)) {
-        code = sys_write_file(l->sys, path, STR("millrace-partition 1\n"), err);
+        code = write_meta(l, path, err);
     } else if (code == ERR_OK) {
         char *text = sys_read_file(l->sys, path, 4096, NULL, err);
-        if (text == NULL) {
-            code = err == NULL ? ERR_IO : err->code;
-        } else if (strcmp(text, meta_text) != 0) {
+        if (text == NULL) code = err->code;
+        else if (is_other_version(text))
             code = err_set(err, ERR_VERSION, "%s: written by another version of Millrace (this one reads format %d)", path, LOG_FORMAT_VERSION);
-        }
+        else if (strcmp(text, meta_text) != 0) code = write_meta(l, path, err);
         mem_free(text);
     }
     mem_free(path);
@@ -63,7 +70,7 @@ struct log *log_open(struct sys *s, const char *dir, const struct log_config *co
     if (state != NULL) l->state = *state;
     sys_mutex_init(&l->mutex);
     for (size_t i = 0; i < LOG_HINTS; i++) l->hints[i].offset = -1;
-    if (check_meta(l, clean, err) == ERR_OK && log_recover(l, clean, err) == ERR_OK) return l;
+    if (check_meta(l, err) == ERR_OK && log_recover(l, clean, err) == ERR_OK) return l;
     free_log(l);
     return NULL;
 }
@@ -73,10 +80,12 @@ enum err_code log_close(struct log *l, struct err *err) {
     if (code == ERR_OK) {
         log_tidy(l);
         struct segment *g = active(l);
+        // Untouched since a clean open: index and snapshot are there. Empty: nothing to scan.
+        bool skip = l->untouched || (l->segments.n == 1 && g->size == 0 && g->base == 0);
         g->index_loaded = true;
-        code = segment_trim(g, err);
-        if (code == ERR_OK) code = segment_write_index(l, g, err);
-        if (code == ERR_OK && l->state.save != NULL) {
+        if (!skip) code = segment_trim(g, err);
+        if (code == ERR_OK && !skip) code = segment_write_index(l, g, err);
+        if (code == ERR_OK && !skip && l->state.save != NULL) {
             struct buf state;
             buf_init(&state, 0);
             l->state.save(l->state.arg, &state);
@@ -110,6 +119,7 @@ static enum err_code go_offline(struct log *l, struct err *err, const char *what
 enum err_code log_roll(struct log *l, struct err *err) {
     struct segment *old = active(l);
     if (old->size == 0) return ERR_OK;
+    l->untouched = false;
     struct segment *g = segment_open(l, l->end, true, err);
     if (g == NULL) return err == NULL ? ERR_IO : err->code;
     if (l->state.save != NULL) {
@@ -177,6 +187,7 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
         if (code != ERR_OK) return code;
     }
     struct segment *g = active(l);
+    l->untouched = false;
     uint8_t *p = (uint8_t *)(uintptr_t)batches.p; // the caller's bytes are writable by contract
     int64_t next = l->end;
     struct batch b;

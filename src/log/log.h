@@ -36,7 +36,8 @@ struct log_state {
     void (*batch)(void *arg, const struct batch *b);          // a batch behind the snapshot
 };
 
-// Opens or creates the folder and recovers. `clean`: the previous process closed it properly (else the active segment is scanned).
+// Opens or creates the folder (the caller syncs the one above it) and recovers. `clean`: the previous process closed it properly (else the
+// active segment is scanned).
 // ERR_CORRUPT, ERR_VERSION, ERR_IO name the file.
 struct log *log_open(struct sys *s, const char *dir, const struct log_config *config, const struct log_state *state, bool clean,
                      struct err *err);

@@ -13,6 +13,7 @@
 struct recovery {
     struct log *log;
     bool clean;
+    bool all_proven;     // after a clean close: nothing to scan, nothing to make durable
     bool rewrite;        // a sync failed in the last process
     size_t first_scan;   // index of the first segment to scan; segments.n = none
     struct err *err;
@@ -70,6 +71,8 @@ static void choose_scan(struct recovery *x) {
         if (segment_read_index_head(l, g) && (!last || x->clean)) trusted = i + 1;
     }
     x->first_scan = trusted;
+    x->all_proven = n > 0 && trusted == n;
+    if (x->clean && n == 1 && l->segments.p[0]->size == 0) x->all_proven = true; // nothing was ever written
 }
 
 static bool note_batch(void *arg, const struct batch *b, uint64_t position) {
@@ -195,7 +198,7 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     g->max_time = INT64_MIN;
     g->end = g->base;
     g->opened_ms = g->size > 0 ? g->opened_ms : -1;
-    if (l->state.save != NULL) { // the one of before may be missing; log_tidy writes it
+    if (l->state.save != NULL && g->base > 0) { // the one of before may be missing; log_tidy writes it
         l->state.save(l->state.arg, &g->snapshot);
         g->has_snapshot = true;
     }
@@ -220,7 +223,7 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     l->end = g->end;
     g->index_loaded = true;
     if (x->rewrite) code = rewrite_segment(x, g);
-    if (code == ERR_OK) code = sys_fdatasync(g->file, x->err);
+    if (code == ERR_OK && !x->all_proven) code = sys_fdatasync(g->file, x->err);
     g->synced = g->size;
     return code;
 }
@@ -265,7 +268,8 @@ static enum err_code finish(struct recovery *x) {
     for (size_t i = 0; i < l->segments.n; i++) l->segments.p[i]->closed = i + 1 < l->segments.n;
     last->index_on_disk = false;
     l->durable_end = l->end;
-    return sys_sync_dir(l->sys, l->dir, x->err);
+    l->untouched = x->all_proven;
+    return x->all_proven ? ERR_OK : sys_sync_dir(l->sys, l->dir, x->err);
 }
 
 enum err_code log_recover(struct log *l, bool clean, struct err *err) {

@@ -49,6 +49,7 @@ struct log {
     VEC(struct segment *) segments; // by base; the last one is active
     int64_t end, durable_end;
     bool offline;
+    bool untouched; // nothing was written since a clean open
     uint64_t dir_changes, dir_synced; // files created; of these, known to be in the folder after a power cut
     struct read_hint hints[LOG_HINTS];
     size_t next_hint;

@@ -50,7 +50,7 @@ static void stop(struct server *v) {
     pool_free(v->pool);
 }
 
-// ---- calls that wait for their answer -------------------------------------------------------------------------------------------------------
+// ---- calls that wait for their answer -------------------------------------------------------------------------------
 
 struct put {
     struct server *v;
@@ -72,7 +72,8 @@ static int produce(struct server *v, int topic, int32_t number, int64_t *offset)
     bb.base_sequence = number;
     batch_end(&bb);
     struct put x = {.v = v};
-    x.produce = (struct broker_produce){.topic = names[topic], .batches = buf_str(&b), .wait_durable = true, .done = put_done, .back = v->loop};
+    x.produce = (struct broker_produce){.topic = names[topic], .batches = buf_str(&b), .wait_durable = true, .done = put_done};
+    x.produce.back = v->loop;
     x.produce.arg = &x;
     loop_event_init(&x.event);
     loop_post(v->loop, put_start, &x);
@@ -136,7 +137,7 @@ static int64_t producer_id(struct server *v) {
     return x.init.call.error == 0 ? x.init.producer_id : -1;
 }
 
-// ---- the scenario ----------------------------------------------------------------------------------------------------------------------------------
+// ---- the scenario ---------------------------------------------------------------------------------------------------
 
 static bool create(struct server *v, struct my *m, int topic) {
     m->maybe_created[topic] = true;
@@ -205,7 +206,7 @@ static void recover(struct sys *s, void *state) {
     stop(&v);
 }
 
-// ---- what must hold ------------------------------------------------------------------------------------------------------------------------------
+// ---- what must hold -------------------------------------------------------------------------------------------------
 
 // Every record once, in order: the acknowledged ones, then at most one that was under way.
 static void check_topic(struct server *v, const struct my *m, int topic) {
@@ -220,7 +221,8 @@ static void check_topic(struct server *v, const struct my *m, int topic) {
         assert_int_equal(x.base_offset, n);
         assert_int_equal(x.base_sequence, n);
     }
-    if (n < m->produced[topic] || n > m->produced[topic] + 1) fail_msg("topic %d: %d acknowledged, %d found", topic, (int)m->produced[topic], (int)n);
+    if (n < m->produced[topic] || n > m->produced[topic] + 1)
+        fail_msg("topic %d: %d acknowledged, %d found", topic, (int)m->produced[topic], (int)n);
     assert_int_equal(o.high_watermark, n);
     buf_fini(&b);
 }

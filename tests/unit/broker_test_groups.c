@@ -265,7 +265,8 @@ static void test_join_refusals(void **state) {
 static void test_member_id_required(void **state) {
     struct fixture *f = *state;
     struct call c;
-    c = (struct call){.join = {.group_id = "g", .member_id = "", .protocol_type = "consumer", .session_timeout_ms = 30000, .require_member_id = true}};
+    c = (struct call){.join = {.group_id = "g", .member_id = "", .protocol_type = "consumer", .session_timeout_ms = 30000}};
+    c.join.require_member_id = true;
     c.join.client_id = "me";
     c.protocols[0] = (struct group_protocol){"range", STR("x")};
     c.join.protocols = c.protocols;

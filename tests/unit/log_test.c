@@ -23,7 +23,10 @@ static int setup(void **state) {
     sys_uuid(sys, id);
     sys_uuid_text(id, text);
     struct buf b = {0};
-    buf_printf(&b, STR_FMT "/millrace-log-%s/p-0", STR_ARG(base), text);
+    buf_printf(&b, STR_FMT "/millrace-log-%s", STR_ARG(base), text);
+    assert_int_equal(sys_mkdirs(sys, buf_cstr(&b), NULL), ERR_OK);
+    buf_puts(&b, "/p-0");
+    (void)buf_cstr(&b);
     memcpy(dir, buf_cstr(&b), b.n + 1);
     buf_fini(&b);
     return 0;
@@ -457,6 +460,7 @@ static void test_state(void **state) {
 static void test_version(void **state) {
     (void)state;
     struct log *l = open_log(&config, true);
+    append(l, 1, 1, 1);
     assert_int_equal(log_close(l, NULL), ERR_OK);
     write_at("partition.meta", 0, "millrace-partition 9\n", 21);
     struct err err = {0};
