@@ -144,6 +144,23 @@ static enum err_code show_table(struct engine *e, const char *schema, const char
     return code;
 }
 
+// A name without schema is DuckDB's to find, in the view of that name; other programs may have committed to the table since.
+void catalog_freshen(struct engine *e, struct str table) {
+    struct sys_list schemas = {0};
+    if (e->lake == NULL || lake_check_name(table, NULL) != ERR_OK || lake_list_schemas(e->lake, &schemas, NULL) != ERR_OK) return;
+    char *name = mem_strndup(table.p, table.n);
+    for (size_t i = 0; i < schemas.n; i++) {
+        struct err err = {0};
+        if (!lake_table_exists(e->lake, schemas.names[i], name)) continue;
+        sys_mutex_lock(&e->catalog_mutex);
+        if (show_table(e, schemas.names[i], name, &err) != ERR_OK)
+            log_warn("engine", "a table cannot be read", "schema", schemas.names[i], "table", name, "error", err.msg, NULL);
+        sys_mutex_unlock(&e->catalog_mutex);
+    }
+    mem_free(name);
+    sys_list_free(&schemas);
+}
+
 enum err_code engine_catalog_changed(struct engine *e, const char *schema, const char *table, struct err *err) {
     struct err own;
     if (err == NULL) err = &own;

@@ -65,6 +65,7 @@ static enum err_code refine(enum err_code code, const json_t *j, struct str text
     if (code == ERR_NOT_FOUND && (str_eqc(type, "Table") || str_eqc(type, "View"))) return ERR_NO_TABLE;
     if (code == ERR_NOT_FOUND && str_eqc(type, "Schema")) return ERR_NO_SCHEMA;
     if (code == ERR_NOT_FOUND && memmem(text.p, text.n, "already exists", 14) != NULL) return ERR_EXISTS;
+    if (memmem(text.p, text.n, "No magic bytes", 14) != NULL || memmem(text.p, text.n, "too small to be a Parquet file", 30) != NULL) return ERR_CORRUPT;
     if (code == ERR_IO && memmem(text.p, text.n, "No space left", 13) != NULL) return ERR_NO_SPACE;
     if (code == ERR_CANCELLED && memmem(text.p, text.n, "out of memory", 13) != NULL) return ERR_NO_MEMORY;
     return code;

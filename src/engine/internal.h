@@ -123,6 +123,7 @@ void put_typed_empty(const struct cols_schema *schema, struct buf *out); // (sel
 void catalog_open(struct engine *e); // schemas and views for all that the lake has; under catalog_mutex. What fails is logged
 void catalog_sync_schema(struct engine *e, const char *schema, bool exists);
 void catalog_sync_topics(struct engine *e);
+void catalog_freshen(struct engine *e, struct str table); // the views of that name, in whatever schema, show the newest versions
 void catalog_fini(struct engine *e); // forgets the views; under catalog_mutex
 bool catalog_is_topic(struct engine *e, const struct sql_name *name, struct arena *a, struct str *topic);
 bool catalog_is_table(struct engine *e, const struct sql_name *name, struct arena *a, const char **schema, const char **table);

@@ -209,7 +209,10 @@ static enum err_code put_ref(struct work *w, const struct sql_ref *ref, bool *re
     enum err_code code = ERR_OK;
     if (catalog_is_topic(w->e, &ref->name, w->a, &topic)) put_topic(topic, ref, &w->out);
     else if (catalog_is_table(w->e, &ref->name, w->a, &schema, &table)) code = put_table(w, ref, schema, table, err);
-    else *replaced = false;
+    else {
+        *replaced = false;
+        if (ref->name.schema.n == 0) catalog_freshen(w->e, ref->name.table);
+    }
     if (!*replaced || code != ERR_OK) return code;
     vec_add(&w->pieces, ((struct rewrite_piece){ref->at, at}));
     vec_add(&w->scans, ref);

@@ -158,7 +158,7 @@ duckdb_logical_type type_to_duck(const struct cols_type *t) {
     }
     for (size_t i = 0; i < N_PLAIN; i++)
         if (plain[i].kind == t->kind && plain[i].tz == t->tz) return duckdb_create_logical_type(plain[i].duck);
-    assert(!"a kind without a type");
+    assert(false && "a kind without a type");
     return duckdb_create_logical_type(DUCKDB_TYPE_INVALID);
 }
 
@@ -193,5 +193,5 @@ void type_put_sql(const struct cols_type *t, struct buf *out) {
         buf_puts(out, plain[i].sql);
         return;
     }
-    assert(!"a kind without a name");
+    assert(false && "a kind without a name");
 }

@@ -135,6 +135,19 @@ static const char *stats_json(const struct cols_schema *schema, const struct col
 
 // ---- casts ----------------------------------------------------------------------------------------------------------------
 
+// Names that every reader of the table takes: Parquet and Spark refuse some characters, and Delta's names are equal without case.
+static enum err_code check_names(const struct cols_schema *schema, struct err *err) {
+    for (size_t i = 0; i < schema->n; i++) {
+        const char *name = schema->fields[i].name;
+        if (strpbrk(name, " ,;{}()\n\t=") != NULL)
+            return err_set(err, ERR_INVALID, "a table cannot have a column named \"%s\": give it a name with `as`", name);
+        for (size_t j = 0; j < i; j++)
+            if (str_ieq(str_c(name), str_c(schema->fields[j].name)))
+                return err_set(err, ERR_INVALID, "two columns are named %s: give one another name with `as`", name);
+    }
+    return ERR_OK;
+}
+
 // `select` itself, or with casts around the columns that need them. *schema: what the files have.
 static enum err_code storable_select(struct engine_session *s, const char *select, struct arena *a, struct cols_schema **schema, struct buf *out,
                                      struct err *err) {
@@ -142,6 +155,7 @@ static enum err_code storable_select(struct engine_session *s, const char *selec
     bool *exact = NULL;
     enum err_code code = query_columns(s, select, a, &from, &exact, err);
     if (code != ERR_OK) return code;
+    if ((code = check_names(from, err)) != ERR_OK) return code;
     *schema = lake_storable_schema(from, a, err);
     if (*schema == NULL) return err != NULL ? err->code : ERR_NOT_SUPPORTED;
     bool same = true;

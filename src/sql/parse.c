@@ -395,6 +395,12 @@ bool sql_next(struct str script, size_t *at, struct arena *a, struct sql_stateme
     }
     *out = (struct sql_statement){0};
     if (err != NULL) err_clear(err);
+    const char *nul = script.n > 0 ? memchr(script.p, 0, script.n) : NULL;
+    if (nul != NULL) { // the engine behind takes C strings: it would run the part in front
+        err_set(err, ERR_PARSE, "SQL text with a zero byte");
+        if (err != NULL) err->position = (int)(nul - script.p) + 1;
+        return false;
+    }
     struct sql_token_vec v = {0};
     struct sql_lexer l = {script, *at};
     size_t end = 0, start = 0;

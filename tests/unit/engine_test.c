@@ -184,6 +184,8 @@ static void test_tables(void **state) {
     expect_in(f->s, "select a from s.t order by a", "0\n11");
     run_in(f->s, "insert overwrite s.t select a + 100, b, c from s.t where a > 0");
     expect_in(f->s, "select a, b from s.t", "111|eleven");
+    fails_in(f->s, "create table s.twice as select 1 as x, 2 as X", ERR_INVALID);
+    fails_in(f->s, "create table s.odd as select count(*) from s.t", ERR_INVALID);
     run_in(f->s, "create or replace table s.t as select a as other from s.t");
     expect_in(f->s, "select * from s.t", "111");
     run_in(f->s, "create table s.sorted as select range as x from range(300000) order by x desc; insert into s.sorted select 7 where "
@@ -254,6 +256,18 @@ static size_t files_read(struct engine_fixture *f, const char *sql) {
     return (size_t)n;
 }
 
+// The table's only file loses its second half.
+static void cut_short(struct engine_fixture *f, const char *schema, const char *table) {
+    struct lake_snapshot *snap = lake_table_snapshot(f->lake, schema, table, -1, NULL);
+    const struct lake_file *file = lake_snapshot_file(snap, 0);
+    char *path = mem_printf("%s/%s", lake_snapshot_dir(snap), file->path);
+    struct sys_file *h = sys_open(sys_real(), path, SYS_WRITE, NULL);
+    assert_int_equal(sys_truncate(h, file->size / 2, NULL), ERR_OK);
+    sys_close(h);
+    mem_free(path);
+    lake_snapshot_unref(snap);
+}
+
 // Files that the conditions rule out are not in the scan: a query that would fail on a row in them does not.
 static void test_pruning(void **state) {
     struct engine_fixture *f = *state;
@@ -297,6 +311,9 @@ static void test_pruning(void **state) {
     lake_snapshot_unref(snap);
     expect_in(f->s, "select a from p.t where a < 9 order by a", "1\n5\n6");
     fails_in(f->s, "select a from p.t", ERR_IO);
+    run_in(f->s, "create table p.cut as select range as x from range(1000)");
+    cut_short(f, "p", "cut");
+    fails_in(f->s, "select sum(x) from p.cut", ERR_CORRUPT);
     run_in(f->s, "drop schema p cascade");
 }
 
@@ -349,6 +366,61 @@ static void test_database_opened_again(void **state) {
     expect_in(other, "select x from o.t", "1");
     engine_session_close(other);
     run_in(f->s, "drop schema o cascade");
+}
+
+// Another engine (as another process) commits to the table: names with and without schema see it.
+static void test_other_writer(void **state) {
+    struct engine_fixture *f = *state;
+    run_in(f->s, "create table seen as select 1 as x");
+    struct lake *lake = lake_open(sys_real(), f->lake_dir, NULL);
+    struct engine_config config = {.threads = 1};
+    struct engine *e = engine_open(sys_real(), &config, lake, NULL, NULL, NULL);
+    struct engine_session *s = engine_session_open(e, NULL);
+    run_in(s, "insert into seen values (2)");
+    engine_session_close(s);
+    engine_close(e);
+    lake_close(lake);
+    expect_in(f->s, "select count(*) from main.seen", "2");
+    expect_in(f->s, "select count(*) from seen", "2");
+    run_in(f->s, "drop table seen");
+}
+
+struct writer {
+    struct engine_fixture *f;
+    int n, failed;
+};
+
+static void write_rows(void *arg) {
+    struct writer *w = arg;
+    struct err err = {0};
+    struct engine_session *s = engine_session_open(w->f->engine, &err);
+    for (int i = 0; i < 8; i++) {
+        char *sql = mem_printf("insert into many.t select %d, %d; create or replace table many.own%d as select count(*) as n from many.t; "
+                               "select n from many.own%d, many.t limit 1; create temp table x%d as select * from many.t",
+                               w->n, i, w->n, w->n, i);
+        if (engine_script(s, str_c(sql), NULL, &err) != ERR_OK) {
+            w->failed++;
+            print_message("%s\n", err.msg);
+        }
+        mem_free(sql);
+    }
+    engine_session_close(s);
+}
+
+static void test_many_sessions(void **state) {
+    struct engine_fixture *f = *state;
+    struct writer w[4];
+    struct sys_thread *t[4];
+    run_in(f->s, "create schema many; create table many.t (who int, i int)");
+    for (int i = 0; i < 4; i++) {
+        w[i] = (struct writer){f, i, 0};
+        t[i] = sys_thread_start("writer", write_rows, &w[i]);
+    }
+    for (int i = 0; i < 4; i++) sys_thread_join(t[i]);
+    for (int i = 0; i < 4; i++) assert_int_equal(w[i].failed, 0);
+    expect_in(f->s, "select count(*), count(distinct (who, i)) from many.t", "32|32");
+    expect_in(f->s, "set search_path = 'many'; select count(*) from t", "32");
+    run_in(f->s, "set search_path = 'main'; drop schema many cascade");
 }
 
 static void test_memory_limit(void **state) {
@@ -590,6 +662,7 @@ int main(void) {
         cmocka_unit_test(test_error_in_stream), cmocka_unit_test(test_params_and_describe),
         cmocka_unit_test(test_tables),   cmocka_unit_test(test_definitions), cmocka_unit_test(test_reopen),
         cmocka_unit_test(test_partitions), cmocka_unit_test(test_database_opened_again), cmocka_unit_test(test_memory_limit),
+        cmocka_unit_test(test_other_writer), cmocka_unit_test(test_many_sessions),
         cmocka_unit_test(test_pruning),  cmocka_unit_test(test_source),      cmocka_unit_test(test_topics),
         cmocka_unit_test(test_catalog),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_handlers_and_streams),
     };

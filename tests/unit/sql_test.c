@@ -258,6 +258,10 @@ static void test_limits(void **state) {
     (void)state;
     struct arena a;
     arena_init(&a);
+    struct sql_statement nul;
+    struct err err = {0};
+    assert_int_equal(sql_parse(STR("select 1 --\0\n + 1"), &a, &nul, &err), ERR_PARSE);
+    assert_int_equal(err.position, 12);
     struct buf b;
     buf_init(&b, 0);
     for (int i = 0; i < SQL_DEPTH_MAX + 1; i++) buf_puts(&b, "(");
