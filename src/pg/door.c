@@ -15,7 +15,7 @@
 #include "base/vec.h"
 #include "pg/conn.h"
 
-enum { IN_MAX = 4 << 20, READ_SIZE = 64 << 10, SSL_REQUEST = 80877103, GSS_REQUEST = 80877104, CANCEL_REQUEST = 80877102 };
+enum { IN_MAX = 4 << 20, ACCEPT_PAUSE_US = 100000, READ_SIZE = 64 << 10, SSL_REQUEST = 80877103, GSS_REQUEST = 80877104, CANCEL_REQUEST = 80877102 };
 
 struct pg_conn {
     struct pg_door *door;
@@ -42,8 +42,8 @@ struct pg_conn {
 };
 
 struct pg_listener {
-    struct pg_door *door;
     struct loop_watch watch;
+    struct loop_timer pause; // runs while accepting waits for descriptors
 };
 
 struct pg_door {
@@ -332,6 +332,11 @@ static void accept_one(struct pg_door *d, struct sys_sock *k, const char *peer) 
     loop_post(c->loop, conn_start, c);
 }
 
+static void accept_again(void *arg) {
+    struct pg_door *d = arg;
+    loop_watch_change(d->loops[0], &d->accept.watch, SYS_EV_READ);
+}
+
 static void accept_ready(struct loop_watch *w, int events) {
     struct pg_door *d = w->arg;
     (void)events;
@@ -340,7 +345,10 @@ static void accept_ready(struct loop_watch *w, int events) {
         struct err err = {0};
         struct sys_sock *k = sys_accept(d->listener, peer, &err);
         if (k == NULL) {
-            if (err.code != ERR_BUSY) log_warn("pg", "accept failed", "reason", err.msg, NULL);
+            if (err.code == ERR_BUSY) return;
+            log_error("pg", "cannot accept connections, trying again", "error", err.msg, NULL); // out of descriptors, most likely
+            loop_watch_change(d->loops[0], &d->accept.watch, 0);
+            loop_timer_set(d->loops[0], &d->accept.pause, ACCEPT_PAUSE_US, accept_again, d);
             return;
         }
         accept_one(d, k, peer);
@@ -386,6 +394,7 @@ struct closing {
 
 static void stop_listening(void *arg) {
     struct closing *k = arg;
+    loop_timer_cancel(k->loop, &k->door->accept.pause);
     if (k->door->accept.watch.active) loop_unwatch(k->loop, &k->door->accept.watch);
     loop_event_set(&k->done);
 }
