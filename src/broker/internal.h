@@ -48,16 +48,19 @@ struct partition {
     _Atomic int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
     // owner
     struct producers producers;
-    bool sync_running, maintenance_running, stall_registered;
+    bool maintenance_running, stall_registered;
     atomic_bool closing;
-    uint64_t dirty_bytes, syncing_bytes; // not yet durable: before and in the running sync
-    struct broker_produce *pending_first, *pending_last; // written, waiting for the sync
     struct broker_produce *stalled_first, *stalled_last; // waiting for room in produce_bytes_max
     struct loop_timer retry;
     enum err_code sync_code; // of the worker
     struct err sync_err;
     struct loop_event *closed; // set when `closing` and nothing runs any more
     _Atomic int64_t trim_before; // segments below may go (offsets topic)
+    // shared with the worker that syncs, which answers by itself; nothing is called under this mutex but the log's look-ups
+    struct sys_mutex sync_mutex;
+    bool sync_running;
+    uint64_t dirty_bytes, syncing_bytes; // not yet durable: before and in the running sync
+    struct broker_produce *pending_first, *pending_last; // written, waiting for the sync
     // waits
     struct sys_mutex wait_mutex;
     struct wait_token *waits;

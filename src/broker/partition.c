@@ -2,7 +2,7 @@
 // One partition on its loop: check, append, group-committed sync, answers, back-pressure; and the waits of long polls.
 //
 // A produce is written at once (one pwrite) and then waits in `pending`; one sync runs at a time on the pool, and what is written
-// meanwhile gathers for the next. Bytes that are not durable count against produce_bytes_max over all partitions; above it produces wait
+// meanwhile gathers for the next; the worker that syncs answers what became durable, straight to the loops that asked. Bytes that are not durable count against produce_bytes_max over all partitions; above it produces wait
 // unwritten in `stalled` and are taken up again when any sync has finished. A failed sync fails all that wait, and all that comes.
 #include <assert.h>
 #include <stdio.h>
@@ -55,6 +55,7 @@ void partition_settings(struct partition *p, const struct topic_setting_values *
 static void partition_free(struct partition *p) {
     producers_fini(&p->producers);
     sys_mutex_fini(&p->wait_mutex);
+    sys_mutex_fini(&p->sync_mutex);
     mem_free(p->topic_name);
     mem_free(p);
 }
@@ -68,6 +69,7 @@ struct partition *partition_open(struct broker *b, const char *topic, int32_t in
     atomic_init(&p->refs, 1);
     p->owner = b->loops[((size_t)id[0] + (size_t)id[1] * 256 + (size_t)index) % b->n_loops];
     producers_init(&p->producers);
+    sys_mutex_init(&p->sync_mutex);
     sys_mutex_init(&p->wait_mutex);
     partition_settings(p, v);
     char *dir = mem_printf("%s/%s-%d", b->dir, topic, index);
@@ -206,8 +208,11 @@ static void produce_appended(struct partition *p, struct broker_produce *r, int6
     r->base_offset = base;
     r->log_start_offset = log_start(p->log);
     own_of(r)->need = last + 1;
-    if (r->wait_durable && log_durable_end(p->log) < last + 1) push(&p->pending_first, &p->pending_last, r);
-    else answer(r, may_call);
+    if (r->wait_durable && log_durable_end(p->log) < last + 1) {
+        sys_mutex_lock(&p->sync_mutex);
+        push(&p->pending_first, &p->pending_last, r);
+        sys_mutex_unlock(&p->sync_mutex);
+    } else answer(r, may_call);
 }
 
 static bool is_stalled(const struct partition *p) {
@@ -238,10 +243,14 @@ static void unstall(void *arg) { // owner; takes over a reference
 }
 
 void broker_wake_stalled(struct broker *b) {
-    sys_mutex_lock(&b->stalled_mutex);
-    for (size_t i = 0; i < b->stalled.n; i++) loop_post(b->stalled.p[i]->owner, unstall, b->stalled.p[i]);
-    b->stalled.n = 0;
-    sys_mutex_unlock(&b->stalled_mutex);
+    enum { SOME = 64 };
+    struct partition *some[SOME];
+    for (size_t n = SOME; n == SOME;) {
+        sys_mutex_lock(&b->stalled_mutex);
+        for (n = 0; n < SOME && b->stalled.n > 0; n++) some[n] = b->stalled.p[--b->stalled.n];
+        sys_mutex_unlock(&b->stalled_mutex);
+        for (size_t i = 0; i < n; i++) loop_post(some[i]->owner, unstall, some[i]); // outside: a worker may have to wait for room there
+    }
 }
 
 // Answers repeats and refusals of idempotent producers; false = it is to be appended.
@@ -290,7 +299,9 @@ static bool produce_now(struct partition *p, struct broker_produce *r, bool may_
         c.first.base_offset = a.base_offset;
         producers_note(&p->producers, &c.first, clock_ms(p));
     }
+    sys_mutex_lock(&p->sync_mutex);
     p->dirty_bytes += a.bytes;
+    sys_mutex_unlock(&p->sync_mutex);
     atomic_fetch_add(&p->broker->undurable_bytes, a.bytes);
     metric_add(M_LOG_BYTES_IN, p->topic_name, (int64_t)a.bytes);
     metric_add(M_LOG_RECORDS_IN, p->topic_name, c.records);
@@ -338,42 +349,92 @@ enum err_code broker_produce_code(struct broker_produce *r) { return own_of(r)->
 
 // ---- sync -----------------------------------------------------------------------------------------------------------
 
-static void sync_work(void *arg) { // on a worker
-    struct partition *p = arg;
-    p->sync_code = log_sync(p->log, &p->sync_err);
-}
-
 static void check_closed(struct partition *p) {
-    if (!p->closing || p->sync_running || p->maintenance_running || p->closed == NULL) return;
+    sys_mutex_lock(&p->sync_mutex);
+    bool running = p->sync_running;
+    sys_mutex_unlock(&p->sync_mutex);
+    if (!p->closing || running || p->maintenance_running || p->closed == NULL) return;
     struct loop_event *e = p->closed;
     p->closed = NULL;
     loop_event_set(e);
 }
 
-// There will be no further sync: nothing that waits for one can be acknowledged.
-static void fail_pending(struct partition *p, enum err_code code, const char *why, bool may_call) {
-    atomic_fetch_sub(&p->broker->undurable_bytes, p->dirty_bytes);
-    p->dirty_bytes = 0;
-    while (p->pending_first != NULL) refuse(pop(&p->pending_first), KAFKA_STORAGE_ERROR, code, why, may_call);
+// All that waits, or what became durable up to `end`.
+static struct broker_produce *take_pending(struct partition *p, int64_t end) {
+    struct broker_produce *first = NULL, *last = NULL;
+    sys_mutex_lock(&p->sync_mutex);
+    while (p->pending_first != NULL && own_of(p->pending_first)->need <= end) push(&first, &last, pop(&p->pending_first));
+    sys_mutex_unlock(&p->sync_mutex);
+    return first;
 }
 
-static void sync_done(void *arg) { // owner; takes over the reference of the sync
+static void forget_bytes(struct partition *p) {
+    sys_mutex_lock(&p->sync_mutex);
+    uint64_t bytes = p->dirty_bytes + p->syncing_bytes;
+    p->dirty_bytes = p->syncing_bytes = 0;
+    sys_mutex_unlock(&p->sync_mutex);
+    atomic_fetch_sub(&p->broker->undurable_bytes, bytes);
+}
+
+// There will be no further sync: nothing that waits for one can be acknowledged.
+static void fail_pending(struct partition *p, enum err_code code, const char *why, bool may_call) {
+    forget_bytes(p);
+    for (struct broker_produce *r = take_pending(p, INT64_MAX); r != NULL;) refuse(pop(&r), KAFKA_STORAGE_ERROR, code, why, may_call);
+}
+
+static void sync_failed(void *arg) { // owner; takes over the reference of the sync
     struct partition *p = arg;
-    struct broker *b = p->broker;
+    fail_pending(p, p->sync_code, p->sync_err.msg, true);
+    partition_wait_fire(p, log_durable_end(p->log));
+    if (atomic_load(&p->broker->undurable_bytes) < p->broker->config.produce_bytes_max) broker_wake_stalled(p->broker);
+    sys_mutex_lock(&p->sync_mutex);
     p->sync_running = false;
-    atomic_fetch_sub(&b->undurable_bytes, p->syncing_bytes);
-    p->syncing_bytes = 0;
-    int64_t durable_end = log_durable_end(p->log);
-    if (p->sync_code == ERR_OK) {
-        while (p->pending_first != NULL && own_of(p->pending_first)->need <= durable_end) answer(pop(&p->pending_first), true);
-    } else {
-        fail_pending(p, p->sync_code, p->sync_err.msg, true);
-    }
-    partition_wait_fire(p, durable_end);
-    if (atomic_load(&b->undurable_bytes) < b->config.produce_bytes_max) broker_wake_stalled(b);
+    sys_mutex_unlock(&p->sync_mutex);
     sync_start(p);
     check_closed(p);
     partition_unref(p);
+}
+
+static void sync_ended(void *arg) { // owner; takes over the reference of the sync
+    struct partition *p = arg;
+    check_closed(p);
+    partition_unref(p);
+}
+
+enum sync_end { SYNC_ENDED, SYNC_AGAIN, SYNC_FAILED };
+
+// One sync and its answers. SYNC_AGAIN: something was appended meanwhile, and the worker keeps the turn. After SYNC_ENDED another worker may
+// have it, and the broker may close: only the reference is left.
+static enum sync_end sync_once(struct partition *p) {
+    struct broker *b = p->broker;
+    sys_mutex_lock(&p->sync_mutex);
+    uint64_t bytes = p->syncing_bytes = p->dirty_bytes;
+    p->dirty_bytes = 0;
+    sys_mutex_unlock(&p->sync_mutex);
+    p->sync_code = log_sync(p->log, &p->sync_err);
+    if (p->sync_code != ERR_OK) return SYNC_FAILED;
+    int64_t durable_end = log_durable_end(p->log);
+    for (struct broker_produce *r = take_pending(p, durable_end); r != NULL;) answer(pop(&r), false);
+    partition_wait_fire(p, durable_end);
+    if (atomic_fetch_sub(&b->undurable_bytes, bytes) - bytes < b->config.produce_bytes_max) broker_wake_stalled(b);
+    sys_mutex_lock(&p->sync_mutex);
+    p->syncing_bytes = 0;
+    // Bytes are counted after they were appended: they may be durable already, and then the next turn only takes them off.
+    bool again = !p->deleted && (p->dirty_bytes > 0 || log_needs_sync(p->log));
+    p->sync_running = again;
+    sys_mutex_unlock(&p->sync_mutex);
+    return again ? SYNC_AGAIN : SYNC_ENDED;
+}
+
+static void sync_work(void *arg) { // on a worker; has the reference of the sync
+    enum { TURNS = 16 }; // then other jobs of the pool have theirs
+    struct partition *p = arg;
+    enum sync_end end;
+    for (int turn = 1; (end = sync_once(p)) == SYNC_AGAIN; turn++)
+        if (turn >= TURNS && pool_submit(p->broker->pool, sync_work, p, NULL) == ERR_OK) return;
+    if (end == SYNC_FAILED) loop_post(p->owner, sync_failed, p);
+    else if (p->closing) loop_post(p->owner, sync_ended, p);
+    else partition_unref(p);
 }
 
 static void sync_retry(void *arg) {
@@ -383,18 +444,19 @@ static void sync_retry(void *arg) {
 }
 
 static void sync_start(struct partition *p) {
-    if (p->sync_running || p->deleted || p->retry.heap_index != 0) return;
-    if (log_offline(p->log)) fail_pending(p, ERR_OFFLINE, "the partition is offline after a failed write or sync", false);
-    if (!log_needs_sync(p->log)) return;
-    uint64_t bytes = p->dirty_bytes;
+    if (p->deleted || p->retry.heap_index != 0) return;
+    bool offline = log_offline(p->log);
+    sys_mutex_lock(&p->sync_mutex);
+    bool start = !p->sync_running && !offline && (p->dirty_bytes > 0 || log_needs_sync(p->log)), fail = !p->sync_running && offline;
+    p->sync_running = p->sync_running || start;
+    sys_mutex_unlock(&p->sync_mutex);
+    if (fail) fail_pending(p, ERR_OFFLINE, "the partition is offline after a failed write or sync", false);
+    if (!start) return;
     partition_ref(p);
-    p->sync_running = true;
-    p->syncing_bytes = bytes;
-    p->dirty_bytes = 0;
-    if (pool_submit_then(p->broker->pool, sync_work, p, p->owner, sync_done, NULL) == ERR_OK) return;
+    if (pool_submit(p->broker->pool, sync_work, p, NULL) == ERR_OK) return;
+    sys_mutex_lock(&p->sync_mutex);
     p->sync_running = false; // the pool's queue is full: soon again
-    p->syncing_bytes = 0;
-    p->dirty_bytes = bytes;
+    sys_mutex_unlock(&p->sync_mutex);
     loop_timer_set(p->owner, &p->retry, 1000, sync_retry, p);
 }
 
@@ -442,12 +504,15 @@ static void delete_on_owner(void *arg) {
     struct farewell *f = arg;
     struct partition *p = f->partition;
     p->deleted = true;
-    while (p->pending_first != NULL)
-        refuse(pop(&p->pending_first), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
+    for (struct broker_produce *r = take_pending(p, INT64_MAX); r != NULL;)
+        refuse(pop(&r), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
     while (p->stalled_first != NULL)
         refuse(pop(&p->stalled_first), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
-    atomic_fetch_sub(&p->broker->undurable_bytes, p->dirty_bytes);
+    sys_mutex_lock(&p->sync_mutex);
+    uint64_t bytes = p->dirty_bytes; // those of a running sync are the worker's
     p->dirty_bytes = 0;
+    sys_mutex_unlock(&p->sync_mutex);
+    atomic_fetch_sub(&p->broker->undurable_bytes, bytes);
     partition_wait_fire(p, INT64_MAX);
     loop_event_set(&f->event);
 }
@@ -501,14 +566,21 @@ static void unlink_token(struct partition *p, struct wait_token *t) {
 }
 
 void partition_wait_fire(struct partition *p, int64_t durable_end) {
+    struct wait_token *fired = NULL;
     sys_mutex_lock(&p->wait_mutex);
     for (struct wait_token *t = p->waits, *next; t != NULL; t = next) {
         next = t->next;
         if (t->offset >= durable_end) continue;
         unlink_token(p, t);
-        loop_post(t->back, wait_answer, t);
+        t->next = fired;
+        fired = t;
     }
     sys_mutex_unlock(&p->wait_mutex);
+    while (fired != NULL) { // outside the mutex: a worker may have to wait for room in a loop's queue
+        struct wait_token *t = fired;
+        fired = t->next;
+        loop_post(t->back, wait_answer, t);
+    }
 }
 
 void broker_wait_add(struct broker *b, const char *topic, int32_t partition, int64_t offset, struct broker_wait *w) {
