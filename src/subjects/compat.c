@@ -50,7 +50,7 @@ struct gather {
     struct arena *a;
     struct err *err;
     struct map seen; // "subject/version"
-    struct str texts[SUBJECTS_REFS_MAX];
+    struct str *texts; // SUBJECTS_REFS_MAX
     size_t n;
 };
 
@@ -71,13 +71,19 @@ static bool gather(struct gather *g, const struct subjects_ref *refs, size_t n_r
     return true;
 }
 
-const struct avro_schema *subjects_parse(struct subjects *s, struct str text, const struct subjects_ref *refs, size_t n_refs, struct arena *a,
-                                         struct err *err) {
-    struct gather g = {.s = s, .a = a, .err = err};
+int subjects_references(struct subjects *s, const struct subjects_ref *refs, size_t n_refs, struct arena *a, struct str *texts, struct err *err) {
+    struct gather g = {.s = s, .a = a, .err = err, .texts = texts};
     map_init(&g.seen);
     bool ok = gather(&g, refs, n_refs, 0);
     map_fini(&g.seen);
-    return ok ? avro_schema_parse_refs(text, g.texts, g.n, a, err) : NULL;
+    return ok ? (int)g.n : -1;
+}
+
+const struct avro_schema *subjects_parse(struct subjects *s, struct str text, const struct subjects_ref *refs, size_t n_refs, struct arena *a,
+                                         struct err *err) {
+    struct str texts[SUBJECTS_REFS_MAX];
+    int n = subjects_references(s, refs, n_refs, a, texts, err);
+    return n < 0 ? NULL : avro_schema_parse_refs(text, texts, (size_t)n, a, err);
 }
 
 // ---- messages -------------------------------------------------------------------------------------------------------------------------

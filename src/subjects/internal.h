@@ -78,6 +78,9 @@ const char *subjects_compact(struct str text, struct arena *a, struct err *err);
 const char *subjects_identity(const char *text, const char *type, const struct subjects_ref *refs, size_t n_refs, struct str metadata,
                               struct str rule_set, struct arena *a);
 
+// inline.c: `text` with the named types of `refs` written out where they are used. NULL with a message.
+const char *subjects_inline(const char *text, const struct str *refs, size_t n, struct arena *a, struct err *err);
+
 // ops.c: the way of a change. Append, then follow the store behind it. `write` locked, `state` not.
 int subjects_commit(struct subjects *s, const struct subjects_record *records, size_t n, struct err *err);
 struct subjects_record subjects_put_schema(const struct subjects_schema *v, bool tombstone, struct arena *a);
@@ -88,6 +91,8 @@ int subjects_name_ok(const char *subject, struct err *err);
 struct avro_schema;
 const struct avro_schema *subjects_parse(struct subjects *s, struct str text, const struct subjects_ref *refs, size_t n_refs, struct arena *a,
                                          struct err *err); // with its references
+// The texts of the references and of theirs, each behind what it needs; SUBJECTS_REFS_MAX places. -1 = one is missing, or too many.
+int subjects_references(struct subjects *s, const struct subjects_ref *refs, size_t n_refs, struct arena *a, struct str *texts, struct err *err);
 // Messages of why `in` does not go with the subject's earlier versions; 0 = it does.
 size_t subjects_conflicts(struct subjects *s, struct subject *t, int level, const struct version *only, const struct avro_schema *in, struct arena *a,
                           const char ***messages);

@@ -10,12 +10,17 @@ enum { VERSIONS_MAX = 10000, SUBJECTS_MAX = 100000 };
 
 // ---- opening ----------------------------------------------------------------------------------------------------------------------------
 static enum err_code source_fill(struct subjects *s, const struct entry *e, struct arena *a, int32_t *id, struct str *text, struct err *err) {
-    (void)s;
-    if (strcmp(e->type, "AVRO") != 0) return err_set(err, ERR_NOT_SUPPORTED, "schema %d is of type %s; events are read as Avro only", e->id, e->type);
-    if (e->n_refs > 0)
-        return err_set(err, ERR_NOT_SUPPORTED, "schema %d has references to other schemas; events of such schemas are not read", e->id);
+    if (strcmp(e->type, "AVRO") != 0)
+        return err_set(err, ERR_NOT_SUPPORTED, "schema %d is of type %s; events are read as Avro only", e->id, e->type);
     if (id != NULL) *id = e->id;
     *text = arena_str(a, str_c(e->text));
+    if (e->n_refs == 0) return ERR_OK;
+    struct str refs[SUBJECTS_REFS_MAX];
+    struct err own = {0};
+    int n = subjects_references(s, e->refs, e->n_refs, a, refs, &own);
+    const char *whole = n < 0 ? NULL : subjects_inline(e->text, refs, (size_t)n, a, &own);
+    if (whole == NULL) return err_set(err, ERR_NOT_FOUND, "schema %d: its references: %s", e->id, own.msg);
+    *text = str_c(whole);
     return ERR_OK;
 }
 

@@ -89,7 +89,7 @@ struct subjects_new {
 // Reads the topic if there is one; it is made by the first write. NULL: ERR_CORRUPT, ERR_IO.
 struct subjects *subjects_open(struct broker *b, struct err *err);
 void subjects_close(struct subjects *s); // no call may be in flight
-const struct schema_source *subjects_source(struct subjects *s); // lives as long as s. A schema with references is ERR_NOT_SUPPORTED there
+const struct schema_source *subjects_source(struct subjects *s); // lives as long as s. Schemas with references come whole
 
 // ---- schemas --------------------------------------------------------------------------------------------------------------
 int subjects_register(struct subjects *s, const char *subject, const struct subjects_new *in, struct arena *a, struct subjects_schema *out,

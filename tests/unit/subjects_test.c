@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "schema/avro.h"
 #include "subjects/internal.h"
 
 struct memory { // the store: a list of records
@@ -280,8 +281,51 @@ static void test_references(void **state) {
     assert_int_equal(subjects_delete(f->s, "id", 1, false, &f->a, &v, &n, &f->err), SUBJECTS_OK);
     struct str text;
     assert_int_equal(subjects_source(f->s)->get(subjects_source(f->s)->self, 1, &f->a, &text, &f->err), ERR_OK);
-    assert_int_equal(subjects_source(f->s)->get(subjects_source(f->s)->self, 2, &f->a, &text, &f->err), ERR_NOT_SUPPORTED);
+    assert_int_equal(subjects_source(f->s)->get(subjects_source(f->s)->self, 2, &f->a, &text, &f->err), ERR_OK);
+    assert_true(str_eqc(text, "{\"type\":\"record\",\"name\":\"o\",\"fields\":[{\"name\":\"i\",\"type\":{\"type\":\"fixed\",\"name\":\"k.Id\",\"size\":4,"
+                              "\"namespace\":\"k\"}}],\"namespace\":\"\"}"));
     assert_int_equal(subjects_source(f->s)->get(subjects_source(f->s)->self, 3, &f->a, &text, &f->err), ERR_NOT_FOUND);
+}
+
+// The text that is read must be the same schema as the one with its references beside it.
+static void test_inline(void **state) {
+    (void)state;
+    static const struct {
+        const char *refs[3], *text;
+    } cases[] = {
+        // used twice; a nested type used by name before the type around it
+        {{"{\"type\":\"record\",\"name\":\"a.In\",\"fields\":[{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"X\"]}}]}", NULL, NULL},
+         "{\"type\":\"record\",\"name\":\"b.Out\",\"fields\":[{\"name\":\"x\",\"type\":[\"null\",\"a.E\"]},{\"name\":\"i\",\"type\":\"a.In\"},"
+         "{\"name\":\"j\",\"type\":{\"type\":\"array\",\"items\":\"a.In\"}}]}"},
+        // a chain, the same namespace, a type in no namespace inside of one that has one, recursion
+        {{"{\"type\":\"fixed\",\"name\":\"F\",\"size\":2}", "{\"type\":\"record\",\"name\":\"n.M\",\"fields\":[{\"name\":\"f\",\"type\":\"F\"}]}", NULL},
+         "{\"type\":\"record\",\"name\":\"T\",\"namespace\":\"n\",\"fields\":[{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":\"M\"}},{\"name\":\"f\",\"type\":\"F\"},"
+         "{\"name\":\"t\",\"type\":[\"null\",\"T\"]},{\"name\":\"d\",\"type\":{\"type\":\"int\",\"logicalType\":\"date\"}}]}"},
+        {{"{\"type\":\"fixed\",\"name\":\"k.Id\",\"size\":4}", NULL, NULL}, "[\"null\",\"k.Id\"]"},
+        {{"{\"type\":\"fixed\",\"name\":\"k.Id\",\"size\":4}", NULL, NULL}, "\"k.Id\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena a;
+        struct err err = {0};
+        struct buf want, got;
+        struct str refs[3];
+        size_t n = 0;
+        arena_init(&a);
+        buf_init(&want, 0);
+        buf_init(&got, 0);
+        for (; n < 3 && cases[i].refs[n] != NULL; n++) refs[n] = str_c(cases[i].refs[n]);
+        const struct avro_schema *apart = avro_schema_parse_refs(str_c(cases[i].text), refs, n, &a, &err);
+        const char *whole = subjects_inline(cases[i].text, refs, n, &a, &err);
+        if (apart == NULL || whole == NULL) fail_msg("%zu: %s", i, err.msg);
+        const struct avro_schema *together = avro_schema_parse(str_c(whole), &a, &err);
+        if (together == NULL) fail_msg("%zu: %s: %s", i, err.msg, whole);
+        avro_schema_canonical(apart, &want);
+        avro_schema_canonical(together, &got);
+        assert_string_equal(buf_cstr(&got), buf_cstr(&want));
+        buf_fini(&want);
+        buf_fini(&got);
+        arena_fini(&a);
+    }
 }
 
 static void test_modes(void **state) {
@@ -412,7 +456,7 @@ int main(void) {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_register), TEST(test_levels),   TEST(test_check),    TEST(test_delete),          TEST(test_references),
-        TEST(test_modes),    TEST(test_metadata), TEST(test_records_of_others), TEST(test_failed_writes), TEST(test_threads),
+        TEST(test_inline), TEST(test_modes),    TEST(test_metadata), TEST(test_records_of_others), TEST(test_failed_writes), TEST(test_threads),
     };
     return cmocka_run_group_tests_name("subjects", tests, NULL, NULL);
 }
