@@ -24,12 +24,11 @@ static bool is_other_version(const char *text) {
     return str_to_i64(str_n(rest.p + prefix.n, rest.n - prefix.n - 1), &version) && version != LOG_FORMAT_VERSION;
 }
 
-// Not with sys_write_file: a folder is made with two syncs, since there may be thousands (log_recover does the one of the folder).
+// Without a sync, since there may be thousands: the folder's comes with the first append's, and what a power cut leaves is mended here.
 static enum err_code write_meta(struct log *l, const char *path, struct err *err) {
     struct sys_file *f = sys_open(l->sys, path, SYS_WRITE | SYS_CREATE | SYS_TRUNCATE, err);
     if (f == NULL) return err->code;
     enum err_code code = sys_pwrite(f, meta_text, sizeof meta_text - 1, 0, err);
-    if (code == ERR_OK) code = sys_fdatasync(f, err);
     sys_close(f);
     return code;
 }
@@ -75,23 +74,28 @@ struct log *log_open(struct sys *s, const char *dir, const struct log_config *co
     return NULL;
 }
 
+// The index of the active segment and the caller's state at the end, so that the next open has nothing to scan.
+static enum err_code write_end(struct log *l, struct err *err) {
+    struct segment *g = active(l);
+    g->index_loaded = true;
+    enum err_code code = segment_trim(g, err);
+    if (code == ERR_OK) code = segment_write_index(l, g, err);
+    if (code != ERR_OK || l->state.save == NULL) return code;
+    struct buf state;
+    buf_init(&state, 0);
+    l->state.save(l->state.arg, &state);
+    code = segment_write_snapshot(l, l->end, buf_str(&state), err);
+    buf_fini(&state);
+    return code;
+}
+
 enum err_code log_close(struct log *l, struct err *err) {
-    enum err_code code = log_sync(l, err);
-    if (code == ERR_OK) {
+    // Untouched since a clean open: index and snapshot are there. Never written: there is nothing to scan.
+    bool skip = !l->offline && (l->untouched || l->end == 0);
+    enum err_code code = skip ? ERR_OK : log_sync(l, err);
+    if (code == ERR_OK && !skip) {
         log_tidy(l);
-        struct segment *g = active(l);
-        // Untouched since a clean open: index and snapshot are there. Empty: nothing to scan.
-        bool skip = l->untouched || (l->segments.n == 1 && g->size == 0 && g->base == 0);
-        g->index_loaded = true;
-        if (!skip) code = segment_trim(g, err);
-        if (code == ERR_OK && !skip) code = segment_write_index(l, g, err);
-        if (code == ERR_OK && !skip && l->state.save != NULL) {
-            struct buf state;
-            buf_init(&state, 0);
-            l->state.save(l->state.arg, &state);
-            code = segment_write_snapshot(l, l->end, buf_str(&state), err);
-            buf_fini(&state);
-        }
+        code = write_end(l, err);
     }
     free_log(l);
     return code;

@@ -72,7 +72,6 @@ static void choose_scan(struct recovery *x) {
     }
     x->first_scan = trusted;
     x->all_proven = n > 0 && trusted == n;
-    if (x->clean && n == 1 && l->segments.p[0]->size == 0) x->all_proven = true; // nothing was ever written
 }
 
 static bool note_batch(void *arg, const struct batch *b, uint64_t position) {
@@ -223,7 +222,7 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     l->end = g->end;
     g->index_loaded = true;
     if (x->rewrite) code = rewrite_segment(x, g);
-    if (code == ERR_OK && !x->all_proven) code = sys_fdatasync(g->file, x->err);
+    if (code == ERR_OK && g->base + (int64_t)g->size > 0) code = sys_fdatasync(g->file, x->err);
     g->synced = g->size;
     return code;
 }
@@ -268,8 +267,10 @@ static enum err_code finish(struct recovery *x) {
     for (size_t i = 0; i < l->segments.n; i++) l->segments.p[i]->closed = i + 1 < l->segments.n;
     last->index_on_disk = false;
     l->durable_end = l->end;
-    l->untouched = x->all_proven;
-    return x->all_proven ? ERR_OK : sys_sync_dir(l->sys, l->dir, x->err);
+    l->untouched = x->all_proven && l->end > 0;
+    if (l->end > 0 || last->base > 0) return x->all_proven ? ERR_OK : sys_sync_dir(l->sys, l->dir, x->err);
+    l->dir_changes++; // nothing was ever written: the first append's sync makes the folder durable too
+    return ERR_OK;
 }
 
 enum err_code log_recover(struct log *l, bool clean, struct err *err) {
