@@ -264,8 +264,7 @@ static void conn_next(struct pg_conn *c) {
     loop_watch_change(c->loop, &c->watch, quiet ? 0 : SYS_EV_READ);
 }
 
-static void conn_ready(struct loop_watch *w, int events) {
-    struct pg_conn *c = w->arg;
+static void conn_io(struct pg_conn *c, int events) {
     if ((events & SYS_EV_WRITE) != 0) conn_flush(c);
     if (c->sock == NULL || (events & (SYS_EV_READ | SYS_EV_CLOSED)) == 0) return;
     struct err err = {0};
@@ -280,6 +279,13 @@ static void conn_ready(struct loop_watch *w, int events) {
         c->in.n += (size_t)n;
     }
     conn_next(c);
+}
+
+static void conn_ready(struct loop_watch *w, int events) {
+    struct pg_conn *c = w->arg;
+    atomic_fetch_add(&c->refs, 1); // what is handled may close it, and the loop's reference goes with that
+    conn_io(c, events);
+    conn_unref(c);
 }
 
 static void conn_start(void *arg) { // on the connection's loop
