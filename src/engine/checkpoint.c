@@ -10,6 +10,7 @@ static enum err_code checkpoint_run(void *self, struct str sql, struct err *err)
     struct engine *e = self;
     struct engine_session *s = engine_session_open(e, err);
     if (s == NULL) return err->code;
+    s->inside = true;
     char *text = mem_strndup(sql.p, sql.n);
     enum err_code code = duck_run(s->con, text, err);
     mem_free(text);
@@ -36,6 +37,7 @@ static enum err_code checkpoint_rows(void *self, struct str sql, lake_text_fn *r
     err_clear(err);
     struct engine_session *s = engine_session_open(self, err);
     if (s == NULL) return err->code;
+    s->inside = true;
     char *text = mem_strndup(sql.p, sql.n);
     struct rewritten plain = {.text = str_c(text)};
     struct engine_result *r = result_stream(s, &plain, NULL, 0, NULL, err);

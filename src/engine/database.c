@@ -109,8 +109,6 @@ enum err_code duck_error(const char *message, duckdb_error_type type, struct err
     return err->code;
 }
 
-bool duck_error_breaks(const struct err *err) { return err->code == ERR_INTERNAL; }
-
 // ---- statements -------------------------------------------------------------------------------------------------------------
 
 enum err_code duck_run(duckdb_connection con, const char *sql, struct err *err) {

@@ -65,6 +65,7 @@ struct engine_session {
     struct duck_db *db;
     duckdb_connection con;
     struct engine_result *open; // the stream under way on this connection, or NULL
+    bool inside;                 // the lake's own, perhaps under catalog_mutex: does not open the database again
     struct sys_mutex cancel_mutex; // con may be replaced while another thread interrupts it
     bool cancelled;
 };
@@ -77,8 +78,7 @@ void duck_disconnect(struct engine *e, struct duck_db *db, duckdb_connection con
 enum err_code duck_run(duckdb_connection con, const char *sql, struct err *err); // no result wanted
 // From DuckDB's message (JSON or text) and type; `type` DUCKDB_ERROR_INVALID: read it from the message.
 enum err_code duck_error(const char *message, duckdb_error_type type, struct err *err);
-bool duck_error_breaks(const struct err *err); // the database must be opened again
-void duck_break(struct engine *e, struct duck_db *db); // ... so do it
+void duck_break(struct engine *e, struct duck_db *db); // the database failed inside: the next statements get a new one
 
 // ---- types.c --------------------------------------------------------------------------------------------------------------
 // ERR_NOT_SUPPORTED for types that have no column kind ("cast it to text"). Memory in the arena.

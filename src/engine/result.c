@@ -215,6 +215,11 @@ void result_detach(struct engine_result *r) {
     r->s = NULL;
 }
 
+// DuckDB's INTERNAL and FATAL errors make its database unusable.
+static void leave_broken(struct engine_session *s, const struct err *err) {
+    if (err->code == ERR_INTERNAL && !s->inside) duck_break(s->e, s->db);
+}
+
 // An error of a statement under way. DuckDB sometimes says "Interrupted!" where another thread had the true reason, and nobody cancelled: the
 // statement is run once more without streaming for its message.
 static enum err_code stream_failed(struct engine_result *r, struct err *err) {
@@ -224,7 +229,7 @@ static enum err_code stream_failed(struct engine_result *r, struct err *err) {
         else duck_error(duckdb_result_error(&r->res), duckdb_result_error_type(&r->res), err);
     }
     rewrite_position(&r->text, err);
-    if (duck_error_breaks(err) && r->s != NULL) duck_break(r->s->e, r->s->db);
+    if (r->s != NULL) leave_broken(r->s, err);
     end_stream(r);
     return err->code;
 }
@@ -241,7 +246,7 @@ struct engine_result *result_stream(struct engine_session *s, const struct rewri
     if (text->n_pieces > 0) memcpy(r->text.pieces, text->pieces, text->n_pieces * sizeof *text->pieces);
     r->text.text = (struct str){NULL, 0};
     if (prepare(s, text, &r->stmt, err) != ERR_OK) {
-        if (duck_error_breaks(err)) duck_break(s->e, s->db);
+        leave_broken(s, err);
         r->ended = true;
         engine_result_free(r);
         return NULL;

@@ -129,12 +129,16 @@ static size_t prune(struct lake_snapshot *snap, const struct sql_ref *ref, struc
 
 // ---- topics -------------------------------------------------------------------------------------------------------------------
 
-// topic_scan('flights', partition := 1, from_offset := 5, to_offset := 9): what the WHERE clause says about places goes into the call.
+// topic_scan('flights', partition := 1, from_offset := 5, to_offset := 9, from_time_ms := 0): what the WHERE clause says about places and
+// times goes into the call.
 static void put_topic(struct str topic, const struct sql_ref *ref, struct buf *out) {
-    int64_t low = -1, high = -1, partition = -1;
+    int64_t low = -1, high = -1, partition = -1, from_us = INT64_MIN, us;
     for (size_t i = 0; i < ref->n_conjuncts; i++) {
         const struct sql_conjunct *c = &ref->conjuncts[i];
         int64_t v;
+        bool zone = false; // without one the session's would count
+        if (str_ieq(c->column, STR("_timestamp")) && c->string && (c->op == SQL_OP_GE || c->op == SQL_OP_GT || c->op == SQL_OP_EQ))
+            if (cols_timestamp_parse(c->literal, &us, &zone) && zone && us > from_us) from_us = us;
         if (c->string || !str_to_i64(c->literal, &v) || v < 0 || v == INT64_MAX) continue;
         if (str_ieq(c->column, STR("_partition")) && c->op == SQL_OP_EQ) partition = v;
         if (!str_ieq(c->column, STR("_offset"))) continue;
@@ -148,6 +152,7 @@ static void put_topic(struct str topic, const struct sql_ref *ref, struct buf *o
     if (partition >= 0) buf_printf(out, ", partition := %lld", (long long)partition);
     if (low >= 0) buf_printf(out, ", from_offset := %lld", (long long)low);
     if (high >= 0) buf_printf(out, ", to_offset := %lld", (long long)high);
+    if (from_us != INT64_MIN) buf_printf(out, ", from_time_ms := %lld", (long long)(from_us / 1000 - (from_us % 1000 < 0)));
     buf_puts(out, ")");
 }
 

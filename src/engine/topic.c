@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `topic_scan('flights' [, partition := n, from_offset := n, to_offset := n])`: a topic as a table, read from the broker up to the high watermarks of
-// the moment when the scan began, decoded straight into columns.
+// `topic_scan('flights' [, partition := n, from_offset := n, to_offset := n, from_time_ms := n])`: a topic as a table, read from the
+// broker up to the high watermarks of the moment when the scan began, decoded straight into columns.
 //
 // A value in the registry's wire format (a zero byte, the schema's id, the Avro datum) is resolved to the topic's newest schema, of which only
 // the columns that the query needs are decoded. An event that cannot be decoded is a row with null columns and the reason in _error. Keys and
@@ -89,7 +89,7 @@ struct topic_bind {
     struct arena arena;
     const char *topic;
     int32_t n_partitions;
-    int64_t partition, from, to; // -1: not given
+    int64_t partition, from, to, from_time_ms; // -1: not given
     struct str schema_text;      // p NULL: none
     const struct cols_schema *value, *all;
 };
@@ -121,6 +121,7 @@ static enum err_code bind_topic(struct topic_bind *b, duckdb_bind_info info, str
     b->partition = named_parameter(info, "partition");
     b->from = named_parameter(info, "from_offset");
     b->to = named_parameter(info, "to_offset");
+    b->from_time_ms = named_parameter(info, "from_time_ms");
     enum err_code code = newest_schema(b->e, str_c(b->topic), &b->arena, &b->schema_text, err);
     if (code != ERR_OK) return code;
     b->value = value_columns(b->schema_text, &b->arena, err);
@@ -250,7 +251,13 @@ static enum err_code plan_parts(struct topic_scan *s, struct err *err) {
         if (b->partition >= 0 && b->partition != p) continue;
         enum err_code code = broker_offsets(b->e->broker, b->topic, p, &o, err);
         if (code != ERR_OK) return code;
-        int64_t from = b->from > o.start ? b->from : o.start;
+        int64_t from = b->from > o.start ? b->from : o.start, at, ms;
+        if (b->from_time_ms >= 0) { // all events in front of that one are older
+            code = broker_offset_for_time(b->e->broker, b->topic, p, b->from_time_ms, &at, &ms, err);
+            if (code != ERR_OK) return code;
+            if (at < 0) continue;
+            if (at > from) from = at;
+        }
         int64_t to = b->to >= 0 && b->to < o.high_watermark ? b->to : o.high_watermark;
         if (from < to) s->parts[s->n_parts++] = (struct part){p, from, to};
     }
@@ -486,12 +493,12 @@ static void topic_scan(duckdb_function_info info, duckdb_data_chunk chunk) {
 }
 
 enum err_code topic_register(struct engine *e, duckdb_connection con, struct err *err) {
-    static const char *const numbers[] = {"partition", "from_offset", "to_offset"};
+    static const char *const numbers[] = {"partition", "from_offset", "to_offset", "from_time_ms"};
     duckdb_table_function f = duckdb_create_table_function();
     duckdb_logical_type text = duckdb_create_logical_type(DUCKDB_TYPE_VARCHAR), number = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
     duckdb_table_function_set_name(f, "topic_scan");
     duckdb_table_function_add_parameter(f, text);
-    for (size_t i = 0; i < 3; i++) duckdb_table_function_add_named_parameter(f, numbers[i], number);
+    for (size_t i = 0; i < 4; i++) duckdb_table_function_add_named_parameter(f, numbers[i], number);
     duckdb_destroy_logical_type(&text);
     duckdb_destroy_logical_type(&number);
     duckdb_table_function_set_extra_info(f, e, NULL);

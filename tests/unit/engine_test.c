@@ -516,7 +516,7 @@ static void put_event(struct engine_fixture *f, const char *topic, int32_t parti
     if (broker_append(f->broker->broker, topic, partition, &r, 1, NULL, &err) != ERR_OK) fail_msg("%s", err.msg);
 }
 
-static void put_flight(struct engine_fixture *f, int32_t partition, int id, const char *json, int64_t ms) {
+static void put_row(struct engine_fixture *f, const char *topic, int32_t partition, int id, const char *json, int64_t ms) {
     struct arena a;
     arena_init(&a);
     struct buf b;
@@ -525,7 +525,7 @@ static void put_flight(struct engine_fixture *f, int32_t partition, int id, cons
     buf_put_be32(&b, (uint32_t)id);
     const struct avro_schema *schema = avro_schema_parse(str_c(f->registry.schemas[id - 1].text), &a, NULL);
     assert_int_equal(avro_encode_json(schema, str_c(json), &b, NULL), ERR_OK);
-    put_event(f, "flights", partition, "k", b.p, b.n, ms);
+    put_event(f, topic, partition, "k", b.p, b.n, ms);
     buf_fini(&b);
     arena_fini(&a);
 }
@@ -539,8 +539,8 @@ static void test_topics(void **state) {
     f->registry.schemas[0].text = flight_v1;
     f->registry.schemas[1].text = flight_v2;
     f->registry.n = 2;
-    put_flight(f, 0, 1, "{\"origin\":\"JFK\",\"delay\":5}", 1000);
-    put_flight(f, 1, 2, "{\"origin\":\"LAX\",\"delay\":-3,\"note\":null}", 2000);
+    put_row(f, "flights", 0, 1, "{\"origin\":\"JFK\",\"delay\":5}", 1000);
+    put_row(f, "flights", 1, 2, "{\"origin\":\"LAX\",\"delay\":-3,\"note\":null}", 2000);
     put_event(f, "flights", 1, "bad", "\x01garbage", 8, 3000);
     put_event(f, "flights", 1, "bad", "\0\0\0\0\x09zzz", 8, 4000);
     put_event(f, "flights", 1, "gone", NULL, 0, 5000);
@@ -560,6 +560,10 @@ static void test_topics(void **state) {
     expect_in(f->s, "select column_name, data_type from information_schema.columns where table_schema = 'topics' and table_name = "
         "'flights' and ordinal_position < 4",
               "origin|VARCHAR\ndelay|BIGINT\nnote|VARCHAR");
+    expect_in(f->s, "select _key from topics.flights where _timestamp >= '1970-01-01 00:00:03+00' order by _offset", "bad\nbad\ngone");
+    expect_in(f->s, "select _key from topics.flights where _timestamp > timestamptz '1970-01-01 01:00:04.9+01:00'", "gone");
+    expect_in(f->s, "select count(*) from topics.flights where _timestamp >= '1980-01-01 00:00:00Z'", "0");
+    expect_in(f->s, "select count(*) from topic_scan('flights', from_time_ms := 2000)", "4");
     struct arena a;
     arena_init(&a);
     struct engine_catalog c;
@@ -576,6 +580,23 @@ static void test_topics(void **state) {
     assert_int_equal(broker_topic_delete(f->broker->broker, "flights", &err), ERR_OK);
     expect_in(f->s, "select count(*) from information_schema.tables where table_name = 'flights' and table_schema = 'topics'", "0");
     run_in(f->s, "drop schema b cascade");
+}
+
+// A type that one field defines and another uses: wanting only the other does not lose it.
+static void test_topic_with_named_types(void **state) {
+    struct engine_fixture *f = *state;
+    static const char text[] = RECORD("{\"name\":\"a\",\"type\":{\"type\":\"enum\",\"name\":\"e\",\"symbols\":[\"X\",\"Y\"]}},"
+                                      "{\"name\":\"b\",\"type\":\"e\"},{\"name\":\"c\",\"type\":{\"type\":\"array\",\"items\":\"long\"}}");
+    struct err err = {0};
+    assert_int_equal(broker_topic_create(f->broker->broker, "named", 1, NULL, 0, false, NULL, NULL, &err), ERR_OK);
+    f->registry.n = 1;
+    f->registry.schemas[0].subject = "named-value";
+    f->registry.schemas[0].text = text;
+    put_row(f, "named", 0, 1, "{\"a\":\"X\",\"b\":\"Y\",\"c\":[1,2]}", 1);
+    expect_in(f->s, "select b from topics.named", "Y");
+    expect_in(f->s, "select a from topics.named", "X");
+    expect_in(f->s, "select c, a, b from topics.named", "[1, 2]|X|Y");
+    expect_in(f->s, "select c from topics.named", "[1, 2]");
 }
 
 static void test_catalog(void **state) {
@@ -664,6 +685,7 @@ int main(void) {
         cmocka_unit_test(test_partitions), cmocka_unit_test(test_database_opened_again), cmocka_unit_test(test_memory_limit),
         cmocka_unit_test(test_other_writer), cmocka_unit_test(test_many_sessions),
         cmocka_unit_test(test_pruning),  cmocka_unit_test(test_source),      cmocka_unit_test(test_topics),
+        cmocka_unit_test(test_topic_with_named_types),
         cmocka_unit_test(test_catalog),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_handlers_and_streams),
     };
     return cmocka_run_group_tests_name("engine", tests, engine_fixture_setup, engine_fixture_teardown);
