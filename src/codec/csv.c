@@ -79,7 +79,7 @@ bool csv_next(struct csv_reader *r, struct err *err) {
 }
 
 void csv_put(struct buf *out, struct str f, char sep) {
-    bool quote = f.n == 0;
+    bool quote = f.n == 0 || str_starts(f, STR("\xEF\xBB\xBF")); // else a file could begin with what is taken for a byte order mark
     for (size_t i = 0; i < f.n && !quote; i++) quote = f.p[i] == '"' || f.p[i] == sep || f.p[i] == '\n' || f.p[i] == '\r';
     if (!quote) {
         buf_put_str(out, f);

@@ -47,7 +47,6 @@ static void check_csv(struct str in) { // records written again read as the same
     csv_init(&r, in, ',');
     csv_init(&r2, buf_str(&out), ',');
     while (csv_next(&r, &err)) {
-        if (r2.at == 0 && str_starts(r.fields.p[0].text, STR("\xEF\xBB\xBF"))) break; // would be taken for a byte order mark
         assert(csv_next(&r2, &err) && r.fields.n == r2.fields.n);
         for (size_t i = 0; i < r.fields.n; i++) assert(str_eq(r.fields.p[i].text, r2.fields.p[i].text));
     }

@@ -315,6 +315,12 @@ static void test_csv(void **state) {
     buf_init(&b, 0);
     csv_put(&b, STR("a,\"b\""), ',');
     assert_string_equal(buf_cstr(&b), "\"a,\"\"b\"\"\"");
+    buf_clear(&b);
+    csv_put(&b, STR("\xEF\xBB\xBFx"), ','); // not a byte order mark when it is read again
+    csv_init(&r, buf_str(&b), ',');
+    assert_true(csv_next(&r, &err));
+    assert_int_equal(r.fields.p[0].text.n, 4);
+    csv_fini(&r);
     buf_fini(&b);
 }
 
