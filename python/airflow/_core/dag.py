@@ -36,7 +36,7 @@ class Stack:
     dags: list[DAG] = []
     groups: list[TaskGroup] = []
     registered: list[DAG] = []
-    setups: list[list[Any]] = []
+    setups: list[tuple[list[Any], list[Any], list[Any]]] = []  # set-up tasks, teardowns, what was made in their block
 
     @classmethod
     def reset(cls) -> None:

@@ -136,10 +136,8 @@ class BaseOperator(DependencyMixin):
             dag.add_task(self)
             assert group is not None
             group.children[self.task_id] = self
-        for s in Stack.setups:
-            if self not in s:
-                for setup_task in s:
-                    setup_task.set_downstream(self)
+        for _, _, inside in Stack.setups:
+            inside.append(self)
 
     # -- what DAG files use ----------------------------------------------------------------------------------
     @property
@@ -215,12 +213,21 @@ class BaseOperator(DependencyMixin):
     def __enter__(self) -> Any:
         if not (self.is_setup or self.is_teardown):
             raise AirflowException("only setup and teardown tasks can be used in a `with` statement")
-        ups = [t for t in self.upstream_list if t.is_setup] if self.is_teardown else [self]
-        Stack.setups.append([*ups, self] if self.is_teardown else ups)
+        setups = [t for t in self.upstream_list if t.is_setup] if self.is_teardown else [self]
+        teardowns = [self] if self.is_teardown else [t for t in self.downstream_list if t.is_teardown]
+        Stack.setups.append((setups, teardowns, []))
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        Stack.setups.pop()
+        """What was made inside: the first tasks follow the set-ups, the teardowns follow the last."""
+        setups, teardowns, made = Stack.setups.pop()
+        inside = [t for t in made if not t.is_setup and not t.is_teardown]
+        firsts = [t for t in inside if not t.upstream_task_ids] or inside[:1]
+        lasts = [t for t in inside if not t.downstream_task_ids] or inside[-1:]
+        for setup_task in setups:
+            setup_task.set_downstream([t for t in firsts if t is not setup_task])
+        for t in lasts:
+            t.set_downstream([x for x in teardowns if x is not t])
 
     @classmethod
     def partial(cls, **kw: Any) -> Any:
