@@ -141,19 +141,21 @@ static size_t distance(struct str a, struct str b) { // Levenshtein, of at most 
     return row[b.n];
 }
 
+// The nearest key, or NULL when none is near: half of the letters may be wrong, and a key may be cut short.
 static const char *nearest_key(struct str key) {
-    size_t best = 64;
-    const char *name = keys[0].key;
+    size_t best = key.n / 2 + 1;
+    const char *name = NULL;
     for (int i = 0; i < CONFIG_COUNT; i++) {
-        size_t d = distance(key, str_c(keys[i].key));
+        size_t d = key.n >= 3 && str_starts(str_c(keys[i].key), key) ? 1 : distance(key, str_c(keys[i].key));
         if (d < best) best = d, name = keys[i].key;
     }
     return name;
 }
 
 static enum err_code unknown_key(struct str key, const char *place, struct err *err) {
-    return err_set(err, ERR_CONFIG, "%s: unknown key %.*s; did you mean %s? (millrace config --describe lists all)", place,
-                   (int)(key.n < 60 ? key.n : 60), key.p, nearest_key(key));
+    const char *near = nearest_key(key);
+    return err_set(err, ERR_CONFIG, "%s: unknown key %.*s; %s%s%smillrace config --describe lists all", place, (int)(key.n < 60 ? key.n : 60), key.p,
+                   near == NULL ? "" : "did you mean ", near == NULL ? "" : near, near == NULL ? "" : "? ");
 }
 
 // ---- sources ----------------------------------------------------------------------------------------------------------------

@@ -90,7 +90,9 @@ static void test_unknown_keys_name_the_nearest(void **state) {
     (void)state;
     expect_bad("kafka.listn=x", "did you mean kafka.listen?");
     expect_bad("flow.paralelism=3", "did you mean flow.parallelism?");
-    expect_bad("engine.memory=3", "--set: unknown key engine.memory; did you mean engine.");
+    expect_bad("engine.memory=3", "--set: unknown key engine.memory; did you mean engine.memory_limit?");
+    expect_bad("zzzz=3", "--set: unknown key zzzz; millrace config --describe lists all"); // nothing is near
+    expect_bad("=3", "unknown key ;");
 }
 
 static void load(struct config *c, struct sys *s, const char *yaml, enum err_code want, const char *part) {
