@@ -116,7 +116,7 @@ static json_t *field_value(const struct api_field *f, const void *from) {
     case API_CONST: return json_string(f->text);
     case API_FALSE: return json_false();
     }
-    assert(!"kind of field");
+    assert(false && "kind of field");
     return NULL;
 }
 
@@ -217,7 +217,7 @@ static const char *store(struct httpd_request *r, enum api_in kind, const json_t
         return NULL;
     }
     }
-    assert(!"kind of field");
+    assert(false && "kind of field");
     return NULL;
 }
 

@@ -38,7 +38,7 @@ const char *httpd_decode(struct arena *a, struct str s, bool plus_is_space) {
 const char *httpd_param(const struct httpd_request *r, const char *name) {
     for (size_t i = 0; i < r->n_params_; i++)
         if (strcmp(r->params_[i].name, name) == 0) return r->params_[i].value;
-    assert(!"the route's pattern has no such parameter");
+    assert(false && "the route's pattern has no such parameter");
     return "";
 }
 

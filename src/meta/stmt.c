@@ -155,7 +155,7 @@ static void bind_all(struct meta_stmt *st, const char *types, va_list ap) {
             break;
         }
         case 'n': meta_bind_null(st, i); break;
-        default: assert(!"unknown parameter type");
+        default: assert(false && "unknown parameter type");
         }
     }
     assert(sqlite3_bind_parameter_count(st->stmt) == (int)strlen(types));
