@@ -104,11 +104,37 @@ static enum err_code refuse_partitions(const struct change *c, struct err *err) 
     return err_set(err, ERR_NOT_SUPPORTED, "table %s.%s is partitioned: it can be read, not written", c->schema, c->table);
 }
 
+// DuckDB does not know the columns of `values ($1, $2)`. The values are text, and are cast to the table's types afterwards: say so.
+static enum err_code type_params(struct change *c, const char **query, struct err *err) {
+    struct cols_schema *columns;
+    bool *exact;
+    if (c->n_params == 0) return ERR_OK;
+    enum err_code code = query_columns(c->s, *query, c->a, &columns, &exact, err);
+    if (code != ERR_OK || columns->n != 1 || strcmp(columns->fields[0].name, "unknown") != 0) return code;
+    struct buf out;
+    struct sql_lexer l = {str_c(*query), 0};
+    struct sql_token k;
+    size_t done = 0;
+    buf_init(&out, SQL_TEXT_MAX * 4);
+    while (sql_lex(&l, &k, NULL) == ERR_OK && k.kind != SQL_TOKEN_END) {
+        if (k.kind != SQL_TOKEN_PARAM) continue;
+        size_t end = k.at + k.n;
+        buf_put(&out, *query + done, end - done);
+        if (l.text.n - end < 2 || memcmp(*query + end, "::", 2) != 0) buf_puts(&out, "::varchar");
+        done = end;
+    }
+    buf_puts(&out, *query + done);
+    *query = arena_strndup(c->a, (const char *)out.p, out.n);
+    buf_fini(&out);
+    return ERR_OK;
+}
+
 // ---- create table -----------------------------------------------------------------------------------------------------------
 
 static enum err_code create_as(struct change *c, const char *select, struct err *err) {
     struct cols_schema *schema;
     enum err_code code = make_dir(c, err);
+    if (code == ERR_OK) code = type_params(c, &select, err);
     if (code == ERR_OK) code = write(c, select, &schema, err);
     if (code != ERR_OK) return code;
     if (c->base != NULL) return commit(c, schema, true, "CREATE OR REPLACE TABLE AS SELECT", "Overwrite", err);
@@ -187,7 +213,8 @@ static enum err_code insert_select(struct change *c, const char *query, struct b
     const struct cols_schema *to = lake_snapshot_schema(c->base);
     struct cols_schema *columns;
     bool *exact;
-    enum err_code code = query_columns(c->s, query, c->a, &columns, &exact, err);
+    enum err_code code = type_params(c, &query, err);
+    if (code == ERR_OK) code = query_columns(c->s, query, c->a, &columns, &exact, err);
     if (code != ERR_OK) return code;
     int *from = ARENA_ARRAY(c->a, int, to->n + 1);
     code = match_columns(c, to, columns->n, from, err);

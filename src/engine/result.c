@@ -160,12 +160,36 @@ enum err_code result_describe(struct engine_session *s, const struct rewritten *
 
 // ---- streams ----------------------------------------------------------------------------------------------------------------
 
+// Text is bound as such, and DuckDB treats it like a literal in quotes. Numbers where numbers are expected are bound as numbers: `$1 + 1` has no
+// meaning for text.
+static duckdb_state bind_param(duckdb_prepared_statement stmt, size_t i, struct str text) {
+    int64_t n;
+    double d;
+    switch (duckdb_param_type(stmt, i)) {
+    case DUCKDB_TYPE_TINYINT:
+    case DUCKDB_TYPE_SMALLINT:
+    case DUCKDB_TYPE_INTEGER:
+        if (str_to_i64(text, &n) && n >= INT32_MIN && n <= INT32_MAX) return duckdb_bind_int32(stmt, i, (int32_t)n);
+        break;
+    case DUCKDB_TYPE_BIGINT:
+    case DUCKDB_TYPE_HUGEINT:
+    case DUCKDB_TYPE_INTEGER_LITERAL:
+        if (str_to_i64(text, &n)) return duckdb_bind_int64(stmt, i, n);
+        break;
+    case DUCKDB_TYPE_FLOAT:
+    case DUCKDB_TYPE_DOUBLE:
+        if (str_to_double(text, &d)) return duckdb_bind_double(stmt, i, d);
+        break;
+    default: break;
+    }
+    return duckdb_bind_varchar_length(stmt, i, text.p, text.n);
+}
+
 static enum err_code bind_params(duckdb_prepared_statement stmt, const struct engine_param *params, size_t n, struct err *err) {
     size_t wanted = duckdb_nparams(stmt);
     if (n != wanted) return err_set(err, ERR_INVALID, "the statement has %zu parameters, %zu values were given", wanted, n);
     for (size_t i = 0; i < n; i++) {
-        struct str text = params[i].text;
-        duckdb_state state = params[i].null ? duckdb_bind_null(stmt, i + 1) : duckdb_bind_varchar_length(stmt, i + 1, text.p, text.n);
+        duckdb_state state = params[i].null ? duckdb_bind_null(stmt, i + 1) : bind_param(stmt, i + 1, params[i].text);
         if (state != DuckDBSuccess) return err_set(err, ERR_INVALID, "parameter %zu cannot be bound (is it valid UTF-8?)", i + 1);
     }
     return ERR_OK;

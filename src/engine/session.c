@@ -303,6 +303,23 @@ enum err_code engine_script(struct engine_session *s, struct str sql, struct eng
     return err->code;
 }
 
+// The parameters of `delete from S.T where CONDITION`.
+static enum err_code describe_condition(struct engine_session *s, const struct sql_statement *st, struct arena *a, struct engine_described *out,
+                                        struct err *err) {
+    struct buf sql;
+    buf_init(&sql, 0);
+    buf_puts(&sql, "select 1 from ");
+    sql_put_ident(&sql, st->target.schema);
+    buf_puts(&sql, ".");
+    sql_put_ident(&sql, st->target.table);
+    buf_printf(&sql, " where (" STR_FMT "\n)", STR_ARG(st->condition));
+    enum err_code code = engine_describe(s, buf_str(&sql), a, out, err);
+    if (code != ERR_OK) err->position = 0; // it counts in our text
+    buf_fini(&sql);
+    out->columns = ARENA_NEW(a, struct cols_schema);
+    return code;
+}
+
 enum err_code engine_describe(struct engine_session *s, struct str sql, struct arena *a, struct engine_described *out, struct err *err) {
     struct err own = {0};
     if (err == NULL) err = &own;
@@ -324,6 +341,7 @@ enum err_code engine_describe(struct engine_session *s, struct str sql, struct a
     struct rewritten text;
     struct str part = st.text;
     bool ours = dml_is_ours(s->e, &st);
+    if (ours && st.condition.n > 0) return describe_condition(s, &st, a, out, err);
     if (ours && st.query.n == 0) return ERR_OK;
     if (ours) part = st.query; // its parameters
     if (looks_at_catalog(&st) && s->e->broker != NULL) sync_topics(s->e);

@@ -36,6 +36,8 @@ static const struct {
     {DUCKDB_TYPE_TIMESTAMP_MS, COLS_TIMESTAMP, false, NULL},
     {DUCKDB_TYPE_TIMESTAMP_NS, COLS_TIMESTAMP, false, NULL},
     {DUCKDB_TYPE_ENUM, COLS_STRING, false, NULL},
+    {DUCKDB_TYPE_STRING_LITERAL, COLS_STRING, false, NULL}, // of parameters only
+    {DUCKDB_TYPE_INTEGER_LITERAL, COLS_INT64, false, NULL},
 };
 enum { N_PLAIN = sizeof plain / sizeof *plain };
 

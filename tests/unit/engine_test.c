@@ -145,6 +145,53 @@ static void test_params_and_describe(void **state) {
     arena_fini(&a);
 }
 
+// One statement with parameters as text ("NULL": null).
+static void expect_with(struct engine_fixture *f, const char *sql, const char *const *values, size_t n, const char *want) {
+    struct engine_param params[8];
+    struct err err = {0};
+    struct buf out;
+    for (size_t i = 0; i < n; i++) params[i] = (struct engine_param){strcmp(values[i], "NULL") == 0, str_c(values[i])};
+    struct engine_result *r = engine_query(f->s, str_c(sql), params, n, &err);
+    buf_init(&out, 0);
+    if (r != NULL) rows_text(r, &out, &err);
+    if (err.code != ERR_OK) fail_msg("%s: %s", sql, err.msg);
+    if (strcmp(buf_cstr(&out), want) != 0) fail_msg("%s: %s", sql, buf_cstr(&out));
+    buf_fini(&out);
+    engine_result_free(r);
+}
+
+static void test_params_of_tables(void **state) {
+    struct engine_fixture *f = *state;
+    static const char *const row[] = {"7", "x", "2001-02-03", "2001-02-03 04:05:06+00", "1.50", "true", "2.5"}, *const one[] = {"7"}, *const date[] = {"2001-02-03"},
+                             *const nulls[] = {"NULL", "NULL", "NULL", "NULL", "NULL", "NULL", "NULL"}, *const text[] = {"x"};
+    run_in(f->s, "create schema y; create table y.t (a int, b varchar, c date, d timestamptz, e decimal(10,2), f boolean, g double)");
+    expect_with(f, "insert into y.t values ($1, $2, $3, $4, $5, $6, $7)", row, 7, "");
+    expect_with(f, "insert into y.t select $1, $2, $3, $4, $5, $6, $7", nulls, 7, "");
+    expect_with(f, "select * from y.t where a = $1", one, 1, "7|x|2001-02-03|2001-02-03 04:05:06+00|1.50|true|2.5");
+    expect_with(f, "select a from y.t where a + 1 > $1 and a < $1 + 1", one, 1, "7");
+    expect_with(f, "select a from y.t where c = $1 and d > $1", date, 1, "7");
+    expect_with(f, "select a from y.t where b in ($1) and b like $1", text, 1, "7");
+    expect_with(f, "select a from y.t limit $1", one, 1, "7\nNULL");
+    expect_with(f, "select a from y.t where e < $1 and g < $1", one, 1, "7");
+    expect_with(f, "select a from y.t where (a, b) = ($1, $2)", row, 2, "7");
+    expect_with(f, "select coalesce(a, $1) from y.t order by 1", one, 1, "7\n7");
+    expect_with(f, "select a from y.t where f = $1", row + 5, 1, "7");
+    struct engine_described d;
+    struct arena a;
+    arena_init(&a);
+    static const char *const described[] = {"select a from y.t where a < $1 + 1", "insert into y.t values ($1, $2, $3, $4, $5, $6, $7)", "select $1 || 'x'",
+                                            "select coalesce(a, $1), $2 from y.t limit $3", "delete from y.t where a = $1"};
+    for (size_t i = 0; i < sizeof described / sizeof *described; i++) {
+        struct err err = {0};
+        if (engine_describe(f->s, str_c(described[i]), &a, &d, &err) != ERR_OK) fail_msg("%s: %s", described[i], err.msg);
+        assert_true(d.n_params > 0);
+    }
+    arena_fini(&a);
+    expect_with(f, "delete from y.t where a = $1", one, 1, "");
+    expect_in(f->s, "select count(*) from y.t", "1");
+    run_in(f->s, "drop schema y cascade");
+}
+
 static size_t count_files(struct engine_fixture *f, const char *schema, const char *table) {
     struct arena a;
     struct sys_list l;
@@ -681,6 +728,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),   cmocka_unit_test(test_batches),     cmocka_unit_test(test_errors),
         cmocka_unit_test(test_error_in_stream), cmocka_unit_test(test_params_and_describe),
+        cmocka_unit_test(test_params_of_tables),
         cmocka_unit_test(test_tables),   cmocka_unit_test(test_definitions), cmocka_unit_test(test_reopen),
         cmocka_unit_test(test_partitions), cmocka_unit_test(test_database_opened_again), cmocka_unit_test(test_memory_limit),
         cmocka_unit_test(test_other_writer), cmocka_unit_test(test_many_sessions),
