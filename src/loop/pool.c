@@ -75,9 +75,9 @@ enum err_code pool_submit_then(struct pool *p, loop_fn *work, void *arg, struct 
     if (!full) {
         p->ring[(p->head + p->n) % p->max] = (struct job){work, arg, back, done};
         p->n++;
-        sys_cond_signal(&p->not_empty);
     }
     sys_mutex_unlock(&p->mutex);
+    if (!full) sys_cond_signal(&p->not_empty); // outside: the one that wakes would at once wait for the mutex
     if (full) return err_set(err, ERR_BUSY, "the worker queue '%s' is full (%zu jobs); try again", p->name, p->max);
     return ERR_OK;
 }
