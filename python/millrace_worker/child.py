@@ -19,6 +19,7 @@ from airflow._core import context as ctx
 from airflow._core import render, serialize, server
 from airflow._core.dag import DAG, Stack
 from airflow._core.xcom import XCOM_RETURN_KEY, dumps
+
 from millrace_worker.wire import pack, recv_frame
 
 ERROR_MAX = 20_000

@@ -33,7 +33,8 @@ def read_by_ours(paths: list[str]) -> dict[str, Any]:
     """A process per file, as the worker does it."""
     out: dict[str, Any] = {}
     for p in paths:
-        done = subprocess.run(["/usr/bin/python3", "-c", OURS, str(TOP / "python"), p], capture_output=True, text=True, timeout=60, cwd="/", check=True)
+        done = subprocess.run(["/usr/bin/python3", "-c", OURS, str(TOP / "python"), p], capture_output=True, text=True, timeout=60, cwd="/",
+                              check=True)
         out.update(json.loads(done.stdout.splitlines()[-1]))
     return out
 
@@ -72,7 +73,8 @@ def compare(mine: dict[str, Any], real: Any) -> None:
         assert m["trigger_rule"] == str(t.trigger_rule.value), (where, t.task_id)
         assert m["retries"] == t.retries and m["retry_delay_us"] == us(t.retry_delay), (where, t.task_id)
         assert m["execution_timeout_us"] == us(t.execution_timeout), (where, t.task_id)
-        assert (m["pool"], m["pool_slots"], m["priority_weight"], m["owner"]) == (t.pool, t.pool_slots, t.priority_weight, t.owner), (where, t.task_id)
+        assert (m["pool"], m["pool_slots"], m["priority_weight"], m["owner"]) == (t.pool, t.pool_slots, t.priority_weight, t.owner), (where,
+                                                                                                                                      t.task_id)
         assert m["group"] == (t.task_group.group_id or ""), (where, t.task_id)
         assert (m["is_setup"], m["is_teardown"], m["depends_on_past"]) == (t.is_setup, t.is_teardown, t.depends_on_past), (where, t.task_id)
         assert m["operator"] == t.operator_name, (where, t.task_id)

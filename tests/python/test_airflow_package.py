@@ -197,6 +197,18 @@ with DAG("d", schedule=None):
             path.write_text("raise RuntimeError('run')")
             self.assertEqual(child.parse({"file": str(path)}, None)["error"], None)
 
+    def test_every_module_can_be_imported(self) -> None:
+        import importlib
+        import pkgutil
+
+        import airflow
+
+        names = [m.name for m in pkgutil.walk_packages(airflow.__path__, "airflow.")]
+        self.assertGreater(len(names), 60)
+        for name in names:
+            with self.subTest(name):
+                importlib.import_module(name)
+
     def test_chain_and_cross(self) -> None:
         from airflow.operators.empty import EmptyOperator
 

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow import not_supported
-from airflow.exceptions import AirflowDagCycleException, AirflowException, DuplicateTaskIdFound, TaskNotFound
 from airflow._core.params import NOTSET, DagParam, Param, ParamsDict
 from airflow._core.timetables import check_utc, describe_schedule
+from airflow.exceptions import AirflowDagCycleException, AirflowException, DuplicateTaskIdFound, TaskNotFound
 
 KEY = re.compile(r"^[\w.-]+$", re.ASCII)
 GROUP_KEY = re.compile(r"^[\w-]+$", re.ASCII)
@@ -429,11 +429,11 @@ def task_group(group_id: Any = None, **kw: Any) -> Any:
 
 def chain(*tasks: Any) -> None:
     """chain(a, [b, c], [d, e], f): lists of the same length are linked pairwise."""
-    for left, right in zip(tasks, tasks[1:]):
+    for left, right in zip(tasks, tasks[1:], strict=False):
         if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
             if len(left) != len(right):
                 raise AirflowException(f"chain: lists of {len(left)} and {len(right)} tasks cannot be linked pairwise")
-            for a, b in zip(left, right):
+            for a, b in zip(left, right, strict=True):
                 link_any(a, b)
         else:
             link_any(left, right)
@@ -447,7 +447,7 @@ def link_any(left: Any, right: Any) -> None:
 def chain_linear(*elements: Any) -> None:
     if len(elements) < 2:
         raise ValueError("chain_linear needs at least two elements")
-    for left, right in zip(elements, elements[1:]):
+    for left, right in zip(elements, elements[1:], strict=False):
         link_any(left, right)
 
 

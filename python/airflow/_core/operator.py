@@ -77,7 +77,8 @@ class BaseOperator(DependencyMixin):
                  queue: str = "default", pool: str | None = None, pool_slots: int = 1, execution_timeout: Any = None,
                  on_execute_callback: Any = None, on_failure_callback: Any = None, on_success_callback: Any = None, on_retry_callback: Any = None,
                  on_skipped_callback: Any = None, pre_execute: Any = None, post_execute: Any = None, trigger_rule: Any = "all_success",
-                 resources: Any = None, run_as_user: str | None = None, map_index_template: str | None = None, max_active_tis_per_dag: int | None = None,
+                 resources: Any = None, run_as_user: str | None = None, map_index_template: str | None = None,
+                 max_active_tis_per_dag: int | None = None,
                  max_active_tis_per_dagrun: int | None = None, executor: str | None = None, executor_config: Any = None, do_xcom_push: bool = True,
                  multiple_outputs: bool = False, inlets: Any = None, outlets: Any = None, task_group: TaskGroup | None = None, doc: str | None = None,
                  doc_md: str | None = None, doc_json: str | None = None, doc_yaml: str | None = None, doc_rst: str | None = None,
@@ -102,7 +103,9 @@ class BaseOperator(DependencyMixin):
         self.retries = int(retries or 0)
         self.retry_delay = retry_delay if isinstance(retry_delay, timedelta) else timedelta(seconds=float(retry_delay))
         self.retry_exponential_backoff = 2.0 if retry_exponential_backoff is True else float(retry_exponential_backoff or 0)
-        self.max_retry_delay = max_retry_delay if max_retry_delay is None or isinstance(max_retry_delay, timedelta) else timedelta(seconds=float(max_retry_delay))
+        self.max_retry_delay = max_retry_delay
+        if max_retry_delay is not None and not isinstance(max_retry_delay, timedelta):
+            self.max_retry_delay = timedelta(seconds=float(max_retry_delay))
         self.start_date, self.end_date = to_utc(start_date, "start_date"), to_utc(end_date, "end_date")
         self.depends_on_past = bool(depends_on_past)
         self.params = ParamsDict(params)

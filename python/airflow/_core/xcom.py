@@ -87,7 +87,7 @@ class XComArg(ResolveMixin):
 
     def __str__(self) -> str:
         extra = "" if self.key == XCOM_RETURN_KEY else f", key='{self.key}'"
-        return "{{ task_instance.xcom_pull(task_ids='%s', dag_id='%s'%s) }}" % (self.operator.task_id, self.operator.dag.dag_id, extra)
+        return f"{{{{ task_instance.xcom_pull(task_ids='{self.operator.task_id}', dag_id='{self.operator.dag.dag_id}'{extra}) }}}}"
 
     def __rshift__(self, other: Any) -> Any:
         self.operator.set_downstream(other)

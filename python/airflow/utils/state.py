@@ -8,7 +8,8 @@ class State:
     """The names as plain attributes."""
 
     SUCCESS, FAILED, RUNNING, QUEUED, SKIPPED = "success", "failed", "running", "queued", "skipped"
-    UPSTREAM_FAILED, UP_FOR_RETRY, UP_FOR_RESCHEDULE, SCHEDULED, REMOVED = "upstream_failed", "up_for_retry", "up_for_reschedule", "scheduled", "removed"
+    UPSTREAM_FAILED, UP_FOR_RETRY, UP_FOR_RESCHEDULE = "upstream_failed", "up_for_retry", "up_for_reschedule"
+    SCHEDULED, REMOVED = "scheduled", "removed"
 
 
 __all__ = ["DagRunState", "State", "TaskInstanceState"]
