@@ -125,6 +125,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     if (code == ERR_OK) code = take_clean_mark(b, &clean, err);
     if (code == ERR_OK && !clean) code = sync_parent(b, err);
     if (code == ERR_OK) code = topics_load(b, clean, err);
+    if (code == ERR_OK) topics_spare(b);
     if (code == ERR_OK && (b->producer_ids = producer_ids_open(b, err)) == NULL) code = err->code;
     if (code == ERR_OK && (b->coordinator = coordinator_open(b, err)) == NULL) code = err->code;
     if (code != ERR_OK) {

@@ -90,6 +90,7 @@ struct broker {
 
 // ---- topics.c: the catalog and its file ----
 enum err_code topics_create_file(struct broker *b, struct err *err); // an empty one, in a new directory
+void topics_spare(struct broker *b); // sets aside what a change on a full disk needs; at opening and when there is room again
 enum err_code topics_load(struct broker *b, bool clean, struct err *err);
 void topics_free(struct broker *b);
 bool topic_name_ok(const char *name, struct err *err);

@@ -69,6 +69,26 @@ struct change { // what the file is to say beside what the catalog holds
     const topic_kvs *configs; // of `edit`
 };
 
+// A full disk must not keep a topic from being deleted or its retention from being shortened: DIR/spare holds room for the new catalog.
+enum { SPARE_BYTES = 64 << 10 };
+
+static bool spare_give(struct broker *b) {
+    char *path = mem_printf("%s/spare", b->dir);
+    bool given = sys_unlink(b->sys, path, NULL) == ERR_OK;
+    mem_free(path);
+    return given;
+}
+
+void topics_spare(struct broker *b) { // it need not be durable, and may fail: then there is none
+    static const uint8_t zeros[SPARE_BYTES];
+    char *path = mem_printf("%s/spare", b->dir);
+    struct sys_file *f = sys_exists(b->sys, path) ? NULL : sys_open(b->sys, path, SYS_WRITE | SYS_CREATE, NULL);
+    bool whole = f == NULL || sys_pwrite(f, zeros, sizeof zeros, 0, NULL) == ERR_OK;
+    if (f != NULL) sys_close(f);
+    if (!whole) (void)sys_unlink(b->sys, path, NULL);
+    mem_free(path);
+}
+
 static enum err_code save(struct broker *b, const struct change *ch, struct err *err) {
     struct topic **all;
     size_t n;
@@ -88,6 +108,7 @@ static enum err_code save(struct broker *b, const struct change *ch, struct err 
     char *path = mem_printf("%s/topics", b->dir);
     enum err_code code = out.failed || out.n > TOPICS_FILE_MAX ? err_set(err, ERR_TOO_LARGE, "%s would be larger than 64 MiB", path)
                                                                : sys_write_file(b->sys, path, buf_str(&out), err);
+    if (code == ERR_NO_SPACE && ch->add == NULL && spare_give(b)) code = sys_write_file(b->sys, path, buf_str(&out), err);
     mem_free(path);
     buf_fini(&out);
     return code;
@@ -385,6 +406,7 @@ enum err_code broker_topic_delete(struct broker *b, const char *name, struct err
         struct err removal = {0};
         if (remove_folders(b, t->name, 0, t->partitions.n, &removal) != ERR_OK)
             log_warn("broker", "files of a deleted topic are still there; the next start removes them", "topic", t->name, "error", removal.msg, NULL);
+        topics_spare(b);
         log_info("broker", "topic deleted", "topic", t->name, NULL);
         topic_free(t);
     }
