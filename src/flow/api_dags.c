@@ -162,7 +162,7 @@ enum err_code flow_dags(struct flow *f, const struct flow_dag_filter *filter, co
                         size_t *n, int64_t *total, struct err *err) {
     struct list_in in = {filter, page};
     struct list_out o = {0};
-    enum err_code e = flow_call(f, list_dags, &in, &o, a, err);
+    enum err_code e = flow_ask(f, list_dags, &in, &o, a, err);
     *out = o.dags;
     *n = o.n;
     if (total != NULL) *total = o.total;
@@ -186,7 +186,7 @@ static enum err_code get_dag(struct fcall *c, struct err *err) {
 }
 
 enum err_code flow_dag_get(struct flow *f, const char *dag_id, struct arena *a, struct flow_dag *out, struct err *err) {
-    return flow_call(f, get_dag, dag_id, out, a, err);
+    return flow_ask(f, get_dag, dag_id, out, a, err);
 }
 
 struct pause_in {

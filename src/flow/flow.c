@@ -167,8 +167,9 @@ static void run_call(void *arg) {
     struct fcall *c = arg;
     struct flow *f = c->f;
     if (f->closing) c->code = err_set(c->err, ERR_CLOSED, "workflows are being stopped");
+    else if (f->broken && !c->reads) c->code = err_set(c->err, ERR_UNAVAILABLE, "workflows stand still: %s", f->problem);
     else c->code = c->fn(c, c->err);
-    if (c->code == ERR_OK && c->wait_commit) {
+    if (c->code == ERR_OK && !f->broken) {
         vec_add(&f->calls, c);
         flow_touch(f);
         return;
@@ -176,11 +177,11 @@ static void run_call(void *arg) {
     loop_event_set(&c->done);
 }
 
-enum err_code flow_call(struct flow *f, enum err_code (*fn)(struct fcall *c, struct err *err), const void *in, void *out, struct arena *a,
-                        struct err *err) {
+static enum err_code call(struct flow *f, bool reads, enum err_code (*fn)(struct fcall *c, struct err *err), const void *in, void *out,
+                          struct arena *a, struct err *err) {
     assert(loop_current() != f->loop); // it would wait for itself
     struct err own = {0};
-    struct fcall c = {.f = f, .fn = fn, .in = in, .out = out, .a = a, .err = err != NULL ? err : &own, .wait_commit = true};
+    struct fcall c = {.f = f, .fn = fn, .in = in, .out = out, .a = a, .err = err != NULL ? err : &own, .reads = reads};
     err_clear(c.err);
     loop_event_init(&c.done);
     loop_post(f->loop, run_call, &c);
@@ -207,6 +208,16 @@ void flow_on_loop(struct flow *f, loop_fn *fn, void *arg) {
     loop_post(f->loop, run_sync, &s);
     loop_event_wait(&s.done);
     loop_event_fini(&s.done);
+}
+
+enum err_code flow_call(struct flow *f, enum err_code (*fn)(struct fcall *c, struct err *err), const void *in, void *out, struct arena *a,
+                        struct err *err) {
+    return call(f, false, fn, in, out, a, err);
+}
+
+enum err_code flow_ask(struct flow *f, enum err_code (*fn)(struct fcall *c, struct err *err), const void *in, void *out, struct arena *a,
+                       struct err *err) {
+    return call(f, true, fn, in, out, a, err);
 }
 
 // ---- start -----------------------------------------------------------------------------------------------------------------------

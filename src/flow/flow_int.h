@@ -143,7 +143,7 @@ struct fcall {
     struct err *err;
     enum err_code code;
     struct loop_event done;
-    bool wait_commit;
+    bool reads; // changes nothing: allowed while the store does not work
 };
 
 struct fwait { // flow_run_wait
@@ -206,6 +206,9 @@ enum err_code flow_call(struct flow *f, enum err_code (*fn)(struct fcall *c, str
 void flow_on_loop(struct flow *f, loop_fn *fn, void *arg); // runs fn(arg) there and waits for its end
 int64_t flow_now(struct flow *f); // wall clock, us
 void flow_event(struct flow *f, const char *event, const char *dag_id, const char *run_id, const char *task_id, int try_number, const char *extra);
+
+enum err_code flow_ask(struct flow *f, enum err_code (*fn)(struct fcall *c, struct err *err), const void *in, void *out, struct arena *a,
+                       struct err *err); // the same for what changes nothing
 
 // doc.c: the serialized document -> version. ERR_INVALID with the reason.
 struct fversion *flow_version_parse(json_t *doc, struct err *err); // takes a reference of doc; refs = 1
