@@ -3,7 +3,8 @@
 //
 // A produce is written at once (one pwrite) and then waits in `pending`; one sync runs at a time on the pool, and what is written
 // meanwhile gathers for the next; the worker that syncs answers what became durable, straight to the loops that asked.
-// Bytes that are not durable count against produce_bytes_max over all partitions; above it produces wait unwritten in `stalled` and are taken up again when any sync has finished. A failed sync fails all that wait, and all that comes.
+// Bytes that are not durable count against produce_bytes_max over all partitions; above it produces wait unwritten
+// in `stalled` and are taken up again when any sync has finished. A failed sync fails all that wait, and all that comes.
 #include <assert.h>
 #include <stdio.h>
 
