@@ -49,14 +49,14 @@ void segment_free(struct segment *g) {
 // Appends that make a file longer make the file system write its journal at each fdatasync; writing over what is there does not. So small
 // appends, where the sync's time counts, get zeros written behind them ahead of time: one sync in hundreds pays for it. Large appends
 // would pay twice for every byte and gain nothing. Recovery takes zeros at the end of a file for what they are.
-enum { RESERVE_APPEND_MAX = 16 << 10, RESERVE_MIN = 16 << 10, RESERVE_MAX = 256 << 10 };
+enum { RESERVE_APPEND_MAX = 16 << 10, RESERVE_MIN = 64 << 10, RESERVE_MAX = 512 << 10 };
 
 void segment_reserve(struct segment *g, size_t n, uint64_t segment_max) {
     static const uint8_t zeros[RESERVE_MAX];
     uint64_t end = g->size + n;
     if (end <= g->reserved) return;
     g->reserved = end;
-    uint64_t more = end / 4; // in proportion, so that thousands of small partitions do not fill the disk with room
+    uint64_t more = end; // in proportion, so that thousands of small partitions do not fill the disk with room
     if (more < RESERVE_MIN) more = RESERVE_MIN;
     if (more > RESERVE_MAX) more = RESERVE_MAX;
     if (n > RESERVE_APPEND_MAX || end >= segment_max) return;

@@ -291,7 +291,7 @@ static void test_disk_full(void **x) {
         assert_true(create(&v, &m, 0) && put_some(&v, &m, 0, 2));
         sys_sim_disk_size(s, 1); // whatever is there already is more
         int64_t offset;
-        value_size = 60000 + seed * 997; // more than the room that is reserved behind small appends
+        value_size = 600000 + seed * 997; // more than the room that is reserved behind small appends
         for (int i = 0; i < 3; i++) assert_int_equal(produce(&v, 0, m.produced[0], &offset), KAFKA_STORAGE_ERROR);
         struct err err = {0};
         assert_int_equal(broker_topic_create(v.broker, "b", 1, NULL, 0, false, NULL, NULL, &err), ERR_NO_SPACE);
