@@ -21,6 +21,7 @@ struct engine_result {
 static struct cols_field stub_fields[] = {{.name = "answer", .type = {.kind = COLS_STRING}, .nullable = true}};
 static const struct cols_schema stub_schema = {1, stub_fields};
 static char stub_last_sql[4096];
+static bool stub_lock;
 static int stub_scripts;
 
 struct engine_session *engine_session_open(struct engine *e, struct err *err) {
@@ -37,7 +38,9 @@ void engine_cancel(struct engine_session *s) { loop_event_set(&s->cancelled); }
 
 enum err_code engine_script(struct engine_session *s, struct str sql, struct engine_result **last, struct err *err) {
     __atomic_add_fetch(&stub_scripts, 1, __ATOMIC_RELAXED);
+    while (__atomic_test_and_set(&stub_lock, __ATOMIC_ACQUIRE)) continue; // workers run side by side
     snprintf(stub_last_sql, sizeof stub_last_sql, STR_FMT, STR_ARG(sql));
+    __atomic_clear(&stub_lock, __ATOMIC_RELEASE);
     if (str_starts(sql, STR("fail"))) return err_set(err, ERR_PARSE, "syntax error at or near \"fail\"");
     if (str_starts(sql, STR("slow"))) {
         loop_event_wait(&s->cancelled);
