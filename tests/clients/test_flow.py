@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import TOP
 
 DAG = '''
 from datetime import timedelta
@@ -173,3 +175,37 @@ def seconds_of_a_run(server: Any, dag_id: str) -> float:
     run = rest(server, "GET", f"/dags/{dag_id}/dagRuns/{run_id}")
     start, end = (datetime.fromisoformat(run[k].replace("Z", "+00:00")) for k in ("start_date", "end_date"))
     return (end - start).total_seconds()
+
+
+FLIGHTS = """date,delay,distance,origin,destination
+2001-01-01 10:00:00,5,569,AAA,BBB
+2001-01-01 11:00:00,25,9000,BBB,AAA
+2001-01-01 12:00:00,-3,569,AAA,BBB
+"""
+AIRPORTS = "iata,name,city,state,country,latitude,longitude\nAAA,A,Aton,AA,USA,1.0,2.0\nBBB,B,Bton,BB,USA,3.0,4.0\n"
+
+
+def test_a_check_that_fails_is_told_by_the_failure_path(new_server: Callable[..., Any], tmp_path: Path) -> None:
+    """The demo's own DAG, with a suite that the data break: the task fails, its rows are kept, notify_failure says which expectation it was."""
+    shutil.copytree(TOP / "demo/dags", tmp_path / "demo/dags")
+    dag_file = tmp_path / "demo/dags/flights.py"
+    dag_file.write_text(dag_file.read_text().replace('"retries": 3', '"retries": 0'))
+    suite = json.loads((TOP / "demo/suites/flights.json").read_text())
+    suite["expectations"].append({"type": "expect_column_values_to_be_between", "kwargs": {"column": "distance", "max_value": 600}})
+    (tmp_path / "demo/suites").mkdir()
+    (tmp_path / "demo/suites/flights.json").write_text(json.dumps(suite))
+    (tmp_path / "flights.csv").write_text(FLIGHTS)
+    (tmp_path / "airports.csv").write_text(AIRPORTS)
+    server = new_server({"flow.dags": str(tmp_path / "demo/dags"), "flow.paused_at_creation": "true", "engine.files": str(tmp_path)}).start()
+    server.cli("sql", "-c", f"create schema if not exists ref; create table ref.airports as select * from read_csv('{tmp_path}/airports.csv')")
+    server.cli("produce", "--topic", "flights", "--partitions", "2", "--key", "origin", "--timestamp", "date", str(tmp_path / "flights.csv"))
+    run_id = trigger(server, "flights")
+    rest(server, "PATCH", "/dags/flights", {"is_paused": False})
+    assert ended(server, "flights", run_id) == "failed"
+    states = {k: t["state"] for k, t in instances(server, "flights", run_id).items()}
+    assert states.pop("checks") == "failed"
+    assert states.pop("notify") == "upstream_failed"
+    assert set(states.values()) == {"success"}, states
+    log = rest(server, "GET", f"/dags/flights/dagRuns/{run_id}/taskInstances/notify_failure/logs/1?full_content=true")
+    told = next(json.loads(line) for c in log["content"] if (line := (c["event"] if isinstance(c, dict) else c)).startswith('{"dag"'))
+    assert told["checks"] == [{"expectation": "expect_column_values_to_be_between", "column": "distance", "rows_kept": 1}]
