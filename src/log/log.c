@@ -54,6 +54,7 @@ static void free_log(struct log *l) {
     for (size_t i = 0; i < l->segments.n; i++) segment_free(l->segments.p[i]);
     vec_fini(&l->segments);
     sys_mutex_fini(&l->mutex);
+    sys_mutex_fini(&l->names);
     mem_free(l->dir);
     mem_free(l);
 }
@@ -68,6 +69,7 @@ struct log *log_open(struct sys *s, const char *dir, const struct log_config *co
     l->config = *config;
     if (state != NULL) l->state = *state;
     sys_mutex_init(&l->mutex);
+    sys_mutex_init(&l->names);
     for (size_t i = 0; i < LOG_HINTS; i++) l->hints[i].offset = -1;
     if (check_meta(l, err) == ERR_OK && log_recover(l, clean, err) == ERR_OK) return l;
     free_log(l);
@@ -102,6 +104,12 @@ enum err_code log_close(struct log *l, struct err *err) {
 }
 
 void log_discard(struct log *l) { free_log(l); }
+
+void log_abandon(struct log *l) {
+    sys_mutex_lock(&l->names);
+    l->abandoned = true;
+    sys_mutex_unlock(&l->names);
+}
 
 void log_configure(struct log *l, const struct log_config *config) {
     sys_mutex_lock(&l->mutex);
@@ -226,7 +234,9 @@ static enum err_code sync_segment(struct log *l, struct segment *g, struct err *
     metric_observe_us(M_LOG_SYNC_SECONDS, NULL, sys_mono_us(l->sys) - from);
     if (code == ERR_OK) return ERR_OK;
     char *mark = mem_printf("%s/" LOG_UNSYNCED_MARK, l->dir);
-    (void)sys_write_file(l->sys, mark, STR("a sync failed\n"), NULL); // the best that can be done now
+    sys_mutex_lock(&l->names);
+    if (!l->abandoned) (void)sys_write_file(l->sys, mark, STR("a sync failed\n"), NULL); // the best that can be done now
+    sys_mutex_unlock(&l->names);
     mem_free(mark);
     return go_offline(l, err, "fdatasync");
 }
@@ -311,9 +321,13 @@ void log_tidy(struct log *l) {
         sys_mutex_unlock(&l->mutex);
         if (g == NULL) return;
         struct err err = {0};
-        enum err_code code = tidy_segment(l, g, &err);
+        sys_mutex_lock(&l->names);
+        bool abandoned = l->abandoned;
+        enum err_code code = abandoned ? ERR_CLOSED : tidy_segment(l, g, &err);
+        sys_mutex_unlock(&l->names);
         segment_unref(l, g);
         if (code == ERR_OK) continue;
+        if (abandoned) return;
         log_warn("log", "index not written, a restart will scan more", "dir", l->dir, "error", err.msg, NULL);
         return;
     }
@@ -356,7 +370,11 @@ size_t log_retain(struct log *l, int64_t now, int64_t before, struct err *err) {
         sys_mutex_lock(&l->mutex);
         struct segment *g = l->offline ? NULL : expired(l, now, before);
         sys_mutex_unlock(&l->mutex);
-        if (g == NULL || drop_first(l, g, err) != ERR_OK) break;
+        if (g == NULL) break;
+        sys_mutex_lock(&l->names);
+        bool gone = !l->abandoned && drop_first(l, g, err) == ERR_OK;
+        sys_mutex_unlock(&l->names);
+        if (!gone) break;
         dropped++;
     }
     if (dropped > 0) {

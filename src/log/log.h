@@ -43,6 +43,9 @@ struct log *log_open(struct sys *s, const char *dir, const struct log_config *co
                      struct err *err);
 // Syncs and writes indexes and snapshot; ERR_OK = everything is on disk and the next open may be `clean`. Frees in any case.
 enum err_code log_close(struct log *l, struct err *err);
+// For a log whose folder is about to be removed: from now on the workers make and remove no file in it, since a new log may take its name.
+// Waits for the file that is being written. Any thread; appends must have ended.
+void log_abandon(struct log *l);
 void log_discard(struct log *l); // closes the files and frees, without a sync: for a log that is deleted
 void log_configure(struct log *l, const struct log_config *config);
 

@@ -50,6 +50,8 @@ struct log {
     int64_t end, durable_end;
     bool offline;
     bool untouched; // nothing was written since a clean open
+    struct sys_mutex names; // held while tidying, retention or a sync's mark make or remove files by name; guards `abandoned`
+    bool abandoned;         // the folder's name may be another log's by now
     uint64_t dir_changes, dir_synced; // files created; of these, known to be in the folder after a power cut
     struct read_hint hints[LOG_HINTS];
     size_t next_hint;

@@ -374,6 +374,33 @@ static void test_retention(void **state) {
     buf_fini(&b);
 }
 
+// The folder's name may be another log's by now: the workers of the old one make and remove nothing there.
+static void test_abandoned(void **state) {
+    (void)state;
+    struct log_config small = config;
+    small.segment_bytes = 20000;
+    struct log *old = open_log(&small, true);
+    for (int i = 0; i < 200; i++) append(old, 1000 + i, 2, 300);
+    assert_int_equal(log_sync(old, NULL), ERR_OK);
+    assert_true(log_needs_tidy(old));
+    log_abandon(old);
+    assert_int_equal(sys_remove_tree(sys, dir, NULL), ERR_OK);
+    struct log *l = open_log(&small, true);
+    append(l, 5000, 1, 300);
+    assert_int_equal(log_sync(l, NULL), ERR_OK);
+    log_tidy(old);
+    assert_int_equal(log_retain(old, INT64_MAX, 300, NULL), 0);
+    log_discard(old);
+    struct sys_list names = {0};
+    assert_int_equal(sys_list_dir(sys, dir, &names, NULL), ERR_OK);
+    assert_int_equal(names.n, 2); // partition.meta and the segment
+    sys_list_free(&names);
+    assert_int_equal(log_close(l, NULL), ERR_OK);
+    l = open_log(&small, false);
+    assert_int_equal(read_all(l, 0, 1 << 20), 1);
+    assert_int_equal(log_close(l, NULL), ERR_OK);
+}
+
 static void test_find_time(void **state) {
     (void)state;
     struct log_config small = config;
@@ -477,6 +504,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_recover_torn, setup, teardown),
         cmocka_unit_test_setup_teardown(test_closed_segments, setup, teardown), cmocka_unit_test_setup_teardown(test_reserved_room, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retention, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_abandoned, setup, teardown),
         cmocka_unit_test_setup_teardown(test_find_time, setup, teardown),
         cmocka_unit_test_setup_teardown(test_state, setup, teardown),
         cmocka_unit_test_setup_teardown(test_version, setup, teardown),
