@@ -209,11 +209,12 @@ static void produce_appended(struct partition *p, struct broker_produce *r, int6
     r->base_offset = base;
     r->log_start_offset = log_start(p->log);
     own_of(r)->need = last + 1;
-    if (r->wait_durable && log_durable_end(p->log) < last + 1) {
-        sys_mutex_lock(&p->sync_mutex);
-        push(&p->pending_first, &p->pending_last, r);
-        sys_mutex_unlock(&p->sync_mutex);
-    } else answer(r, may_call);
+    // Asked under the mutex: a sync publishes first and takes what waits second, so nothing slips in between and waits for the next one.
+    sys_mutex_lock(&p->sync_mutex);
+    bool waits = r->wait_durable && log_durable_end(p->log) < last + 1;
+    if (waits) push(&p->pending_first, &p->pending_last, r);
+    sys_mutex_unlock(&p->sync_mutex);
+    if (!waits) answer(r, may_call);
 }
 
 static bool is_stalled(const struct partition *p) {
