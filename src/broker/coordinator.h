@@ -98,6 +98,8 @@ enum err_code offsets_load(struct coordinator *c, struct err *err);
 void offsets_save_group(struct group *g); // type and generation; not waited for
 void offsets_forget_group(struct group *g); // writes tombstones for all that is stored of it; not waited for
 void offsets_expire(struct coordinator *c);
+// Offsets of a topic that was deleted (NULL: of all that are not there): a topic made again under its name begins without them.
+void offsets_forget_topics(struct coordinator *c, const char *topic);
 void committed_free(struct committed *o);
 
 #endif

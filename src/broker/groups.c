@@ -380,6 +380,7 @@ void coordinator_upkeep(struct coordinator *c) { loop_post(c->loop, upkeep_on_lo
 static void tick_start(void *arg) {
     struct coordinator *c = arg;
     loop_timer_set(c->loop, &c->tick, TICK_US, tick, c);
+    offsets_forget_topics(c, NULL); // of topics whose deletion was cut short by a crash
 }
 
 struct coordinator *coordinator_open(struct broker *b, struct err *err) {

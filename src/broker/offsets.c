@@ -140,14 +140,23 @@ static void records_end(struct records *r) {
 static void rewrite_when_quiet(struct coordinator *c);
 static void rewrite_ended(struct offsets_write *w);
 
+static bool is_gone(struct broker *b, const char *topic) {
+    struct partition *p = partition_find(b, topic, 0);
+    if (p != NULL) partition_unref(p);
+    return p == NULL;
+}
+
 static void apply(struct coordinator *c, const struct group_commit *x) {
     struct group *g = group_make(c, x->group_id);
     int64_t time = now_ms(c);
+    bool gone = false;
     for (size_t i = 0; i < x->n_offsets && g != NULL; i++) {
         const struct group_offset *o = &x->offsets[i];
         if (o->error != 0) continue;
         set_offset(g, str_c(o->topic), o->partition, o->offset, o->leader_epoch, o->metadata, time);
+        gone = gone || is_gone(c->broker, o->topic);
     }
+    if (gone) offsets_forget_topics(c, NULL); // deleted while the commit was under way
 }
 
 static void answer_commit(struct group_commit *x, int error) {
@@ -214,6 +223,56 @@ void offsets_forget_group(struct group *g) {
     add_record(&r, true);
     records_end(&r);
     write_submit(w);
+}
+
+void offsets_forget_topics(struct coordinator *c, const char *topic) {
+    struct map_entry *e, *oe;
+    struct records r;
+    struct offsets_write *w = write_new(c, &r);
+    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
+        struct group *g = e->value;
+        for (size_t ot = 0; (oe = map_next(&g->offsets, &ot)) != NULL;) {
+            struct committed *o = oe->value;
+            if (topic != NULL ? strcmp(o->topic, topic) != 0 : !is_gone(c->broker, o->topic)) continue;
+            put_offset_key(&r.key, g->id, o->topic, o->partition);
+            add_record(&r, true);
+            map_remove(&g->offsets, str_n(oe->key, oe->key_len));
+            committed_free(o);
+        }
+    }
+    bool any = r.bb.count > 0;
+    if (any) records_end(&r);
+    if (any && !c->stopping) { // else the next start finds them without their topic
+        write_submit(w);
+        return;
+    }
+    if (!any) {
+        buf_fini(&r.key);
+        buf_fini(&r.value);
+    }
+    buf_fini(&w->bytes);
+    mem_free(w);
+}
+
+struct forget {
+    struct coordinator *coordinator;
+    const char *topic;
+    struct loop_event event;
+};
+
+static void forget_on_loop(void *arg) {
+    struct forget *f = arg;
+    offsets_forget_topics(f->coordinator, f->topic);
+    loop_event_set(&f->event);
+}
+
+void coordinator_forget_topic(struct coordinator *c, const char *topic) {
+    struct forget f = {.coordinator = c, .topic = topic};
+    assert(loop_current() == NULL); // it would wait for itself
+    loop_event_init(&f.event);
+    loop_post(c->loop, forget_on_loop, &f);
+    loop_event_wait(&f.event);
+    loop_event_fini(&f.event);
 }
 
 // ---- commit ---------------------------------------------------------------------------------------------------------

@@ -402,7 +402,11 @@ enum err_code broker_topic_delete(struct broker *b, const char *name, struct err
         map_remove(&b->topic_ids, str_n(t->id, 16));
         sys_mutex_unlock(&b->mutex);
         b->n_partitions -= (int64_t)t->partitions.n;
-        for (size_t i = 0; i < t->partitions.n; i++) partition_delete(t->partitions.p[i]);
+        for (size_t i = 0; i < t->partitions.n; i++) {
+            partition_delete(t->partitions.p[i]);
+            log_abandon(t->partitions.p[i]->log); // a worker may be at it still, and a new topic may take the folder's name
+        }
+        coordinator_forget_topic(b->coordinator, name);
         struct err removal = {0};
         if (remove_folders(b, t->name, 0, t->partitions.n, &removal) != ERR_OK)
             log_warn("broker", "files of a deleted topic are still there; the next start removes them", "topic", t->name, "error", removal.msg, NULL);

@@ -394,6 +394,29 @@ static void test_offsets(void **state) {
     free_pair(ids);
 }
 
+// A topic that is made again under the same name begins without the offsets of the one that was deleted.
+static void test_offsets_of_deleted_topic(void **state) {
+    struct fixture *f = *state;
+    create(f, "t", 2);
+    create(f, "u", 1);
+    assert_int_equal(commit(f, "g", "", -1, "t", 0, 11), 0);
+    assert_int_equal(commit(f, "g", "", -1, "t", 1, 12), 0);
+    assert_int_equal(commit(f, "g", "", -1, "u", 0, 13), 0);
+    assert_int_equal(commit(f, "h", "", -1, "t", 0, 14), 0);
+    assert_int_equal(broker_topic_delete(f->broker, "t", NULL), ERR_OK);
+    create(f, "t", 2);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(fetch(f, "g", "t", 0), -1);
+        assert_int_equal(fetch(f, "g", "t", 1), -1);
+        assert_int_equal(fetch(f, "g", "u", 0), 13);
+        assert_int_equal(fetch(f, "h", "t", 0), -1);
+        fixture_restart(f, false);
+    }
+    assert_int_equal(commit(f, "g", "", -1, "t", 0, 3), 0);
+    fixture_restart(f, true);
+    assert_int_equal(fetch(f, "g", "t", 0), 3);
+}
+
 // The offsets topic is rewritten when it is much larger than what it says; nothing of it is lost, commits go on meanwhile.
 static void test_rewrite(void **state) {
     struct fixture *f = *state;
@@ -466,7 +489,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_rebalance),    T(test_join_refusals), T(test_member_id_required), T(test_static_members), T(test_session_over),
-        T(test_initial_delay), T(test_offsets), T(test_rewrite),      T(test_stop_answers),       T(test_producer_ids),
+        T(test_initial_delay), T(test_offsets), T(test_offsets_of_deleted_topic), T(test_rewrite),      T(test_stop_answers),       T(test_producer_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
