@@ -25,6 +25,7 @@ const struct kafka_handler kafka_handlers[] = {
     {KAFKA_API_DELETE_TOPICS, 1, 6, kafka_do_delete_topics, false},
     {KAFKA_API_INIT_PRODUCER_ID, 0, 5, kafka_do_init_producer_id, false},
     {KAFKA_API_DESCRIBE_CONFIGS, 1, 4, kafka_do_describe_configs, false},
+    {KAFKA_API_ALTER_CONFIGS, 0, 2, kafka_do_alter_configs, false},
     {KAFKA_API_CREATE_PARTITIONS, 0, 3, kafka_do_create_partitions, false},
     {KAFKA_API_DELETE_GROUPS, 0, 3, kafka_do_delete_groups, false},
     {KAFKA_API_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_do_incremental_alter_configs, false},

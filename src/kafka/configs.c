@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// DescribeConfigs and IncrementalAlterConfigs, of topics and of the broker (describe only). The table of configs is the broker room's.
+// DescribeConfigs, IncrementalAlterConfigs and AlterConfigs, of topics and of the broker (describe only). The table of configs is the broker room's.
 #include "kafka/conn.h"
 
 enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };
-enum { SOURCE_DEFAULT = 5, TYPE_LIST = 7 };
+enum { SOURCE_TOPIC = 1, SOURCE_DEFAULT = 5, TYPE_LIST = 7 };
 
 typedef struct kafka_describe_configs_response_results describe_result;
 
@@ -145,6 +145,13 @@ static enum err_code alter_topic(struct kafka_req *q, const alter_resource *r, s
     return broker_topic_alter(kafka_req_broker(q), name, changes, (size_t)r->configs.n, req->validate_only, err);
 }
 
+static void put_result(struct kafka_req *q, enum err_code code, const struct err *err, int16_t *error, struct str *message) {
+    if (code == ERR_OK) return;
+    if (code == ERR_NOT_SUPPORTED) code = ERR_CONFIG; // Kafka's code for "not supported" speaks of protocol versions
+    *error = (int16_t)err_info(code)->kafka;
+    *message = str_c(arena_strdup(&q->arena, err->msg));
+}
+
 static void alter_all(void *arg) { // on the broker's pool
     struct kafka_req *q = arg;
     const struct kafka_incremental_alter_configs_request *req = q->msg;
@@ -156,10 +163,7 @@ static void alter_all(void *arg) { // on the broker's pool
         enum err_code code = ERR_OK;
         if (r->resource_type == RESOURCE_TOPIC) code = alter_topic(q, r, &err);
         else code = err_set(&err, ERR_INVALID, "only topics' configs can be changed while the server runs");
-        if (code == ERR_OK) continue;
-        if (code == ERR_NOT_SUPPORTED) code = ERR_CONFIG; // Kafka's code for "not supported" speaks of protocol versions
-        out->error_code = (int16_t)err_info(code)->kafka;
-        out->error_message = str_c(arena_strdup(&q->arena, err.msg));
+        put_result(q, code, &err, &out->error_code, &out->error_message);
     }
 }
 
@@ -175,4 +179,58 @@ void kafka_do_incremental_alter_configs(struct kafka_req *q) {
         res->responses.p[i].resource_name = req->resources.p[i].resource_name;
     }
     if (!kafka_req_submit(q, alter_all, answer)) kafka_req_reject(q, "too many administrative requests");
+}
+
+// ---- AlterConfigs: what older clients have. The configs given replace all that the topic has of its own -----------------
+typedef struct kafka_alter_configs_request_resources replace_resource;
+
+static bool given(const replace_resource *r, const char *name) {
+    for (int32_t i = 0; i < r->configs.n; i++)
+        if (str_eqc(r->configs.p[i].name, name)) return true;
+    return false;
+}
+
+static enum err_code replace_topic(struct kafka_req *q, const replace_resource *r, struct err *err) {
+    const struct kafka_alter_configs_request *req = q->msg;
+    const char *name = kafka_req_name(q, r->resource_name);
+    struct broker_config_entry *entries;
+    size_t n_entries, n = 0;
+    enum err_code code = broker_topic_configs(kafka_req_broker(q), name, &q->arena, &entries, &n_entries, err);
+    if (code != ERR_OK) return code;
+    struct broker_kv *changes = ARENA_ARRAY(&q->arena, struct broker_kv, n_entries + (size_t)r->configs.n);
+    for (int32_t i = 0; i < r->configs.n; i++) {
+        const struct kafka_alter_configs_request_resources_configs *c = &r->configs.p[i];
+        const char *key = arena_strndup(&q->arena, c->name.p, c->name.n);
+        if (c->value.p == NULL) return err_set(err, ERR_INVALID, "config %s: null is not a value", key);
+        changes[n++] = (struct broker_kv){key, arena_strndup(&q->arena, c->value.p, c->value.n)};
+    }
+    for (size_t i = 0; i < n_entries; i++)
+        if (entries[i].source == SOURCE_TOPIC && !given(r, entries[i].name)) changes[n++] = (struct broker_kv){entries[i].name, NULL};
+    return broker_topic_alter(kafka_req_broker(q), name, changes, n, req->validate_only, err);
+}
+
+static void replace_all(void *arg) { // on the broker's pool
+    struct kafka_req *q = arg;
+    const struct kafka_alter_configs_request *req = q->msg;
+    struct kafka_alter_configs_response *res = q->res;
+    for (int32_t i = 0; i < req->resources.n; i++) {
+        const replace_resource *r = &req->resources.p[i];
+        struct err err = {0};
+        enum err_code code = r->resource_type == RESOURCE_TOPIC
+                                 ? replace_topic(q, r, &err)
+                                 : err_set(&err, ERR_INVALID, "only topics' configs can be changed while the server runs");
+        put_result(q, code, &err, &res->responses.p[i].error_code, &res->responses.p[i].error_message);
+    }
+}
+
+void kafka_do_alter_configs(struct kafka_req *q) {
+    const struct kafka_alter_configs_request *req = q->msg;
+    struct kafka_alter_configs_response *res = q->res;
+    res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_alter_configs_response_responses, req->resources.n);
+    res->responses.n = req->resources.n;
+    for (int32_t i = 0; i < req->resources.n; i++) {
+        res->responses.p[i].resource_type = req->resources.p[i].resource_type;
+        res->responses.p[i].resource_name = req->resources.p[i].resource_name;
+    }
+    if (!kafka_req_submit(q, replace_all, answer)) kafka_req_reject(q, "too many administrative requests");
 }
