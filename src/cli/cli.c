@@ -179,11 +179,13 @@ int cli_main(struct sys *s, int argc, char **argv) {
 
 // ---- help -------------------------------------------------------------------------------------------------------------------
 
-static void put_options(struct buf *out, const struct cli_option *options) {
+// A letter that the command takes for an option of its own (`hiding`) is not shown for a common one.
+static void put_options(struct buf *out, const struct cli_option *options, const struct cli_option *hiding) {
     for (; options != NULL && options->name != NULL; options++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%c%s--%s%s%s", options->letter != 0 ? "-" : "  ", options->letter != 0 ? options->letter : ' ',
-                 options->letter != 0 ? ", " : " ", options->name, options->value != NULL ? " " : "", options->value != NULL ? options->value : "");
+        bool letter = options->letter != 0 && find_in(hiding, (struct str){0}, options->letter) == NULL;
+        snprintf(left, sizeof left, "%s%c%s--%s%s%s", letter ? "-" : "  ", letter ? options->letter : ' ', letter ? ", " : " ", options->name,
+                 options->value != NULL ? " " : "", options->value != NULL ? options->value : "");
         buf_printf(out, "  %-28s %s\n", left, options->doc);
     }
 }
@@ -213,9 +215,9 @@ void cli_put_help(struct buf *out, const char *path, const struct cli_command *c
         put_indented(out, cmd->examples);
     }
     buf_puts(out, "\nOptions:\n");
-    put_options(out, cmd->options);
-    if (cmd->is_client) put_options(out, client_options);
-    put_options(out, common_options);
+    put_options(out, cmd->options, NULL);
+    if (cmd->is_client) put_options(out, client_options, cmd->options);
+    put_options(out, common_options, cmd->options);
 }
 
 void cli_put_overview(struct buf *out) {

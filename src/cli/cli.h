@@ -64,7 +64,9 @@ bool cli_flag(const struct cli *c, const char *name);
 int cli_main(struct sys *s, int argc, char **argv);
 
 // A result of text cells: prints a table with headings, or with --output json an array of objects. cells[row * n_cols + col], NULL = null.
-void cli_print_rows(const struct cli *c, const char *const *names, size_t n_cols, const char *const *cells, size_t n_rows);
+// `kinds`: a letter per column for JSON: 't' text, 'n' number, 'b' boolean (t, f), 'j' JSON. NULL: all are text.
+void cli_print_rows(const struct cli *c, const char *const *names, const char *kinds, size_t n_cols,
+                    const char *const *cells, size_t n_rows);
 void cli_print(const struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void cli_note(const struct cli *c, const char *fmt, ...) __attribute__((format(printf, 2, 3))); // to standard error
 

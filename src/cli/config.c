@@ -25,7 +25,7 @@ static enum err_code describe(struct cli *c) {
                              k->doc};
         memcpy(&cells[i * 5], row, sizeof row);
     }
-    cli_print_rows(c, names, 5, cells, CONFIG_COUNT);
+    cli_print_rows(c, names, NULL, 5, cells, CONFIG_COUNT);
     return ERR_OK;
 }
 
@@ -41,7 +41,7 @@ static enum err_code run_config(struct cli *c, struct err *err) {
         cells[i * 3 + 1] = i == CFG_HTTP_USERS && config.values[i].text[0] != 0 ? "(hidden)" : config.values[i].text; // holds passwords
         cells[i * 3 + 2] = config_source_name(config.values[i].source);
     }
-    cli_print_rows(c, names, 3, cells, CONFIG_COUNT);
+    cli_print_rows(c, names, NULL, 3, cells, CONFIG_COUNT);
     config_fini(&config);
     return ERR_OK;
 }

@@ -158,7 +158,15 @@ const struct cli_command cli_consume = {
     .name = "consume",
     .args = "TOPIC",
     .summary = "print a topic's events, Avro values as JSON",
-    .examples = "millrace consume flights --limit 3\nmillrace consume flights.dlq --follow\nmillrace consume orders --group billing",
+    .help = "Prints a line of JSON per event and stops at the end of the topic. With a group, goes on where the group stopped; then\n"
+            "--offset (beginning or end) says where to begin when the group has not read yet.",
+    .examples = "millrace consume flights --limit 3\n"
+                "# only the values, from an offset on\n"
+                "millrace consume flights --values --partition 0 --offset 1000 --limit 5\n"
+                "# wait for more\n"
+                "millrace consume flights.dlq --follow\n"
+                "# go on where the group stopped\n"
+                "millrace consume orders --group billing",
     .options = options,
     .is_client = true,
     .min_args = 1,

@@ -39,7 +39,7 @@ static void print_list(struct cli *c, const json_t *answer, const char *list, co
     const char **cells = ARENA_ARRAY(&c->arena, const char *, n * n_names + 1);
     for (size_t r = 0; r < n; r++)
         for (size_t i = 0; i < n_names; i++) cells[r * n_names + i] = cell_of(c, json_array_get(rows, r), names[i]);
-    cli_print_rows(c, names, n_names, cells, n);
+    cli_print_rows(c, names, NULL, n_names, cells, n);
     int64_t total = json_get_i64(answer, "total_entries", (int64_t)n);
     if (total > (int64_t)n) cli_note(c, "(%zu of %" PRId64 ")", n, total);
 }

@@ -14,7 +14,21 @@ static size_t text_width(const char *s) { // code points; good enough for a colu
     return n;
 }
 
-static void put_json_rows(struct buf *b, const char *const *names, size_t n_cols, const char *const *cells, size_t n_rows) {
+static bool is_number(const char *s) { // as JSON writes one
+    if (*s == '-') s++;
+    if (*s < '0' || *s > '9' || (*s == '0' && s[1] >= '0' && s[1] <= '9')) return false;
+    return s[strspn(s, "0123456789.eE+-")] == 0;
+}
+
+// kind: 't' text, 'n' number, 'b' boolean, 'j' JSON. What is not of its kind (NaN) is written as text.
+static void put_json_cell(struct buf *b, const char *cell, char kind) {
+    if (cell == NULL) buf_puts(b, "null");
+    else if (kind == 'j' || (kind == 'n' && is_number(cell))) buf_puts(b, cell);
+    else if (kind == 'b') buf_puts(b, *cell == 't' ? "true" : "false");
+    else json_put_str(b, str_c(cell));
+}
+
+static void put_json_rows(struct buf *b, const char *const *names, const char *kinds, size_t n_cols, const char *const *cells, size_t n_rows) {
     buf_puts(b, "[");
     for (size_t r = 0; r < n_rows; r++) {
         buf_puts(b, r == 0 ? "\n  {" : ",\n  {");
@@ -23,8 +37,7 @@ static void put_json_rows(struct buf *b, const char *const *names, size_t n_cols
             buf_puts(b, i == 0 ? "" : ", ");
             json_put_str(b, str_c(names[i]));
             buf_puts(b, ": ");
-            if (cell == NULL) buf_puts(b, "null");
-            else json_put_str(b, str_c(cell));
+            put_json_cell(b, cell, kinds == NULL ? 't' : kinds[i]);
         }
         buf_puts(b, "}");
     }
@@ -53,12 +66,12 @@ static void put_table_rows(struct arena *a, struct buf *b, const char *const *na
     }
 }
 
-void cli_print_rows(const struct cli *c, const char *const *names, size_t n_cols, const char *const *cells, size_t n_rows) {
+void cli_print_rows(const struct cli *c, const char *const *names, const char *kinds, size_t n_cols, const char *const *cells, size_t n_rows) {
     struct buf b;
     struct arena a;
     buf_init(&b, 0);
     arena_init(&a);
-    if (c->json) put_json_rows(&b, names, n_cols, cells, n_rows);
+    if (c->json) put_json_rows(&b, names, kinds, n_cols, cells, n_rows);
     else put_table_rows(&a, &b, names, n_cols, cells, n_rows);
     sys_stdout_write(buf_str(&b));
     arena_fini(&a);

@@ -35,7 +35,7 @@ static enum err_code run_list(struct cli *c, struct err *err) {
         json_decref(newest);
     }
     json_decref(subjects);
-    if (code == ERR_OK) cli_print_rows(c, names, 3, cells, n);
+    if (code == ERR_OK) cli_print_rows(c, names, "tnn", 3, cells, n);
     return code;
 }
 
@@ -99,7 +99,8 @@ static enum err_code run_delete(struct cli *c, struct err *err) {
     const char *path = subject_path(c, c->args[0], "");
     enum err_code code = call(c, "DELETE", path, NULL, &j, err);
     json_decref(j);
-    if (code == ERR_OK && cli_flag(c, "permanent")) {
+    if (cli_flag(c, "permanent") && (code == ERR_OK || code == ERR_NOT_FOUND)) { // soft-deleted before: what is left to do is the rest
+        err_clear(err);
         code = call(c, "DELETE", arena_printf(&c->arena, "%s?permanent=true", path), NULL, &j, err);
         if (code == ERR_OK) json_decref(j);
     }
@@ -112,15 +113,20 @@ static const struct cli_option get_options[] = {{"version", 0, "N", "a version o
 static const struct cli_option delete_options[] = {{"permanent", 0, NULL, "also the soft-deleted versions, for ever"}, REGISTRY, {0}};
 
 static const struct cli_command list = {
-    .name = "list", .args = "", .summary = "subjects with their versions", .options = options, .is_client = true, .run = run_list};
+    .name = "list", .args = "", .summary = "subjects with their versions", .options = options, .is_client = true,
+    .examples = "millrace schema list\nmillrace schema list --output json",
+    .run = run_list};
 static const struct cli_command get = {.name = "get", .args = "SUBJECT|ID", .summary = "print a schema", .options = get_options, .is_client = true,
     .min_args = 1, .max_args = 1, .examples = "millrace schema get flights-value\nmillrace schema get 1", .run = run_get};
 static const struct cli_command add = {.name = "register", .args = "SUBJECT FILE", .summary = "register an Avro schema", .options = options,
     .is_client = true, .min_args = 2, .max_args = 2, .examples = "millrace schema register orders-value orders.avsc", .run = run_register};
 static const struct cli_command check = {.name = "check", .args = "SUBJECT FILE", .summary = "is this schema compatible with the subject's newest?",
-    .options = options, .is_client = true, .min_args = 2, .max_args = 2, .run = run_check};
+    .options = options, .is_client = true, .min_args = 2, .max_args = 2,
+    .examples = "# before a producer is changed: would the registry take its new schema?\nmillrace schema check orders-value orders-v2.avsc",
+    .run = run_check};
 static const struct cli_command drop = {.name = "delete", .args = "SUBJECT", .summary = "delete a subject", .options = delete_options, .is_client = true,
-    .min_args = 1, .max_args = 1, .run = run_delete};
+    .min_args = 1, .max_args = 1, .examples = "millrace schema delete orders-value\nmillrace schema delete orders-value --permanent",
+    .run = run_delete};
 static const struct cli_command *const subs[] = {&list, &get, &add, &check, &drop, NULL};
 
 const struct cli_command cli_schema;

@@ -13,7 +13,7 @@ enum { SCRIPT_MAX = 16 << 20, CONTEXT = 60 };
 static enum err_code print_result(void *arg, const struct client_pg_rows *rows, struct err *err) {
     struct cli *c = arg;
     (void)err;
-    if (rows->n_cols > 0) cli_print_rows(c, rows->names, rows->n_cols, rows->cells, rows->n_rows);
+    if (rows->n_cols > 0) cli_print_rows(c, rows->names, rows->kinds, rows->n_cols, rows->cells, rows->n_rows);
     else if (!c->json) cli_note(c, "%s", rows->tag);
     return ERR_OK;
 }

@@ -4,12 +4,13 @@
 
 #include "cli/cli.h"
 #include "client/pg.h"
+#include "codec/json.h"
 #include "sql/sql.h"
 
 static enum err_code print_rows(void *arg, const struct client_pg_rows *rows, struct err *err) {
     struct cli *c = arg;
     (void)err;
-    if (rows->n_cols > 0) cli_print_rows(c, rows->names, rows->n_cols, rows->cells, rows->n_rows);
+    if (rows->n_cols > 0) cli_print_rows(c, rows->names, rows->kinds, rows->n_cols, rows->cells, rows->n_rows);
     return ERR_OK;
 }
 
@@ -92,7 +93,10 @@ static enum err_code run_check(struct cli *c, struct err *err) {
     buf_init(&b, 0);
     buf_puts(&b, "check ");
     char *suite = sys_read_file(c->sys, c->args[1], 4 << 20, NULL, err); // sent as text: the server need not see the file
-    if (suite != NULL && put_name(&b, c->args[0], err) == ERR_OK) {
+    json_t *j = suite == NULL ? NULL : json_parse(str_c(suite), err);
+    json_decref(j);
+    if (suite != NULL && j == NULL) err_wrap(err, "%s is not a suite", c->args[1]);
+    if (j != NULL && put_name(&b, c->args[0], err) == ERR_OK) {
         buf_puts(&b, " using ");
         sql_put_string(&b, str_trim(str_c(suite)));
         mem_free(suite);
@@ -106,13 +110,20 @@ static enum err_code run_check(struct cli *c, struct err *err) {
 static const struct cli_option show_options[] = {{"limit", 'n', "ROWS", "so many rows; 10 by default"}, {0}};
 
 static const struct cli_command list = {
-    .name = "list", .args = "[SCHEMA]", .summary = "all tables of the lake", .is_client = true, .max_args = 1, .run = run_list};
+    .name = "list", .args = "[SCHEMA]", .summary = "all tables of the lake", .is_client = true, .max_args = 1,
+    .examples = "millrace table list\nmillrace table list gold --output json",
+    .run = run_list};
 static const struct cli_command describe = {
-    .name = "describe", .args = "SCHEMA.TABLE", .summary = "its columns", .is_client = true, .min_args = 1, .max_args = 1, .run = run_describe};
+    .name = "describe", .args = "SCHEMA.TABLE", .summary = "its columns", .is_client = true, .min_args = 1, .max_args = 1,
+    .examples = "millrace table describe silver.flights",
+    .run = run_describe};
 static const struct cli_command show = {.name = "show", .args = "SCHEMA.TABLE", .summary = "its first rows", .options = show_options, .is_client = true,
-    .min_args = 1, .max_args = 1, .run = run_show};
+    .min_args = 1, .max_args = 1, .examples = "millrace table show gold.routes --limit 5 --output json",
+    .run = run_show};
 static const struct cli_command drop = {
-    .name = "drop", .args = "SCHEMA.TABLE", .summary = "delete it and its files", .is_client = true, .min_args = 1, .max_args = 1, .run = run_drop};
+    .name = "drop", .args = "SCHEMA.TABLE", .summary = "delete it and its files", .is_client = true, .min_args = 1, .max_args = 1,
+    .examples = "millrace table drop bronze.old",
+    .run = run_drop};
 static const struct cli_command *const subs[] = {&list, &describe, &show, &drop, NULL};
 
 const struct cli_command cli_table;
@@ -130,7 +141,8 @@ const struct cli_command cli_check = {
     .name = "check",
     .args = "SCHEMA.TABLE SUITE.json",
     .summary = "check a table against a Great Expectations suite",
-    .help = "Runs all expectations in one scan and prints a row for each. Exit code 1 when a critical one fails.",
+    .help = "Runs all expectations in one scan and prints a row for each. When a critical one fails, the message says which and where the failing rows are,\n"
+            "and the exit code is 1.",
     .examples = "millrace check silver.flights demo/suites/flights.json",
     .is_client = true,
     .min_args = 2,

@@ -47,7 +47,7 @@ static enum err_code run_list(struct cli *c, struct err *err) {
         cells[i * 3 + 1] = number(c, topics[i].partitions);
         cells[i * 3 + 2] = number(c, topics[i].records);
     }
-    cli_print_rows(c, names, 3, cells, n);
+    cli_print_rows(c, names, "tnn", 3, cells, n);
     return ERR_OK;
 }
 
@@ -100,7 +100,7 @@ static enum err_code run_describe(struct cli *c, struct err *err) {
         cells[i * 4 + 3] = number(c, parts[i].high_watermark - parts[i].start);
     }
     if (!want_configs) {
-        cli_print_rows(c, part_names, 4, cells, n_parts);
+        cli_print_rows(c, part_names, "nnnn", 4, cells, n_parts);
         return ERR_OK;
     }
     for (size_t i = 0; i < n_configs; i++) {
@@ -110,7 +110,7 @@ static enum err_code run_describe(struct cli *c, struct err *err) {
         cells[n * 3 + 2] = configs[i].source;
         n++;
     }
-    cli_print_rows(c, config_names, 3, cells, n);
+    cli_print_rows(c, config_names, NULL, 3, cells, n);
     return ERR_OK;
 }
 
@@ -126,15 +126,20 @@ static const struct cli_option describe_options[] = {
     {"configs", 0, NULL, "its configs instead of its partitions"}, {"all", 0, NULL, "with --configs: also those at their default"}, BROKERS, {0}};
 
 static const struct cli_command list = {
-    .name = "list", .args = "", .summary = "all topics with partitions and records", .options = list_options, .is_client = true, .run = run_list};
+    .name = "list", .args = "", .summary = "all topics with partitions and records", .options = list_options, .is_client = true,
+    .examples = "millrace topic list\nmillrace topic list --brokers kafka.example.com:9092 --output json",
+    .run = run_list};
 static const struct cli_command create = {.name = "create", .args = "TOPIC", .summary = "make a topic", .options = create_options, .is_client = true,
     .min_args = 1, .max_args = 1, .examples = "millrace topic create orders --partitions 6 --config retention.ms=604800000", .run = run_create};
 static const struct cli_command describe = {.name = "describe", .args = "TOPIC", .summary = "offsets of its partitions, or its configs",
-    .options = describe_options, .is_client = true, .min_args = 1, .max_args = 1, .run = run_describe};
+    .options = describe_options, .is_client = true, .min_args = 1, .max_args = 1,
+    .examples = "millrace topic describe orders\n# what was set; with --all also the defaults\nmillrace topic describe orders --configs --all",
+    .run = run_describe};
 static const struct cli_command alter = {.name = "alter", .args = "TOPIC", .summary = "change configs, add partitions", .options = alter_options,
     .is_client = true, .min_args = 1, .max_args = 1, .examples = "millrace topic alter orders --config retention.ms=3600000", .run = run_alter};
 static const struct cli_command drop = {.name = "delete", .args = "TOPIC", .summary = "delete a topic and its events", .options = list_options,
-    .is_client = true, .min_args = 1, .max_args = 1, .run = run_delete};
+    .is_client = true, .min_args = 1, .max_args = 1, .examples = "millrace topic delete orders",
+    .run = run_delete};
 static const struct cli_command *const subs[] = {&list, &create, &describe, &alter, &drop, NULL};
 
 const struct cli_command cli_topic;

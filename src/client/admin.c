@@ -29,6 +29,8 @@ static enum err_code topic_result(const rd_kafka_topic_result_t *const *results,
         rd_kafka_resp_err_t rc = rd_kafka_topic_result_error(results[i]);
         const char *text = rd_kafka_topic_result_error_string(results[i]);
         if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) continue;
+        if (rc == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            return err_set(err, ERR_NO_TOPIC, "no topic '%s'", rd_kafka_topic_result_name(results[i]));
         client_rd_error(err, rc, text == NULL ? rd_kafka_err2str(rc) : text);
         return err_wrap(err, "topic '%s'", rd_kafka_topic_result_name(results[i]));
     }
@@ -132,6 +134,12 @@ static enum err_code config_result(const rd_kafka_ConfigResource_t *const *resou
     return ERR_OK;
 }
 
+static bool is_given(const struct client_kv *configs, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(configs[i].name, name) == 0) return true;
+    return false;
+}
+
 // Debian 12's librdkafka has AlterConfigs, which replaces all of a topic's configs: so those set before go along.
 enum err_code client_topic_alter(const char *brokers, const char *topic, const struct client_kv *configs, size_t n, struct err *err) {
     struct arena a;
@@ -145,14 +153,16 @@ enum err_code client_topic_alter(const char *brokers, const char *topic, const s
     if (code == ERR_OK) {
         rd_kafka_ConfigResource_t *r = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
         for (size_t i = 0; i < n_old; i++)
-            if (!old[i].is_default && old[i].value != NULL) rd_kafka_ConfigResource_set_config(r, old[i].name, old[i].value);
+            if (!old[i].is_default && old[i].value != NULL && !is_given(configs, n, old[i].name))
+                rd_kafka_ConfigResource_set_config(r, old[i].name, old[i].value);
         for (size_t i = 0; i < n; i++) rd_kafka_ConfigResource_set_config(r, configs[i].name, configs[i].value);
         rd_kafka_AlterConfigs(c.rk, &r, 1, c.options, c.q);
         rd_kafka_event_t *ev = answer(c.q, brokers, err);
         size_t count = 0;
         code = ev == NULL ? err->code : ERR_OK;
         if (ev != NULL) {
-            code = config_result(rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(ev), &count), count, err);
+            const rd_kafka_ConfigResource_t **rs = rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(ev), &count);
+            code = config_result(rs, count, err);
             rd_kafka_event_destroy(ev);
         }
         rd_kafka_ConfigResource_destroy(r);

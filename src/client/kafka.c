@@ -168,8 +168,29 @@ enum err_code client_producer_flush(struct client_producer *p, int timeout_ms, s
 struct client_consumer {
     rd_kafka_t *rk;
     rd_kafka_message_t *last;
-    int32_t partitions, ended;
+    bool *ended; // by partition: its end was reached and nothing came since
+    int32_t n_ended;
 };
+
+static void set_ended(struct client_consumer *c, int32_t partition, bool yes) {
+    if (partition >= c->n_ended) {
+        int32_t n = partition + 16;
+        c->ended = mem_realloc(c->ended, (size_t)n * sizeof *c->ended);
+        for (int32_t i = c->n_ended; i < n; i++) c->ended[i] = false;
+        c->n_ended = n;
+    }
+    c->ended[partition] = yes;
+}
+
+// Whether all partitions that this consumer has now, by itself or from its group, are read to their end.
+static bool all_ended(const struct client_consumer *c) {
+    rd_kafka_topic_partition_list_t *list;
+    if (rd_kafka_assignment(c->rk, &list) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+    bool all = list->cnt > 0;
+    for (int i = 0; i < list->cnt && all; i++) all = list->elems[i].partition < c->n_ended && c->ended[list->elems[i].partition];
+    rd_kafka_topic_partition_list_destroy(list);
+    return all;
+}
 
 static enum err_code assign_all(struct client_consumer *c, const char *topic, int32_t partition, int64_t offset, struct err *err) {
     const rd_kafka_metadata_t *md;
@@ -179,7 +200,8 @@ static enum err_code assign_all(struct client_consumer *c, const char *topic, in
     if (rc != RD_KAFKA_RESP_ERR_NO_ERROR) return client_rd_error(err, rc, rd_kafka_err2str(rc));
     enum err_code code = ERR_OK;
     int32_t n = md->topic_cnt == 1 ? md->topics[0].partition_cnt : 0;
-    if (md->topic_cnt == 1 && md->topics[0].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (md->topic_cnt == 1 && md->topics[0].err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) code = err_set(err, ERR_NO_TOPIC, "there is none");
+    else if (md->topic_cnt == 1 && md->topics[0].err != RD_KAFKA_RESP_ERR_NO_ERROR)
         code = client_rd_error(err, md->topics[0].err, rd_kafka_err2str(md->topics[0].err));
     else if (partition >= n) code = err_set(err, ERR_NO_TOPIC, "topic '%s' has %d partitions, there is no %d", topic, n, partition);
     rd_kafka_metadata_destroy(md);
@@ -187,7 +209,6 @@ static enum err_code assign_all(struct client_consumer *c, const char *topic, in
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
     for (int32_t i = 0; i < n; i++)
         if (partition < 0 || partition == i) rd_kafka_topic_partition_list_add(list, topic, i)->offset = offset;
-    c->partitions = list->cnt;
     rc = rd_kafka_assign(c->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
     return rc == RD_KAFKA_RESP_ERR_NO_ERROR ? ERR_OK : client_rd_error(err, rc, rd_kafka_err2str(rc));
@@ -231,6 +252,7 @@ void client_consumer_close(struct client_consumer *c) {
     if (c->last != NULL) rd_kafka_message_destroy(c->last);
     rd_kafka_consumer_close(c->rk);
     rd_kafka_destroy(c->rk);
+    mem_free(c->ended);
     mem_free(c);
 }
 
@@ -242,14 +264,15 @@ bool client_consume(struct client_consumer *c, int timeout_ms, struct client_mes
     const rd_kafka_message_t *m = c->last;
     if (m == NULL) return false;
     if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        c->ended++;
-        *at_end = c->partitions > 0 && c->ended >= c->partitions;
+        set_ended(c, m->partition, true);
+        *at_end = all_ended(c);
         return false;
     }
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         client_rd_error(err, m->err, rd_kafka_message_errstr(m));
         return false;
     }
+    set_ended(c, m->partition, false);
     rd_kafka_timestamp_type_t type;
     int64_t timestamp = rd_kafka_message_timestamp(m, &type);
     *out = (struct client_message){.topic = rd_kafka_topic_name(m->rkt),

@@ -69,16 +69,28 @@ static enum err_code result_error(const PGresult *r, struct err *err) {
     return code;
 }
 
+static char kind_of(Oid type) {
+    static const struct {
+        Oid type;
+        char kind;
+    } kinds[] = {{16, 'b'}, {20, 'n'}, {21, 'n'}, {23, 'n'}, {26, 'n'}, {114, 'j'}, {700, 'n'}, {701, 'n'}, {1700, 'n'}, {3802, 'j'}}; // pg_type's oids
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].type == type) return kinds[i].kind;
+    return 't';
+}
+
 static enum err_code hand_out(const PGresult *r, client_pg_fn *fn, void *arg, struct err *err) {
     struct arena a;
     arena_init(&a);
     struct client_pg_rows rows = {.n_cols = (size_t)PQnfields(r), .n_rows = (size_t)PQntuples(r), .tag = PQcmdStatus((PGresult *)(uintptr_t)r)};
     const char **names = ARENA_ARRAY(&a, const char *, rows.n_cols), **cells = ARENA_ARRAY(&a, const char *, rows.n_cols * rows.n_rows);
-    for (size_t i = 0; i < rows.n_cols; i++) names[i] = PQfname(r, (int)i);
+    char *kinds = arena_alloc(&a, rows.n_cols + 1);
+    for (size_t i = 0; i < rows.n_cols; i++) names[i] = PQfname(r, (int)i), kinds[i] = kind_of(PQftype(r, (int)i));
     for (size_t i = 0; i < rows.n_rows; i++)
         for (size_t k = 0; k < rows.n_cols; k++)
             cells[i * rows.n_cols + k] = PQgetisnull(r, (int)i, (int)k) ? NULL : PQgetvalue(r, (int)i, (int)k);
     rows.names = names;
+    rows.kinds = kinds;
     rows.cells = cells;
     enum err_code code = fn(arg, &rows, err);
     arena_fini(&a);

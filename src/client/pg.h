@@ -12,6 +12,7 @@ void client_pg_close(struct client_pg *c);
 
 struct client_pg_rows { // lives during the call
     const char *const *names;
+    const char *kinds; // a letter per column: 'n' number, 'b' boolean (t, f), 'j' JSON, 't' all others
     size_t n_cols;
     const char *const *cells; // cells[row * n_cols + col]; NULL = null
     size_t n_rows;

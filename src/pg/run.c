@@ -194,6 +194,13 @@ static struct engine_result *run_engine(struct pg_session *s, struct str sql, co
     return r;
 }
 
+// Positions count bytes inside; clients of this protocol count characters.
+static void position_in_chars(struct str sql, struct err *err) {
+    int chars = 0;
+    for (int i = 0; i < err->position && (size_t)i < sql.n; i++) chars += ((uint8_t)sql.p[i] & 0xC0) != 0x80;
+    if (chars > 0) err->position = chars;
+}
+
 struct engine_result *pg_run(struct pg_session *s, struct str sql, const uint32_t *oids, size_t n_oids, const struct engine_param *params,
                              size_t n_params, struct err *err) {
     struct arena a;
@@ -210,6 +217,7 @@ struct engine_result *pg_run(struct pg_session *s, struct str sql, const uint32_
         r = run_engine(s, sql, oids, n_oids, params, n_params, err);
         if (r != NULL && s->status == 'T' && changes_tables(st.kind)) s->writes++;
     }
+    if (r == NULL) position_in_chars(sql, err);
     arena_fini(&a);
     return r;
 }
@@ -219,6 +227,7 @@ enum err_code pg_describe(struct pg_session *s, struct str sql, const uint32_t *
     *out = (struct engine_described){0};
     struct sql_statement st;
     enum err_code code = sql_parse(sql, a, &st, err);
+    if (code != ERR_OK) position_in_chars(sql, err);
     if (code != ERR_OK || st.kind == SQL_EMPTY || st.kind == SQL_BEGIN || st.kind == SQL_COMMIT || st.kind == SQL_ROLLBACK || st.kind == SQL_SET)
         return code;
     if (st.kind == SQL_COPY_FROM_TOPIC || st.kind == SQL_CHECK || st.kind == SQL_SHOW_TOPICS)
@@ -227,6 +236,7 @@ enum err_code pg_describe(struct pg_session *s, struct str sql, const uint32_t *
     buf_init(&text, SQL_TEXT_MAX);
     code = rewrite(s, sql, oids, n_oids, &text, err);
     if (code == ERR_OK) code = engine_describe(atomic_load(&s->engine), buf_str(&text), a, out, err);
+    if (code != ERR_OK) position_in_chars(sql, err);
     buf_fini(&text);
     return code;
 }

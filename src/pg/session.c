@@ -224,18 +224,18 @@ static void simple_query(struct pg_session *s, struct str script) {
     struct sql_statement st;
     struct err err = {0};
     size_t at = 0;
-    bool any = false;
+    bool any = false, inside = false; // inside: it is a statement that failed, its position counts characters already
     portal_free(map_remove(&s->portals, STR("")));
     while (sql_next(script, &at, &a, &st, &err)) {
         if (st.kind == SQL_EMPTY) continue;
         any = true;
         if (run_one(s, st.text, &err) == ERR_OK) continue;
-        if (err.code == ERR_CLOSED) break;
         if (err.position > 0) err.position += chars_before(script, st.at);
-        report(s, &err, true);
+        inside = true;
         break;
     }
-    if (err.code != ERR_OK && !any) report(s, &err, true);
+    if (!inside && err.position > 0) err.position = chars_before(script, (size_t)err.position);
+    if (err.code != ERR_OK && err.code != ERR_CLOSED) report(s, &err, true);
     if (err.code == ERR_OK && !any) pg_end(&s->out, pg_begin(&s->out, 'I'));
     arena_fini(&a);
     put_ready(s);
