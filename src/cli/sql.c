@@ -36,11 +36,13 @@ static void show_position(struct err *err, const char *script) {
     size_t n = strcspn(script + from, "\n"), mark = at - from;
     if (mark > CONTEXT) from += mark - CONTEXT, n -= mark - CONTEXT, mark = CONTEXT;
     if (n > 2 * CONTEXT) n = 2 * CONTEXT;
+    int blanks = 0; // a mark under the character, whatever its bytes are
+    for (size_t i = 0; i < mark; i++) blanks += ((uint8_t)script[from + i] & 0xC0) != 0x80;
     err_wrap(err, "line %d", line);
     size_t used = strlen(err->msg);
     struct buf b;
     buf_init(&b, 0);
-    buf_printf(&b, "\n  %.*s\n  %*s^", (int)n, script + from, (int)mark, "");
+    buf_printf(&b, "\n  %.*s\n  %*s^", (int)n, script + from, blanks, "");
     if (used + b.n < sizeof err->msg) memcpy(err->msg + used, buf_cstr(&b), b.n + 1);
     buf_fini(&b);
 }

@@ -202,6 +202,17 @@ def test_configs(server, admin, topic) -> None:
     with pytest.raises(confluent_kafka.KafkaException) as error:
         admin.incremental_alter_configs([bad])[bad].result(30)
     assert error.value.args[0].code() == confluent_kafka.KafkaError.INVALID_CONFIG
+    # AlterConfigs, as older clients have it: what is not named goes back to its default
+    whole = ConfigResource(ResourceType.TOPIC, topic, set_config={"max.message.bytes": "2000000"})
+    admin.alter_configs([whole])[whole].result(30)
+    configs = admin.describe_configs([resource])[resource].result(30)
+    assert configs["max.message.bytes"].value == "2000000" and configs["retention.ms"].is_default
+    wrong = ConfigResource(ResourceType.TOPIC, topic, set_config={"retention.ms": "1000", "max.message.bytes": "many"})
+    with pytest.raises(confluent_kafka.KafkaException) as error:
+        admin.alter_configs([wrong])[wrong].result(30)
+    assert error.value.args[0].code() == confluent_kafka.KafkaError.INVALID_CONFIG
+    configs = admin.describe_configs([resource])[resource].result(30)
+    assert configs["max.message.bytes"].value == "2000000" and configs["retention.ms"].is_default
     broker = ConfigResource(ResourceType.BROKER, "1")
     assert len(admin.describe_configs([broker])[broker].result(30)) > 5
 
