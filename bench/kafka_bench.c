@@ -59,6 +59,7 @@ static rd_kafka_t *open_client(rd_kafka_type_t type, rd_kafka_conf_t *conf, cons
     set(conf, "bootstrap.servers", r->brokers);
     set(conf, "client.id", "kafka_bench");
     set(conf, "broker.address.family", "v4");
+    set(conf, "topic.metadata.refresh.fast.interval.ms", "10");
     rd_kafka_t *rk = rd_kafka_new(type, conf, why, sizeof why);
     if (rk == NULL) bench_die("%s", why);
     return rk;
@@ -205,6 +206,7 @@ static void consume(struct run *r) {
     static rd_kafka_message_t *batch[BATCH];
     rd_kafka_t *rk = open_consumer(r);
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(rk);
+    (void)ready_topic(rk, r);
     double client = bench_cpu_self(), broker = bench_cpu_of(r->pid);
     int64_t start = bench_ns(), got = 0, bytes = 0, sum = 0;
     assign_all(rk, r, RD_KAFKA_OFFSET_BEGINNING);
@@ -259,6 +261,7 @@ static void latency(struct run *r) {
     make_topic(lat.producer, r);
     rd_kafka_topic_t *topic = ready_topic(lat.producer, r);
     lat.consumer = open_consumer(r);
+    (void)ready_topic(lat.consumer, r);
     assign_all(lat.consumer, r, RD_KAFKA_OFFSET_BEGINNING);
     pthread_t reports, arrivals;
     if (pthread_create(&reports, NULL, serve_reports, &lat) != 0 || pthread_create(&arrivals, NULL, serve_arrivals, &lat) != 0)

@@ -63,7 +63,7 @@ static void put_start(void *arg) { broker_produce(((struct put *)arg)->v->broker
 static size_t value_size = 20; // of the next produces
 
 static int produce(struct server *v, int topic, int32_t number, int64_t *offset) {
-    static const char zeros[100000];
+    static const char zeros[700000];
     struct buf b = {0};
     struct batch_builder bb;
     batch_begin(&bb, &b, 1000);
