@@ -91,7 +91,7 @@ static enum err_code commit(struct change *c, const struct cols_schema *schema, 
     lake_txn_set_info(t, operation, arena_printf(c->a, "{\"mode\":\"%s\"}", mode));
     if (code == ERR_OK) code = lake_txn_commit(t, NULL, err);
     lake_txn_free(t);
-    if (code == ERR_CONFLICT) drop_files(c); // certainly not committed; after ERR_IO or ERR_SYNC_FAILED they may be the table's
+    if (code == ERR_CONFLICT || code == ERR_NO_SPACE) drop_files(c); // certainly not committed; after ERR_IO or ERR_SYNC_FAILED they may be the table's
     if (code != ERR_OK) return code;
     struct err view = {0};
     if (engine_catalog_changed(c->s->e, c->schema, c->table, &view) != ERR_OK)

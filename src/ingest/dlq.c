@@ -10,14 +10,15 @@
 enum { READ_BYTES = 1 << 20, HEADERS_MAX = 64, KEY_MAX = 64 };
 
 #define HEADER_TOPIC STR("millrace.dlq.topic")
+#define HEADER_TOPIC_ID STR("millrace.dlq.topic_id")
 #define HEADER_PARTITION STR("millrace.dlq.partition")
 #define HEADER_OFFSET STR("millrace.dlq.offset")
 #define HEADER_TABLE STR("millrace.dlq.table")
 #define HEADER_REASON STR("millrace.dlq.reason")
 #define HEADER_SCHEMA STR("millrace.dlq.schema_id")
 
-void dead_letters_init(struct dead_letters *d, struct broker *b, const char *topic, const char *source, const char *table) {
-    *d = (struct dead_letters){.broker = b, .topic = topic, .source = source, .table = table};
+void dead_letters_init(struct dead_letters *d, struct broker *b, const char *topic, const char *source, const char *source_id, const char *table) {
+    *d = (struct dead_letters){.broker = b, .topic = topic, .source = source, .source_id = source_id, .table = table};
     sys_mutex_init(&d->mutex);
     map_init(&d->seen);
 }
@@ -32,17 +33,19 @@ static struct str key_of(char text[KEY_MAX], int64_t partition, int64_t offset) 
     return (struct str){text, (size_t)n};
 }
 
-// Remembers a dead letter of this table and topic that a run before left.
+// The first of that name is ours; the event may have brought one along, when it was a dead letter before.
+static struct str first_header(const struct batch_record *r, struct str key) {
+    struct str rest = r->headers;
+    for (struct batch_header h; batch_header_next(&rest, &h);)
+        if (str_eq(h.key, key)) return h.value;
+    return (struct str){0};
+}
+
+// Remembers a dead letter of this table and topic that a run before left. Offsets of an earlier topic of the same name say nothing.
 static void remember(struct dead_letters *d, const struct batch_record *r) {
-    struct str rest = r->headers, topic = {0}, table = {0};
     int64_t partition = -1, offset = -1;
-    for (struct batch_header h; batch_header_next(&rest, &h);) {
-        if (str_eq(h.key, HEADER_TOPIC)) topic = h.value;
-        else if (str_eq(h.key, HEADER_TABLE)) table = h.value;
-        else if (str_eq(h.key, HEADER_PARTITION)) str_to_i64(h.value, &partition);
-        else if (str_eq(h.key, HEADER_OFFSET)) str_to_i64(h.value, &offset);
-    }
-    if (!str_eqc(topic, d->source) || !str_eqc(table, d->table) || partition < 0 || offset < 0) return;
+    if (!str_eqc(first_header(r, HEADER_TOPIC_ID), d->source_id) || !str_eqc(first_header(r, HEADER_TABLE), d->table)) return;
+    if (!str_to_i64(first_header(r, HEADER_PARTITION), &partition) || !str_to_i64(first_header(r, HEADER_OFFSET), &offset)) return;
     char text[KEY_MAX];
     map_put(&d->seen, key_of(text, partition, offset), d);
 }
@@ -114,6 +117,7 @@ static struct broker_record record_of(const struct dead_letters *d, const struct
                               .headers = headers};
     put_header(&r, headers, HEADER_REASON, str_c(l->reason));
     put_header(&r, headers, HEADER_TOPIC, str_c(d->source));
+    put_header(&r, headers, HEADER_TOPIC_ID, str_c(d->source_id));
     put_header(&r, headers, HEADER_PARTITION, str_c(arena_printf(a, "%d", l->partition)));
     put_header(&r, headers, HEADER_OFFSET, str_c(arena_printf(a, "%" PRId64, e->offset)));
     put_header(&r, headers, HEADER_TABLE, str_c(d->table));

@@ -132,6 +132,11 @@ static enum err_code find_offsets(struct copy *c, struct broker *broker, struct 
         struct broker_offsets o;
         if (broker_offsets(broker, c->topic, i, &o, err) != ERR_OK) return err->code;
         int64_t next = c->base == NULL ? -1 : lake_snapshot_app_version(c->base, app_id(c, i));
+        if (next > o.high_watermark) // what comes next would be taken for copied
+            return err_set(err, ERR_OFFSET_RANGE,
+                           "the table has the events of topic '%s' partition %d below offset %" PRId64 ", the topic ends at %" PRId64
+                           ": was it restored from an older copy? restore the table too, or copy into a new one",
+                           c->topic, i, next, o.high_watermark);
         if (next >= 0 && next < o.start)
             log_warn("ingest", "retention removed events before they were copied", "table", c->full, "topic", c->topic, "partition",
                      log_i64(i), "lost", log_i64(o.start - next), NULL);
@@ -172,6 +177,20 @@ static enum err_code write_files(struct copy *c, struct err *err) {
     return code;
 }
 
+// The events were read by the topic's name.
+static enum err_code check_same_topic(struct copy *c, struct err *err) {
+    struct broker_topic_info info;
+    char id[37] = "";
+    if (broker_topic_get(c->reader.broker, str_c(c->topic), &c->arena, &info)) sys_uuid_text(info.id, id);
+    return strcmp(id, c->topic_id) == 0 ? ERR_OK : err_set(err, ERR_CONFLICT, "topic '%s' was deleted meanwhile; try again", c->topic);
+}
+
+static void drop_files(struct copy *c) {
+    struct sys *s = engine_sys(engine_session_engine(c->session));
+    const char *dir = lake_table_dir(c->lake, c->schema, c->table, &c->arena);
+    for (size_t i = 0; i < c->n_files; i++) (void)sys_unlink(s, arena_printf(&c->arena, "%s/%s", dir, c->files[i].path), NULL);
+}
+
 static enum err_code commit(struct copy *c, struct err *err) {
     struct lake_txn *t = lake_txn_begin(c->lake, c->schema, c->table, c->base, err);
     if (t == NULL) return err->code;
@@ -192,7 +211,9 @@ static enum err_code commit(struct copy *c, struct err *err) {
     json_put_str(&info, str_c(c->topic));
     buf_puts(&info, "}");
     lake_txn_set_info(t, "STREAMING UPDATE", buf_cstr(&info));
+    if (code == ERR_OK) code = check_same_topic(c, err);
     if (code == ERR_OK) code = lake_txn_commit(t, &c->version, err);
+    if (code == ERR_CONFLICT || code == ERR_NO_SPACE) drop_files(c); // certainly not committed; after other errors they may be the table's
     buf_fini(&info);
     lake_txn_free(t);
     return code;
@@ -214,9 +235,10 @@ static enum err_code open_copy(struct copy *c, const struct sql_statement *st, s
             return err_set(err, ERR_INVALID, "copy into: unknown option %.*s; there is: dlq", STR_ARG(st->options[i].key));
     struct str dlq = sql_option_get(st, "dlq");
     c->dlq = dlq.n > 0 ? arena_str(&c->arena, dlq).p : arena_printf(&c->arena, "%s.dlq", c->topic);
+    if (strcmp(c->dlq, c->topic) == 0) return err_set(err, ERR_INVALID, "copy into: the dead letters of topic '%s' cannot go to itself", c->topic);
     c->reader.topic = c->topic;
     c->reader.broker = engine_broker(e);
-    dead_letters_init(&c->dead, c->reader.broker, c->dlq, c->topic, c->full);
+    dead_letters_init(&c->dead, c->reader.broker, c->dlq, c->topic, c->topic_id, c->full);
     c->reader.dead = &c->dead;
     c->base = lake_table_snapshot(c->lake, c->schema, c->table, -1, err);
     if (c->base == NULL && err->code != ERR_NO_TABLE && err->code != ERR_NO_SCHEMA) return err->code;

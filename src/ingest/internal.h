@@ -23,6 +23,7 @@ struct dead_letters {
     struct broker *broker;
     const char *topic;  // of dead letters
     const char *source; // topic
+    const char *source_id; // of the topic: one that is made again has another
     const char *table;  // "bronze.flights"
     struct sys_mutex mutex;
     struct map seen;    // "partition/offset" that are in the topic already
@@ -31,7 +32,7 @@ struct dead_letters {
     _Atomic int64_t n;  // events rejected in this run (also those seen before)
 };
 
-void dead_letters_init(struct dead_letters *d, struct broker *b, const char *topic, const char *source, const char *table);
+void dead_letters_init(struct dead_letters *d, struct broker *b, const char *topic, const char *source, const char *source_id, const char *table);
 void dead_letters_fini(struct dead_letters *d);
 // Reads what a run that did not commit left behind `position` (-1 = the start).
 enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, struct err *err);

@@ -140,6 +140,23 @@ static void test_death_before_commit(void **state) {
     expect_in(f->s, "select count(*) from b.d", "300");
 }
 
+// An event that was a dead letter before brings headers of our names along; ours count.
+static void test_dead_letter_again(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "again", "again-value", 1, v1);
+    struct broker_header h[] = {{STR("millrace.dlq.partition"), STR("0")}, {STR("millrace.dlq.offset"), STR("7")}};
+    struct broker_record r = {.key = STR("k"), .value = STR("bad"), .timestamp_ms = 1, .headers = h, .n_headers = 2};
+    assert_int_equal(broker_append(f->broker->broker, "again", 0, &r, 1, NULL, NULL), ERR_OK);
+    put(f, "again", 0, "bad", "\0\0\0\0\x4dyy", 7);
+    breaks = f;
+    fails_in(f->s, "copy into b.again from topic again", ERR_CANCELLED); // the first one is written, being in a batch of its own
+    breaks = NULL;
+    expect_in(f->s, "select count(*) > 0 from topics.again.dlq", "true");
+    run_in(f->s, "copy into b.again from topic again");
+    expect_in(f->s, "select count(*) from topics.again.dlq", "2");
+    fails_in(f->s, "copy into b.again from topic again with (dlq = 'again')", ERR_INVALID);
+}
+
 // More than fit in one append, in large batches.
 static void test_many_dead_letters(void **state) {
     struct engine_fixture *f = *state;
@@ -188,13 +205,86 @@ static void test_topic_made_again(void **state) {
     make_topic(f, "m", "m-value", 1, v1);
     put_row(f, "m", 0, 1, "{\"origin\":\"JFK\",\"delay\":1}");
     put_row(f, "m", 0, 1, "{\"origin\":\"JFK\",\"delay\":2}");
+    put(f, "m", 0, "bad", "x", 1);
     run_in(f->s, "copy into b.m from topic m");
     struct err err = {0};
     assert_int_equal(broker_topic_delete(f->broker->broker, "m", &err), ERR_OK);
     make_topic(f, "m", "m-value", 1, v1);
     put_row(f, "m", 0, 1, "{\"origin\":\"LAX\",\"delay\":3}");
-    expect_in(f->s, "copy into b.m from topic m", "b.m|m|1|0|1|1"); // its offsets begin again: it is another topic
+    for (int i = 0; i < 3; i++) put(f, "m", 0, "bad", "y", 1); // one of them with the offset that the old topic's dead letter had
+    expect_in(f->s, "copy into b.m from topic m", "b.m|m|1|3|1|1"); // its offsets begin again: it is another topic
+    expect_in(f->s, "select count(*), count(distinct _headers['millrace.dlq.topic_id']) from topics.m.dlq", "4|2");
     expect_in(f->s, "select delay from b.m order by delay", "1\n2\n3");
+}
+
+static const char *remade; // looking up the schema with id 78 deletes this topic and makes it again
+static struct broker *remaking;
+static enum err_code remaking_get(void *self, int32_t id, struct arena *a, struct str *text, struct err *err) {
+    if (remade != NULL && id == 78) {
+        assert_int_equal(broker_topic_delete(remaking, remade, err), ERR_OK);
+        assert_int_equal(broker_topic_create(remaking, remade, 1, NULL, 0, false, NULL, NULL, err), ERR_OK);
+        remade = NULL;
+    }
+    return registry_get(self, id, a, text, err);
+}
+
+static size_t n_parquet(struct engine_fixture *f, const char *table) {
+    char *path = mem_printf("%s/b/%s", f->lake_dir, table);
+    struct sys_list names = {0};
+    assert_int_equal(sys_list_dir(sys_real(), path, &names, NULL), ERR_OK);
+    size_t n = 0;
+    for (size_t i = 0; i < names.n; i++) n += str_ends(str_c(names.names[i]), STR(".parquet"));
+    sys_list_free(&names);
+    mem_free(path);
+    return n;
+}
+
+// While a copy reads: nothing of the old one is committed under its name, and the new one is copied from its begin.
+static void test_topic_made_again_meanwhile(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "w", "w-value", 1, v1);
+    put_row(f, "w", 0, 1, "{\"origin\":\"JFK\",\"delay\":1}");
+    run_in(f->s, "copy into b.w from topic w");
+    put_row(f, "w", 0, 1, "{\"origin\":\"JFK\",\"delay\":2}");
+    put(f, "w", 0, "bad", "\0\0\0\0\x4ezz", 7); // id 78
+    engine_fixture_close(f);
+    f->source.get = remaking_get;
+    engine_fixture_open(f);
+    ingest_register(f->engine);
+    remaking = f->broker->broker;
+    remade = "w";
+    fails_in(f->s, "copy into b.w from topic w", ERR_CONFLICT);
+    assert_int_equal(n_parquet(f, "w"), 1); // what was written for nothing is gone
+    put_row(f, "w", 0, 1, "{\"origin\":\"LAX\",\"delay\":3}");
+    put(f, "w", 0, "bad", "x", 1);
+    put(f, "w", 0, "bad", "y", 1); // offset 2, as the dead letter of the old topic
+    run_in(f->s, "copy into b.w from topic w");
+    expect_in(f->s, "select delay from b.w order by delay", "1\n3");
+    expect_in(f->s, "select count(*) from topics.w.dlq", "3");
+}
+
+// The log is older than the table: what comes next must not be taken for copied.
+static void test_topic_behind_table(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "o", "o-value", 1, v1);
+    put_row(f, "o", 0, 1, "{\"origin\":\"JFK\",\"delay\":1}");
+    run_in(f->s, "copy into b.o from topic o");
+    struct arena a;
+    arena_init(&a);
+    struct broker_topic_info info;
+    struct err err = {0};
+    char id[37];
+    assert_true(broker_topic_get(f->broker->broker, STR("o"), &a, &info));
+    sys_uuid_text(info.id, id);
+    struct lake_snapshot *s = lake_table_snapshot(f->lake, "b", "o", -1, &err);
+    assert_non_null(s);
+    struct lake_txn *t = lake_txn_begin(f->lake, "b", "o", s, &err);
+    lake_txn_set_app(t, arena_printf(&a, "millrace/%s/0", id), 9);
+    assert_int_equal(lake_txn_commit(t, NULL, &err), ERR_OK);
+    lake_txn_free(t);
+    lake_snapshot_unref(s);
+    arena_fini(&a);
+    fails_in(f->s, "copy into b.o from topic o", ERR_OFFSET_RANGE);
 }
 
 int main(void) {
@@ -204,6 +294,9 @@ int main(void) {
         cmocka_unit_test(test_many_dead_letters),
         cmocka_unit_test(test_new_schemas),
         cmocka_unit_test(test_topic_made_again),
+        cmocka_unit_test(test_dead_letter_again),
+        cmocka_unit_test(test_topic_made_again_meanwhile),
+        cmocka_unit_test(test_topic_behind_table),
     };
     return cmocka_run_group_tests_name("ingest", tests, setup, engine_fixture_teardown);
 }
