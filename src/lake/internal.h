@@ -118,6 +118,8 @@ int64_t lake_checkpoint_version(const char *name);
 
 // ---- lake.c
 struct sys *lake_sys(struct lake *l);
+void lake_commit_enter(struct lake *l); // until lake_commit_leave no table is dropped; not to be nested
+void lake_commit_leave(struct lake *l);
 void lake_checkpoint_lock(struct lake *l); // one checkpoint is written at a time
 void lake_checkpoint_unlock(struct lake *l);
 const struct lake_parquet *lake_parquet_of(struct lake *l); // NULL = none

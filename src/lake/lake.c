@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lake: folders as schemas and tables, and a cache of each table's newest snapshot.
 // Any thread: `mutex` guards the cache only, never held while files are read. `generation` counts drops: a snapshot read before a drop
-// must not enter the cache after it. Durable: schemas and drops when their function returned ERR_OK.
+// must not enter the cache after it. Commits and drops keep out of each other's way (lake_commit_enter): many commits, or one drop.
+// Durable: schemas and drops when their function returned ERR_OK.
 #include "base/log.h"
 #include "lake/internal.h"
 
@@ -16,6 +17,9 @@ struct lake {
     struct sys_mutex mutex, checkpoint_mutex;
     struct map cache; // "schema/table" -> struct lake_snapshot *
     uint64_t generation;
+    struct sys_cond changed;
+    int commits; // under way
+    bool dropping;
 };
 
 struct sys *lake_sys(struct lake *l) { return l->sys; }
@@ -79,6 +83,7 @@ struct lake *lake_open(struct sys *s, const char *dir, struct err *err) {
     l->dir = mem_strdup(dir);
     sys_mutex_init(&l->mutex);
     sys_mutex_init(&l->checkpoint_mutex);
+    sys_cond_init(&l->changed);
     map_init(&l->cache);
     sweep_dropped(l);
     return l;
@@ -97,10 +102,44 @@ void lake_close(struct lake *l) {
         return;
     cache_clear(l);
     map_fini(&l->cache);
+    sys_cond_fini(&l->changed);
     sys_mutex_fini(&l->mutex);
     sys_mutex_fini(&l->checkpoint_mutex);
     mem_free(l->dir);
     mem_free(l);
+}
+
+// ---- commits beside drops -----------------------------------------------------------------------------------------------------
+void lake_commit_enter(struct lake *l) {
+    sys_mutex_lock(&l->mutex);
+    while (l->dropping)
+        sys_cond_wait(&l->changed, &l->mutex);
+    l->commits++;
+    sys_mutex_unlock(&l->mutex);
+}
+
+void lake_commit_leave(struct lake *l) {
+    sys_mutex_lock(&l->mutex);
+    if (--l->commits == 0)
+        sys_cond_broadcast(&l->changed);
+    sys_mutex_unlock(&l->mutex);
+}
+
+static void drop_enter(struct lake *l) {
+    sys_mutex_lock(&l->mutex);
+    while (l->dropping)
+        sys_cond_wait(&l->changed, &l->mutex);
+    l->dropping = true; // no new commits
+    while (l->commits > 0)
+        sys_cond_wait(&l->changed, &l->mutex);
+    sys_mutex_unlock(&l->mutex);
+}
+
+static void drop_leave(struct lake *l) {
+    sys_mutex_lock(&l->mutex);
+    l->dropping = false;
+    sys_cond_broadcast(&l->changed);
+    sys_mutex_unlock(&l->mutex);
 }
 
 // ---- schemas ----------------------------------------------------------------------------------------------------------------
@@ -129,23 +168,23 @@ enum err_code lake_create_schema(struct lake *l, const char *schema, struct err 
 
 static enum err_code no_schema(const char *schema, struct err *err) { return err_set(err, ERR_NO_SCHEMA, "there is no schema \"%s\"", schema); }
 
-// Moves a folder out of sight, durably, then deletes it: a crash leaves all of it or nothing under its name.
-static enum err_code drop_dir(struct lake *l, const char *parent, const char *path, struct err *err) {
+// Moves a folder out of sight, durably: a crash leaves all of it or nothing under its name. What remains is to remove *away (mem_free).
+static enum err_code move_away(struct lake *l, const char *parent, const char *path, char **away_out, struct err *err) {
     char text[37];
     uint8_t uuid[16];
     sys_uuid(l->sys, uuid);
     sys_uuid_text(uuid, text);
-    char *away = mem_printf("%s/" DROPPED "%s", parent, text);
+    char *away = *away_out = mem_printf("%s/" DROPPED "%s", parent, text);
     enum err_code code = sys_rename(l->sys, path, away, err);
-    if (code == ERR_OK)
-        code = sys_sync_dir(l->sys, parent, err);
-    if (code == ERR_OK && sys_remove_tree(l->sys, away, NULL) != ERR_OK)
-        log_warn("lake", "dropped files are still on disk; they are removed at the next start", "path", away, NULL);
-    mem_free(away);
-    return code;
+    return code == ERR_OK ? sys_sync_dir(l->sys, parent, err) : code;
 }
 
-enum err_code lake_drop_schema(struct lake *l, const char *schema, struct err *err) {
+static void remove_away(struct lake *l, char *away) {
+    if (sys_remove_tree(l->sys, away, NULL) != ERR_OK)
+        log_warn("lake", "dropped files are still on disk; they are removed at the next start", "path", away, NULL);
+}
+
+static enum err_code drop_empty_schema(struct lake *l, const char *schema, char **away, struct err *err) {
     struct sys_list tables = {0};
     enum err_code code = lake_list_tables(l, schema, &tables, err);
     if (code != ERR_OK)
@@ -156,8 +195,19 @@ enum err_code lake_drop_schema(struct lake *l, const char *schema, struct err *e
     if (code != ERR_OK)
         return code;
     char *path = schema_path(l, schema);
-    code = drop_dir(l, l->dir, path, err);
+    code = move_away(l, l->dir, path, away, err);
     mem_free(path);
+    return code;
+}
+
+enum err_code lake_drop_schema(struct lake *l, const char *schema, struct err *err) {
+    char *away = NULL;
+    drop_enter(l);
+    enum err_code code = drop_empty_schema(l, schema, &away, err);
+    drop_leave(l);
+    if (code == ERR_OK)
+        remove_away(l, away);
+    mem_free(away);
     return code;
 }
 
@@ -247,12 +297,17 @@ static void cache_forget(struct lake *l, const char *schema, const char *table) 
 }
 
 enum err_code lake_drop_table(struct lake *l, const char *schema, const char *table, struct err *err) {
-    if (!lake_table_exists(l, schema, table))
-        return err_set(err, ERR_NO_TABLE, "there is no table %s.%s", schema, table);
-    char *parent = schema_path(l, schema);
-    char *path = table_path(l, schema, table);
-    enum err_code code = drop_dir(l, parent, path, err);
-    cache_forget(l, schema, table);
+    char *parent = schema_path(l, schema), *path = table_path(l, schema, table), *away = NULL;
+    drop_enter(l);
+    enum err_code code = lake_table_exists(l, schema, table) ? ERR_OK : err_set(err, ERR_NO_TABLE, "there is no table %s.%s", schema, table);
+    if (code == ERR_OK) {
+        code = move_away(l, parent, path, &away, err);
+        cache_forget(l, schema, table);
+    }
+    drop_leave(l);
+    if (code == ERR_OK)
+        remove_away(l, away);
+    mem_free(away);
     mem_free(parent);
     mem_free(path);
     return code;

@@ -107,7 +107,8 @@ struct lake_conjunct {
 size_t lake_snapshot_prune(struct lake_snapshot *s, const struct lake_conjunct *conjuncts, size_t n, size_t *out);
 
 // ---- transactions -----------------------------------------------------------------------------------------------------------
-// Begins on what `base` saw; NULL = the table is to be created by this commit (lake_txn_set_schema is then required).
+// Begins on what `base` saw; NULL = the table is to be created by this commit (lake_txn_set_schema is then required; files are added only
+// when lake_make_table_dir was called before they were written). A table dropped since, or made again: ERR_CONFLICT.
 struct lake_txn *lake_txn_begin(struct lake *l, const char *schema, const char *table, struct lake_snapshot *base, struct err *err);
 void lake_txn_free(struct lake_txn *t); // without commit nothing happened; t may be NULL
 

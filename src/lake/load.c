@@ -137,6 +137,14 @@ static struct lake_snapshot *load_whole(struct lake *l, const char *dir, const c
     return s;
 }
 
+// The first look at a table: who made its newest entry may have been killed before it was durable, and what is read from it must not be
+// lost with the power afterwards.
+static void settle(struct lake *l, const char *log_dir) {
+    struct err err = {0};
+    if (sys_exists(lake_sys(l), log_dir) && sys_sync_dir(lake_sys(l), log_dir, &err) != ERR_OK)
+        log_error("lake", "the newest commits may not survive a power cut", "log", log_dir, "error", err.msg, NULL);
+}
+
 // Newer than what commit probing finds? Only when somebody cleaned the log up behind a newer checkpoint.
 static bool newer_checkpoint(struct lake *l, const char *log_dir, int64_t than) {
     char *path = mem_printf("%s/_last_checkpoint", log_dir);
@@ -173,6 +181,8 @@ struct lake_snapshot *lake_load(struct lake *l, const char *dir, int64_t version
     }
     if (s == NULL)
         s = load_whole(l, dir, log_dir, version, err);
+    if (s != NULL && known == NULL)
+        settle(l, log_dir);
     mem_free(log_dir);
     if (s != NULL) {
         enum err_code code = lake_check_readable(s, err);

@@ -392,6 +392,23 @@ static bool is_same_entry(const struct lake_txn *t, const char *path, const stru
     return same;
 }
 
+// Between the base's reading and now the table may have been dropped, and another one made under its name: its log is not ours to go on with.
+// Inside lake_commit_enter, so that it stays as it is found.
+static enum err_code check_same_table(const struct lake_txn *t, struct err *err) {
+    struct err local = {0};
+    if (t->base == NULL && t->n_adds > 0 && !sys_exists(lake_sys(t->lake), t->dir))
+        return err_set(err, ERR_CONFLICT, "%s.%s: another writer made and dropped it meanwhile; try again", t->schema_name, t->table_name);
+    if (t->base == NULL)
+        return ERR_OK;
+    struct lake_snapshot *now = lake_table_snapshot(t->lake, t->schema_name, t->table_name, -1, &local);
+    bool dropped = now == NULL && local.code == ERR_NO_TABLE; // what else makes it unreadable is for try_versions to judge
+    bool same = now == NULL || strcmp(now->meta->id, t->base->meta->id) == 0;
+    lake_snapshot_unref(now);
+    if (!dropped && same)
+        return ERR_OK;
+    return err_set(err, ERR_CONFLICT, "%s.%s: another writer dropped the table meanwhile; try again", t->schema_name, t->table_name);
+}
+
 static enum err_code try_versions(const struct lake_txn *t, const struct buf *entry, int64_t *version, struct err *err) {
     int64_t v = t->base == NULL ? 0 : t->base->version + 1;
     for (int tries = 0; tries < LAKE_COMMIT_TRIES; tries++, v++) {
@@ -450,17 +467,22 @@ enum err_code lake_txn_commit(struct lake_txn *t, int64_t *version, struct err *
     int64_t v = -1;
     buf_init(&entry, LAKE_COMMIT_MAX);
     enum err_code code = build_entry(t, &entry, err);
+    lake_commit_enter(t->lake);
+    if (code == ERR_OK)
+        code = check_same_table(t, err);
     if (code == ERR_OK && t->base == NULL)
         code = lake_make_table_dir(t->lake, t->schema_name, t->table_name, err);
     if (code == ERR_OK)
         code = try_versions(t, &entry, &v, err);
     buf_fini(&entry);
+    if (code == ERR_OK)
+        maybe_checkpoint(t, v);
+    lake_commit_leave(t->lake);
     if (code != ERR_OK)
         return code;
     char *label = mem_printf("%s.%s", t->schema_name, t->table_name);
     metric_add(M_LAKE_COMMITS, label, 1);
     mem_free(label);
-    maybe_checkpoint(t, v);
     if (version != NULL)
         *version = v;
     return ERR_OK;

@@ -128,6 +128,46 @@ static void test_names(void **state) {
     assert_int_equal(lake_drop_schema(lake, "s", &err), ERR_NO_SCHEMA);
 }
 
+// A table that was dropped, and made again under its name, is not the one that a writer has read.
+static void test_dropped_meanwhile(void **state) {
+    (void)state;
+    struct err err = {0};
+    create("t");
+    for (int i = 0; i < 3; i++)
+        append("t", "a.parquet", 1);
+    struct lake_snapshot *old = snapshot("t", -1);
+    struct lake_txn *t[2];
+    for (int i = 0; i < 2; i++) {
+        t[i] = lake_txn_begin(lake, "s", "t", old, NULL);
+        add_file(t[i], "b.parquet", 1);
+    }
+    lake_snapshot_unref(old);
+    assert_int_equal(lake_drop_table(lake, "s", "t", &err), ERR_OK);
+    assert_int_equal(lake_txn_commit(t[0], NULL, &err), ERR_CONFLICT);
+    assert_false(lake_table_exists(lake, "s", "t"));
+    create("t");
+    assert_int_equal(lake_txn_commit(t[1], NULL, &err), ERR_CONFLICT);
+    assert_int_equal(append("t", "c.parquet", 1), 1);
+    lake_close(lake); // no entry behind a gap
+    lake = lake_open(sys_real(), dir, &err);
+    struct lake_snapshot *s = snapshot("t", -1);
+    assert_int_equal(lake_snapshot_version(s), 1);
+    assert_int_equal(lake_snapshot_rows(s), 1);
+    lake_snapshot_unref(s);
+    for (int i = 0; i < 2; i++)
+        lake_txn_free(t[i]);
+    // Made and dropped by another while our first files were written: they are gone.
+    assert_int_equal(lake_make_table_dir(lake, "s", "u", &err), ERR_OK);
+    struct lake_txn *first = lake_txn_begin(lake, "s", "u", NULL, NULL);
+    assert_int_equal(lake_txn_set_schema(first, &two_columns, NULL), ERR_OK);
+    add_file(first, "d.parquet", 1);
+    create("u");
+    assert_int_equal(lake_drop_table(lake, "s", "u", &err), ERR_OK);
+    assert_int_equal(lake_txn_commit(first, NULL, &err), ERR_CONFLICT);
+    lake_txn_free(first);
+    assert_false(lake_table_exists(lake, "s", "u"));
+}
+
 static void test_schema_json(void **state) {
     (void)state;
     struct arena a;
@@ -496,6 +536,7 @@ static size_t prune(struct lake_snapshot *s, const char *column, enum lake_op op
 
 static void test_prune(void **state) {
     (void)state;
+    assert_int_equal(lake_make_table_dir(lake, "s", "p", NULL), ERR_OK);
     struct lake_txn *t = lake_txn_begin(lake, "s", "p", NULL, NULL);
     assert_int_equal(lake_txn_set_schema(t, &(struct cols_schema){7, prune_fields}, NULL), ERR_OK);
     lake_txn_add(t, &(struct lake_add){.path = "a",
@@ -757,6 +798,7 @@ static void test_checkpoint_kinds(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dropped_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_schema_json, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replay, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_logs, setup, teardown),
