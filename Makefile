@@ -3,6 +3,8 @@
 #   make            build/$(V)/millrace
 #   make check      unit tests, floors, style, stale generated files (< 30 s)
 #   make unit-ROOM  the unit tests of one room, e.g. make V=asan unit-log
+#   make tsan       the unit tests of the rooms with threads under ThreadSanitizer (a minute)
+#   make soak       crash tests with ever new seeds and fuzz targets, each half for SOAK_SECONDS (600) on every processor
 V ?= release
 B := build/$(V)
 DEPS := build/deps
@@ -35,7 +37,7 @@ CRASH := $(CRASH_SRC:tests/crash/%.c=$(B)/crash/%)
 BENCH_SRC := $(wildcard bench/*_bench.c)
 BENCH := $(BENCH_SRC:bench/%.c=$(B)/bench/%)
 
-.PHONY: all unit crash check check-style fuzz fuzz-short bench clean
+.PHONY: all unit crash check check-style fuzz fuzz-short tsan soak bench clean
 all: $(B)/millrace
 $(B)/millrace: $(B)/obj/cli/main.o $(B)/libmillrace.a
 	$(CC) $(LDFLAGS) -o $@ $< $(B)/libmillrace.a $(LIBS)
@@ -114,6 +116,23 @@ fuzz-short: $(FUZZ)
 	@for f in $(FUZZ); do n=$${f##*/}; mkdir -p build/fuzz/out/$$n; c=tests/fuzz/corpus/$$n; [ -d $$c ] || c=; \
 	  $$f -seed=1 -runs=20000 -max_total_time=30 -max_len=4096 -rss_limit_mb=1024 -timeout=10 -artifact_prefix=build/fuzz/$$n- build/fuzz/out/$$n $$c >build/fuzz/$$n.log 2>&1 \
 	    || { tail -n 30 build/fuzz/$$n.log; echo "$$n: failed"; exit 1; }; done; echo "$(words $(FUZZ)) targets clean"
+
+# Rooms whose tests run threads, without those that spend their time in libraries that are not instrumented.
+TSAN_ROOMS := sys loop meta log broker kafka subjects lake flow httpd http
+TSAN_UNIT := $(foreach r,$(TSAN_ROOMS),$(patsubst tests/unit/%.c,build/tsan/unit/%,$(wildcard tests/unit/$(r)_test*.c)))
+tsan:
+	@$(MAKE) --no-print-directory V=tsan $(TSAN_UNIT)
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp:halt_on_error=1 CMOCKA_MESSAGE_OUTPUT=TAP prove -j2 -e '' $(TSAN_UNIT)
+
+# The long run: what is found is printed with the seed (crash tests) or kept as build/fuzz/NAME-crash-... (fuzz targets).
+SOAK_SECONDS ?= 600
+SOAK_TESTS := $(shell grep -ho 'crash_unit_test.test' $(CRASH_SRC) | wc -l)
+soak: $(FUZZ)
+	@$(MAKE) --no-print-directory V=asan $(CRASH_SRC:tests/crash/%.c=build/asan/crash/%)
+	@CRASH_FIRST=$$(date +%s) CRASH_SECONDS=$$(($(SOAK_SECONDS) * $$(nproc) / $(SOAK_TESTS))) CMOCKA_MESSAGE_OUTPUT=TAP prove -j$$(nproc) -e '' $(CRASH_SRC:tests/crash/%.c=build/asan/crash/%)
+	@each=$$(($(SOAK_SECONDS) * $$(nproc) / $(words $(FUZZ)))); printf '%s\n' $(FUZZ) | xargs -P $$(nproc) -I F sh -c 'f=F; n=$${f##*/}; mkdir -p build/fuzz/out/$$n; \
+	  c=tests/fuzz/corpus/$$n; [ -d $$c ] || c=; $$f -max_total_time='$$each' -max_len=4096 -rss_limit_mb=1024 -timeout=10 -artifact_prefix=build/fuzz/$$n- build/fuzz/out/$$n $$c \
+	  >build/fuzz/$$n.log 2>&1 || { tail -n 30 build/fuzz/$$n.log; echo "$$n: failed"; exit 1; }' && echo "$(words $(FUZZ)) targets clean"
 
 bench: all $(BENCH)
 	@bench/run

@@ -12,6 +12,7 @@
 // the power cut at N. With .recover (opens and closes only) the recovery is cut at a random operation too, before the verification.
 // With .kills the process alone ends at N as well: all that was written is seen again, but not durable (verify should end with a power cut).
 // With .faults the N-th operation fails once (error, disk full, failed sync) instead of the power cut, and the power is cut at the end.
+// CRASH_FIRST=N begins with another seed, CRASH_SECONDS=N goes on with further seeds for so long in each test (make soak).
 // A failure prints the seed, the operation and the kind; CRASH_SEED=5 CRASH_OP=17 CRASH_KIND=cut runs that one again, under a debugger.
 #ifndef CRASH_CRASH_H
 #define CRASH_CRASH_H
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "sys/sim.h"
@@ -93,7 +95,9 @@ static inline void crash_try_all(const struct crash_test *t) {
         return;
     }
     uint64_t step = t->step == 0 ? 1 : t->step;
-    for (uint64_t seed = 1; seed <= (uint64_t)t->seeds; seed++) {
+    uint64_t first = crash_env("CRASH_FIRST") == 0 ? 1 : crash_env("CRASH_FIRST");
+    time_t until = time(NULL) + (time_t)crash_env("CRASH_SECONDS");
+    for (uint64_t seed = first; seed < first + (uint64_t)t->seeds || time(NULL) < until; seed++) {
         uint64_t ops = crash_try_one(t, seed, 0, CRASH_CUT);
         assert_true(ops > 0); // else the scenario did nothing and the test proves nothing
         for (int kind = CRASH_CUT; kind < CRASH_KINDS; kind++)

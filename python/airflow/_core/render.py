@@ -81,7 +81,11 @@ def render_fields(task: Any, context: Any, env: Any = None) -> None:
             raise AttributeError(f"{task.task_type} has {f!r} in template_fields, but no such attribute")
         v = getattr(task, f)
         if v is not None and v != "":
-            setattr(task, f, resolve_refs(render_value(v, context, env, task.template_ext), context))
+            try:
+                setattr(task, f, resolve_refs(render_value(v, context, env, task.template_ext), context))
+            except Exception as e:
+                e.add_note(f"in the field {f!r} of the task {task.task_id!r}")
+                raise
 
 
 def shown(task: Any) -> dict[str, Any]:
