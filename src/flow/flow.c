@@ -257,6 +257,7 @@ static void take_up(struct flow *f, bool restarted) {
         if (r->state != FLOW_RUN_RUNNING || r->gone) continue;
         for (size_t k = 0; k < r->version->n; k++) take_up_ti(f, &r->tis[k]);
         if (r->state == FLOW_RUN_RUNNING && r->unfinished == 0 && r->end_us == FLOW_NO_TIME) flow_run_end(f, r, FLOW_RUN_FAILED);
+        if (r->state == FLOW_RUN_RUNNING) flow_run_arm_timeout(f, r); // counts from its start, before the restart
         flow_run_evaluate(f, r);
     }
     struct map_entry *e;

@@ -233,6 +233,7 @@ struct frun *flow_run_new(struct flow *f, struct fdag *d, struct fversion *v); /
 void flow_run_init_tis(struct flow *f, struct frun *r);
 void flow_run_start_waiting(struct flow *f, struct fdag *d);
 void flow_run_recount(struct frun *r); // counters from the tis' states
+void flow_run_arm_timeout(struct flow *f, struct frun *r); // dagrun_timeout, from the start of the run
 void flow_run_evaluate(struct flow *f, struct frun *r); // all tis that can be
 void flow_run_end(struct flow *f, struct frun *r, enum flow_run_state state);
 void flow_run_review(struct flow *f, struct frun *r);

@@ -143,7 +143,7 @@ static void run_timeout(void *arg) {
     flow_run_stop(f, r, FLOW_RUN_FAILED);
 }
 
-static void run_arm_timeout(struct flow *f, struct frun *r) {
+void flow_run_arm_timeout(struct flow *f, struct frun *r) {
     if (r->version->dagrun_timeout_us == FLOW_NO_TIME || r->start_us == FLOW_NO_TIME) return;
     int64_t left = r->start_us + r->version->dagrun_timeout_us - flow_now(f);
     loop_timer_set(f->loop, &r->timer, left < 0 ? 0 : left, run_timeout, r);
@@ -153,7 +153,7 @@ static void run_start(struct flow *f, struct frun *r) {
     r->state = FLOW_RUN_RUNNING;
     if (r->start_us == FLOW_NO_TIME) r->start_us = flow_now(f);
     r->decision_us = r->start_us;
-    run_arm_timeout(f, r);
+    flow_run_arm_timeout(f, r);
     flow_run_mark(f, r);
     if (r->version->n == 0) flow_run_end(f, r, FLOW_RUN_SUCCESS);
     flow_run_evaluate(f, r);

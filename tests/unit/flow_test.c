@@ -525,6 +525,25 @@ static void test_state_survives(void **state) {
     assert_int_equal(ti_of(x, &r, "a").try_number, 1);
 }
 
+// A run's time goes on while the server is down.
+static void test_run_timeout_survives(void **state) {
+    struct fixture *x = *state;
+    add_dag(x, "late.py",
+            "from datetime import timedelta\nfrom airflow.sdk import DAG\nfrom airflow.operators.bash import BashOperator\n"
+            "with DAG('late', schedule=None, dagrun_timeout=timedelta(seconds=2)):\n"
+            "    BashOperator(task_id='a', bash_command='sleep 3600', retries=9)\n");
+    struct flow_trigger t = {.logical_us = FLOW_NO_TIME, .interval_start_us = FLOW_NO_TIME, .interval_end_us = FLOW_NO_TIME,
+                             .run_after_us = FLOW_NO_TIME};
+    struct flow_run r;
+    assert_int_equal(flow_run_trigger(x->f, "late", &t, &x->a, &r, &x->err), ERR_OK);
+    while (r.state == FLOW_RUN_QUEUED) assert_int_equal(flow_run_get(x->f, "late", r.run_id, &x->a, &r, &x->err), ERR_OK);
+    assert_int_equal(r.state, FLOW_RUN_RUNNING);
+    flow_close(x->f);
+    start(x);
+    assert_int_equal(flow_run_wait(x->f, "late", r.run_id, 30 * SECOND, &x->a, &r, &x->err), ERR_OK);
+    assert_int_equal(r.state, FLOW_RUN_FAILED);
+}
+
 static void test_refusals(void **state) {
     struct fixture *x = *state;
     add_dag(x, "p.py", "from airflow.sdk import DAG, Param\nwith DAG('p', schedule=None, params={'n': Param(1, type='integer')}): pass\n");
@@ -726,6 +745,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_sensors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_files_with_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_state_survives, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_run_timeout_survives, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slots, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_chain_of_empty_tasks, setup, teardown),
