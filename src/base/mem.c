@@ -3,6 +3,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,12 @@ void *mem_alloc(size_t n) { return checked(malloc(n == 0 ? 1 : n), n); }
 void *mem_zalloc(size_t n) { return checked(calloc(1, n == 0 ? 1 : n), n); }
 void *mem_realloc(void *p, size_t n) { return checked(realloc(p, n == 0 ? 1 : n), n); }
 void mem_free(void *p) { free(p); }
+
+void mem_keep_freed(size_t bytes) {
+    int n = bytes > (size_t)INT32_MAX ? INT32_MAX : (int)bytes;
+    mallopt(M_TRIM_THRESHOLD, n);
+    mallopt(M_MMAP_THRESHOLD, n);
+}
 
 char *mem_strndup(const char *s, size_t n) {
     char *p = mem_alloc(n + 1);

@@ -18,6 +18,9 @@ char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *mem_strndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull)); // NUL-terminated
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), malloc, returns_nonnull));
 void mem_free(void *p);
+// Memory that was given back stays with the process up to `bytes` per arena. For servers: else each request's buffers of a megabyte are mapped,
+// faulted in page by page, cleared and unmapped anew. Before other threads start.
+void mem_keep_freed(size_t bytes);
 #define MEM_NEW(type) ((type *)mem_zalloc(sizeof(type)))
 
 // An arena hands out memory that is freed all at once. One owner, no locks. Blocks double up to 1 MiB.

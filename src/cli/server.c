@@ -5,11 +5,12 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/doors.h"
 #include "cli/settings.h"
 
-enum { DOORS_MAX = 16 };
+enum { DOORS_MAX = 16, KEPT_MEMORY = 16 << 20 };
 
 struct running {
     struct server *server;
@@ -93,6 +94,7 @@ static enum err_code run_server(struct cli *c, struct err *err) {
     enum err_code code = settings_load(c, &config, err);
     if (code != ERR_OK) return code;
     if (log_level_parse(str_c(config_text(&config, CFG_LOG_LEVEL)), &level)) log_set_level(level);
+    mem_keep_freed(KEPT_MEMORY);
     loop_event_init(&r.stop);
     sys_private_files(); // topics, tables and the tokens' key, as PostgreSQL keeps its data
     sys_on_stop_signal(on_stop, &r); // before any other thread: they all have the signals blocked
