@@ -163,13 +163,22 @@ static void put_select(struct copy *c, struct buf *out) {
     buf_puts(out, " from source()");
 }
 
+static enum err_code make_schema(struct copy *c, struct err *err) {
+    if (lake_schema_exists(c->lake, c->schema)) return ERR_OK;
+    enum err_code code = lake_create_schema(c->lake, c->schema, err);
+    if (code != ERR_EXISTS) return code;
+    err_clear(err);
+    return ERR_OK;
+}
+
 static enum err_code write_files(struct copy *c, struct err *err) {
     struct engine_source source = {.schema = c->reader.columns, .next = reader_next, .self = &c->reader, .concurrent = true};
     struct buf sql;
     struct cols_schema *written;
     buf_init(&sql, 0);
     put_select(c, &sql);
-    enum err_code code = lake_make_table_dir(c->lake, c->schema, c->table, err);
+    enum err_code code = make_schema(c, err);
+    if (code == ERR_OK) code = lake_make_table_dir(c->lake, c->schema, c->table, err);
     if (code == ERR_OK)
         code = engine_write_parquet(c->session, buf_str(&sql), &source, lake_table_dir(c->lake, c->schema, c->table, &c->arena), &c->arena, &c->files,
                                     &c->n_files, &written, err);
@@ -221,14 +230,31 @@ static enum err_code commit(struct copy *c, struct err *err) {
 
 // ---- the statement ------------------------------------------------------------------------------------------------------------
 
+// A name as it is spelt in the lake: names are equal without case, as in every other statement. Frees the list.
+static const char *spelling(struct copy *c, struct sys_list *names, enum err_code listed, struct str name) {
+    const char *found = NULL;
+    for (size_t i = 0; listed == ERR_OK && i < names->n; i++)
+        if (str_eqc(name, names->names[i]) || (found == NULL && str_ieq(name, str_c(names->names[i])))) found = arena_strdup(&c->arena, names->names[i]);
+    if (listed == ERR_OK) sys_list_free(names);
+    return found != NULL ? found : arena_str(&c->arena, name).p;
+}
+
+static void find_names(struct copy *c, const struct sql_name *target) {
+    struct sys_list names = {0};
+    enum err_code listed = lake_list_schemas(c->lake, &names, NULL);
+    c->schema = spelling(c, &names, listed, target->schema);
+    names = (struct sys_list){0};
+    listed = lake_list_tables(c->lake, c->schema, &names, NULL);
+    c->table = spelling(c, &names, listed, target->table);
+    c->full = arena_printf(&c->arena, "%s.%s", c->schema, c->table);
+}
+
 static enum err_code open_copy(struct copy *c, const struct sql_statement *st, struct err *err) {
     struct engine *e = engine_session_engine(c->session);
     c->lake = engine_lake(e);
     if (st->target.schema.n == 0)
         return err_set(err, ERR_INVALID, "copy into %.*s: say the schema too, as in bronze.flights", STR_ARG(st->target.table));
-    c->schema = arena_str(&c->arena, st->target.schema).p;
-    c->table = arena_str(&c->arena, st->target.table).p;
-    c->full = arena_printf(&c->arena, "%s.%s", c->schema, c->table);
+    find_names(c, &st->target);
     c->topic = arena_str(&c->arena, st->topic).p;
     for (size_t i = 0; i < st->n_options; i++)
         if (!str_ieq(st->options[i].key, STR("dlq")))
@@ -243,11 +269,6 @@ static enum err_code open_copy(struct copy *c, const struct sql_statement *st, s
     c->base = lake_table_snapshot(c->lake, c->schema, c->table, -1, err);
     if (c->base == NULL && err->code != ERR_NO_TABLE && err->code != ERR_NO_SCHEMA) return err->code;
     err_clear(err);
-    if (c->base == NULL && !lake_schema_exists(c->lake, c->schema)) {
-        enum err_code code = lake_create_schema(c->lake, c->schema, err);
-        if (code != ERR_OK && code != ERR_EXISTS) return code;
-        err_clear(err);
-    }
     return find_offsets(c, c->reader.broker, err);
 }
 
@@ -299,6 +320,8 @@ static struct engine_result *on_copy(void *arg, struct engine_session *s, const 
     struct ingest *g = arg;
     char full[NAME_MAX_BYTES];
     snprintf(full, sizeof full, "%.*s.%.*s", STR_ARG(st->target.schema), STR_ARG(st->target.table));
+    for (char *p = full; *p != 0; p++) // however it is spelt, it is one table
+        if (*p >= 'A' && *p <= 'Z') *p = (char)(*p | 0x20);
     table_lock(g, full);
     struct copy c = {.session = s};
     arena_init(&c.arena);

@@ -263,6 +263,18 @@ static void test_topic_made_again_meanwhile(void **state) {
     expect_in(f->s, "select count(*) from topics.w.dlq", "3");
 }
 
+static void test_names_without_case(void **state) {
+    struct engine_fixture *f = *state;
+    make_topic(f, "c", "c-value", 1, v1);
+    put_row(f, "c", 0, 1, "{\"origin\":\"JFK\",\"delay\":1}");
+    expect_in(f->s, "copy into c.Case from topic c", "c.Case|c|1|0|1|0");
+    put_row(f, "c", 0, 1, "{\"origin\":\"JFK\",\"delay\":2}");
+    expect_in(f->s, "copy into C.CASE from topic c", "c.Case|c|1|0|1|1");
+    expect_in(f->s, "select count(*) from c.case", "2");
+    fails_in(f->s, "copy into nix.t from topic nix", ERR_NO_TOPIC);
+    assert_false(lake_schema_exists(f->lake, "nix"));
+}
+
 // The log is older than the table: what comes next must not be taken for copied.
 static void test_topic_behind_table(void **state) {
     struct engine_fixture *f = *state;
@@ -297,6 +309,7 @@ int main(void) {
         cmocka_unit_test(test_dead_letter_again),
         cmocka_unit_test(test_topic_made_again_meanwhile),
         cmocka_unit_test(test_topic_behind_table),
+        cmocka_unit_test(test_names_without_case),
     };
     return cmocka_run_group_tests_name("ingest", tests, setup, engine_fixture_teardown);
 }
