@@ -60,6 +60,7 @@ void loop_unwatch(struct loop *l, struct loop_watch *w);
 struct pool;
 struct pool *pool_new(const char *name, int threads, size_t queue_max);
 void pool_free(struct pool *p); // waits for what is queued
+size_t pool_waiting(struct pool *p); // jobs that no worker has taken yet; any thread
 enum err_code pool_submit(struct pool *p, loop_fn *work, void *arg, struct err *err); // ERR_BUSY = queue full
 // Runs work(arg) on a worker, then done(arg) on `back`.
 enum err_code pool_submit_then(struct pool *p, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err);

@@ -68,6 +68,13 @@ void pool_free(struct pool *p) {
     mem_free(p);
 }
 
+size_t pool_waiting(struct pool *p) {
+    sys_mutex_lock(&p->mutex);
+    size_t n = p->n;
+    sys_mutex_unlock(&p->mutex);
+    return n;
+}
+
 enum err_code pool_submit_then(struct pool *p, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err) {
     assert((back == NULL) == (done == NULL));
     sys_mutex_lock(&p->mutex);

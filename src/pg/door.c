@@ -15,13 +15,21 @@
 #include "base/vec.h"
 #include "pg/conn.h"
 
-enum { IN_MAX = 4 << 20, ACCEPT_PAUSE_US = 100000, READ_SIZE = 64 << 10, SSL_REQUEST = 80877103, GSS_REQUEST = 80877104, CANCEL_REQUEST = 80877102 };
+enum {
+    IN_MAX = 4 << 20,
+    ACCEPT_PAUSE_US = 100000,
+    STARTUP_US = 60 * 1000000, // from connecting to the whole start-up message, as PostgreSQL's authentication_timeout
+    STALL_US = 60 * 1000000,   // a client that takes nothing for so long, while others wait for its worker, is closed
+    READ_SIZE = 64 << 10
+};
+enum { SSL_REQUEST = 80877103, GSS_REQUEST = 80877104, CANCEL_REQUEST = 80877102 };
 
 struct pg_conn {
     struct pg_door *door;
     struct loop *loop;
     struct sys_sock *sock; // NULL: closed
     struct loop_watch watch;
+    struct loop_timer patience; // until the start-up message
     char peer[64];
     uint32_t pid, secret;
     struct buf in;   // loop
@@ -32,6 +40,7 @@ struct pg_conn {
     struct buf work; // messages of the job under way; the worker's while busy
     struct pg_session *session;
     bool close_after; // the session said so; set by the worker before its job ends
+    bool stalled;     // the client took nothing while others waited; likewise
     // between worker and loop
     struct sys_mutex mutex;
     struct sys_cond drained;
@@ -77,7 +86,11 @@ void pg_conn_key(const struct pg_conn *c, uint32_t *pid, uint32_t *secret) {
 static void conn_unref(struct pg_conn *c) {
     if (atomic_fetch_sub(&c->refs, 1) > 1) return;
     struct pg_door *d = c->door;
-    pg_session_free(c->session);
+    sys_mutex_lock(&d->mutex); // a cancel request of another loop may be looking at the session now
+    struct pg_session *session = c->session;
+    c->session = NULL;
+    sys_mutex_unlock(&d->mutex);
+    pg_session_free(session);
     buf_fini(&c->in);
     buf_fini(&c->work);
     buf_fini(&c->out);
@@ -98,7 +111,8 @@ static void conn_unref(struct pg_conn *c) {
 static void conn_close(struct pg_conn *c, const char *reason) {
     if (c->sock == NULL) return;
     if (reason != NULL) log_warn("pg", "connection closed", "peer", c->peer, "reason", reason, NULL);
-    loop_unwatch(c->loop, &c->watch);
+    loop_timer_cancel(c->loop, &c->patience);
+    if (c->watch.active) loop_unwatch(c->loop, &c->watch);
     sys_sock_close(c->sock);
     c->sock = NULL;
     sys_mutex_lock(&c->mutex);
@@ -135,7 +149,7 @@ static void conn_flush(struct pg_conn *c) {
         return;
     }
     loop_watch_change(c->loop, &c->watch, (c->quiet ? 0 : SYS_EV_READ) | (all ? 0 : SYS_EV_WRITE));
-    if (all && c->close_after && !c->busy) conn_close(c, NULL);
+    if (!c->busy && c->close_after && all) conn_close(c, NULL);
 }
 
 static void flush_posted(void *arg) {
@@ -147,10 +161,20 @@ static void flush_posted(void *arg) {
     conn_unref(c);
 }
 
+// Waits for room in `out`, under its mutex. false: the client is gone, or holds a worker that others wait for and takes nothing.
+static bool wait_for_room(struct pg_conn *c) {
+    while (!c->gone && c->out.n - c->out_sent >= PG_OUT_MAX) {
+        size_t before = c->out_sent;
+        bool woken = sys_cond_wait_us(&c->drained, &c->mutex, STALL_US);
+        if (!woken && c->out_sent == before && pool_waiting(c->door->pool) > 0) c->stalled = true;
+        if (c->stalled) return false;
+    }
+    return !c->gone;
+}
+
 bool pg_conn_send(struct pg_conn *c, struct buf *b) {
     sys_mutex_lock(&c->mutex);
-    while (!c->gone && c->out.n - c->out_sent >= PG_OUT_MAX) sys_cond_wait(&c->drained, &c->mutex);
-    bool alive = !c->gone;
+    bool alive = wait_for_room(c);
     if (alive) {
         if (c->out_sent > 0) buf_consume(&c->out, c->out_sent), c->out_sent = 0;
         buf_put(&c->out, b->p, b->n);
@@ -180,6 +204,7 @@ static void job_done(void *arg) { // on the loop
     c->busy = false;
     buf_clear(&c->work);
     if (c->work.cap > IN_MAX) buf_fini(&c->work);
+    if (c->stalled) conn_close(c, "takes no answers while others wait for a worker");
     conn_flush(c);
     if (c->sock != NULL && !c->close_after) conn_next(c);
     conn_unref(c);
@@ -191,7 +216,7 @@ static void cancel_request(struct pg_door *d, struct rd *r) {
     sys_mutex_lock(&d->mutex);
     for (size_t i = 0; i < d->conns.n; i++) {
         struct pg_conn *c = d->conns.p[i];
-        if (c->pid == pid && c->secret == secret) pg_session_cancel(c->session);
+        if (c->pid == pid && c->secret == secret && c->session != NULL) pg_session_cancel(c->session);
     }
     sys_mutex_unlock(&d->mutex);
 }
@@ -218,6 +243,7 @@ static size_t startup_length(struct pg_conn *c) {
             return 0;
         }
         c->started = true;
+        loop_timer_cancel(c->loop, &c->patience);
         return len;
     }
     return 0;
@@ -288,10 +314,15 @@ static void conn_ready(struct loop_watch *w, int events) {
     conn_unref(c);
 }
 
+static void no_startup(void *arg) { conn_close(arg, "no start-up message came"); }
+
 static void conn_start(void *arg) { // on the connection's loop
     struct pg_conn *c = arg;
     struct err err = {0};
-    if (loop_watch_sock(c->loop, &c->watch, c->sock, SYS_EV_READ, conn_ready, c, &err) == ERR_OK) return;
+    if (loop_watch_sock(c->loop, &c->watch, c->sock, SYS_EV_READ, conn_ready, c, &err) == ERR_OK) {
+        loop_timer_set(c->loop, &c->patience, STARTUP_US, no_startup, c);
+        return;
+    }
     log_error("pg", "connection not watched", "reason", err.msg, NULL);
     conn_close(c, err.msg);
 }
@@ -301,7 +332,7 @@ static void conn_start(void *arg) { // on the connection's loop
 static void refuse(struct sys_sock *k) {
     struct buf b;
     buf_init(&b, 0);
-    pg_put_error(&b, "FATAL", "53300", "sorry, too many clients already", "raise pg.max_connections", 0);
+    pg_put_error(&b, "FATAL", "53300", "sorry, too many clients already", "raise pg.connections_max", 0);
     struct sys_iov iov = {b.p, b.n};
     sys_sock_send(k, &iov, 1, NULL);
     sys_sock_close(k);
@@ -316,7 +347,9 @@ static void accept_one(struct pg_door *d, struct sys_sock *k, const char *peer) 
         c = MEM_NEW(struct pg_conn);
         c->door = d;
         c->session = pg_session_new(c);
+        c->loop = d->loops[d->next_loop++ % d->n_loops];
         c->pid = ++d->next_pid;
+        c->secret = (uint32_t)sys_random_u64(d->sys);
         vec_add(&d->conns, c);
         metric_set(M_PG_CONNECTIONS, NULL, (int64_t)d->conns.n);
     }
@@ -326,9 +359,7 @@ static void accept_one(struct pg_door *d, struct sys_sock *k, const char *peer) 
         return;
     }
     c->sock = k;
-    c->loop = d->loops[d->next_loop++ % d->n_loops];
     memcpy(c->peer, peer, sizeof c->peer);
-    c->secret = (uint32_t)sys_random_u64(d->sys);
     atomic_init(&c->refs, 1);
     buf_init(&c->in, (size_t)PG_MESSAGE_MAX + 2 * (size_t)READ_SIZE + IN_MAX);
     buf_init(&c->work, 0);

@@ -195,7 +195,11 @@ static enum err_code portal_start(struct pg_session *s, struct portal *p, struct
     streams_end(s, p);
     p->started = true;
     p->result = pg_run(s, p->sql, p->oids, p->n_oids, p->params, p->n_params, err);
-    return p->result == NULL ? err->code : ERR_OK;
+    if (p->result == NULL) return err->code;
+    size_t columns = engine_result_is_rows(p->result) ? engine_result_schema(p->result)->n : 0;
+    if (columns == 0 || p->n_formats <= 1 || p->n_formats == columns) return ERR_OK;
+    portal_stop(p);
+    return err_set(err, ERR_INVALID, "the Bind message has %zu result formats but the query has %zu columns", p->n_formats, columns);
 }
 
 // ---- simple query --------------------------------------------------------------------------------------------------------------
@@ -397,8 +401,8 @@ static enum err_code on_execute(struct pg_session *s, struct rd *r, struct err *
     struct portal *p = map_get(&s->portals, name);
     if (p == NULL) return err_set(err, ERR_NOT_FOUND, "portal \"" STR_FMT "\" does not exist", STR_ARG(name));
     struct sql_statement st;
-    if (sql_parse(p->sql, &p->arena, &st, err) != ERR_OK) return err->code;
-    if (st.kind == SQL_EMPTY) return pg_end(&s->out, pg_begin(&s->out, 'I')), ERR_OK;
+    if (!p->started && sql_parse(p->sql, &p->arena, &st, err) != ERR_OK) return err->code;
+    if (!p->started && st.kind == SQL_EMPTY) return pg_end(&s->out, pg_begin(&s->out, 'I')), ERR_OK;
     if (portal_start(s, p, err) != ERR_OK) return err->code;
     enum err_code code = send_rows(s, p, max < 0 ? 0 : max, err);
     if (code != ERR_OK) return code;
@@ -534,6 +538,7 @@ bool pg_session_handle(struct pg_session *s, struct str messages) {
         uint32_t len = rd_be32(&r);
         assert(!r.failed && len >= 4 && (size_t)len + 1 <= messages.n); // the socket side cut whole messages
         if (!handle_message(s, type, rd_of(r.p, len - 4))) return false;
+        if (s->out.n >= SEND_AT && !flush(s)) return false;
         messages.p += len + 1;
         messages.n -= len + 1;
     }

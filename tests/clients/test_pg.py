@@ -216,6 +216,37 @@ def test_random_and_malformed_messages(server: Server) -> None:
             assert bystander.execute("select 1").fetchone() == (1,)
 
 
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack(">I", len(body) + 4) + body
+
+
+def test_result_formats_must_be_as_many_as_the_columns(server: Server) -> None:
+    startup = struct.pack(">I", 3 << 16) + b"user\0millrace\0database\0millrace\0\0"
+    query = b"select " + b", ".join(b"%d" % i for i in range(2000))
+    with raw(server) as s:
+        s.sendall(struct.pack(">I", len(startup) + 4) + startup)
+        s.sendall(message(b"P", b"\0" + query + b"\0\0\0"))
+        s.sendall(message(b"B", b"\0\0" + struct.pack(">HHHhh", 0, 0, 2, 0, 0)))  # two formats, 2000 columns
+        s.sendall(message(b"E", b"\0\0\0\0\0") + message(b"S", b"") + message(b"X", b""))
+        answer = b""
+        while part := s.recv(65536):
+            answer += part
+    assert b"2 result formats but the query has 2000 columns" in answer
+
+
+def test_many_cancels_race_with_closing_connections(server: Server) -> None:
+    for _ in range(50):
+        c = psycopg.connect(server.pg, autocommit=True)
+        key = c.pgconn.get_cancel()
+        threads = [threading.Thread(target=c.close), *[threading.Thread(target=key.cancel) for _ in range(3)]]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    with psycopg.connect(server.pg) as c:
+        assert c.execute("select 1").fetchone() == (1,)
+
+
 def test_a_truncated_parquet_file_is_an_error_not_a_crash(server: Server, scratch: Any, connection: Any) -> None:
     connection.execute("create schema if not exists cut")
     connection.execute("create or replace table cut.t as select i, 'x' || i as s from range(10000) t(i)")
