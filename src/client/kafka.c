@@ -192,29 +192,39 @@ static bool all_ended(const struct client_consumer *c) {
     return all;
 }
 
-static enum err_code assign_all(struct client_consumer *c, const char *topic, int32_t partition, int64_t offset, struct err *err) {
+// Also tells at once that no broker answers, or that there is no such topic: a group would wait for ever.
+static enum err_code count_partitions(struct client_consumer *c, const char *topic, int32_t partition, int32_t *n, struct err *err) {
     const rd_kafka_metadata_t *md;
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(c->rk, topic, NULL);
     rd_kafka_resp_err_t rc = rd_kafka_metadata(c->rk, 0, rkt, &md, 10000);
     rd_kafka_topic_destroy(rkt);
     if (rc != RD_KAFKA_RESP_ERR_NO_ERROR) return client_rd_error(err, rc, rd_kafka_err2str(rc));
     enum err_code code = ERR_OK;
-    int32_t n = md->topic_cnt == 1 ? md->topics[0].partition_cnt : 0;
+    *n = md->topic_cnt == 1 ? md->topics[0].partition_cnt : 0;
     if (md->topic_cnt == 1 && md->topics[0].err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) code = err_set(err, ERR_NO_TOPIC, "there is none");
     else if (md->topic_cnt == 1 && md->topics[0].err != RD_KAFKA_RESP_ERR_NO_ERROR)
         code = client_rd_error(err, md->topics[0].err, rd_kafka_err2str(md->topics[0].err));
-    else if (partition >= n) code = err_set(err, ERR_NO_TOPIC, "topic '%s' has %d partitions, there is no %d", topic, n, partition);
+    else if (partition >= *n) code = err_set(err, ERR_NO_TOPIC, "topic '%s' has %d partitions, there is no %d", topic, *n, partition);
     rd_kafka_metadata_destroy(md);
-    if (code != ERR_OK) return err_wrap(err, "topic '%s'", topic);
+    return code == ERR_OK ? ERR_OK : err_wrap(err, "topic '%s'", topic);
+}
+
+static enum err_code assign_all(struct client_consumer *c, const char *topic, int32_t partition, int64_t offset, struct err *err) {
+    int32_t n;
+    enum err_code code = count_partitions(c, topic, partition, &n, err);
+    if (code != ERR_OK) return code;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
     for (int32_t i = 0; i < n; i++)
         if (partition < 0 || partition == i) rd_kafka_topic_partition_list_add(list, topic, i)->offset = offset;
-    rc = rd_kafka_assign(c->rk, list);
+    rd_kafka_resp_err_t rc = rd_kafka_assign(c->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
     return rc == RD_KAFKA_RESP_ERR_NO_ERROR ? ERR_OK : client_rd_error(err, rc, rd_kafka_err2str(rc));
 }
 
 static enum err_code subscribe(struct client_consumer *c, const char *topic, struct err *err) {
+    int32_t n;
+    enum err_code code = count_partitions(c, topic, -1, &n, err);
+    if (code != ERR_OK) return code;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, -1);
     rd_kafka_resp_err_t rc = rd_kafka_subscribe(c->rk, list);

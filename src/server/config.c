@@ -208,6 +208,7 @@ enum err_code config_load_env(struct config *c, const char *const *env, struct e
     for (; *env != NULL; env++) {
         struct str name, value;
         if (!str_starts(str_c(*env), STR("MILLRACE_")) || !str_cut(str_c(*env), '=', &name, &value)) continue;
+        if (str_eqc(name, "MILLRACE_DATA")) continue; // the commands' --data
         int id = find_env(name);
         char place[96];
         snprintf(place, sizeof place, "environment %.*s", (int)(name.n < 64 ? name.n : 64), name.p);
