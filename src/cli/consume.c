@@ -141,7 +141,7 @@ static enum err_code run_consume(struct cli *c, struct err *err) {
 
 static const struct cli_option options[] = {
     {"group", 'g', "GROUP", "join a consumer group and commit what was read"},
-    {"offset", 0, "OFFSET", "beginning (default), end, or an offset; a group goes on where it was"},
+    {"offset", 'o', "OFFSET", "beginning (default), end, or an offset; a group goes on where it was"},
     {"partition", 'p', "N", "only this partition"},
     {"limit", 'n', "N", "stop after so many events"},
     {"follow", 'f', NULL, "wait for more at the end"},

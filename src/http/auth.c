@@ -5,24 +5,11 @@
 
 #include "codec/digest.h"
 #include "codec/json.h"
+#include "httpd/httpd.h"
 #include "sys/sys.h"
 
 enum { TOKEN_MAX = 4096 };
 static const char header[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
-
-bool auth_is_loopback(struct str host) {
-    static const char *const names[] = {"localhost", "::1"};
-    char bare[256];
-    int port;
-    if (listen_parse(host, bare, &port)) host = str_c(bare);
-    if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']') host = str_n(host.p + 1, host.n - 2);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (str_ieq(host, str_c(names[i]))) return true;
-    if (!str_starts(host, STR("127."))) return false;
-    for (size_t i = 0; i < host.n; i++) // 127.evil.example is a name, not an address
-        if (host.p[i] != '.' && (host.p[i] < '0' || host.p[i] > '9')) return false;
-    return true;
-}
 
 static enum err_code load_key(struct auth *a, const char *dir, struct err *err) {
     char *path = mem_printf("%s/token.key", dir);
@@ -40,15 +27,26 @@ static enum err_code load_key(struct auth *a, const char *dir, struct err *err) 
     return code;
 }
 
+// Signatures are by a key of the users, too: who is taken out of http.users, or got a token when none was asked for, must log in again.
+static void bind_key_to_users(struct auth *a) {
+    char *users = mem_printf("%s:%s", a->all_admins ? "all_admins" : "users", a->all_admins ? "" : a->users);
+    uint8_t bound[AUTH_KEY_BYTES];
+    digest_hmac_sha256(str_n(a->key, sizeof a->key), str_c(users), bound);
+    memcpy(a->key, bound, sizeof bound);
+    mem_free(users);
+}
+
 enum err_code auth_init(struct auth *a, struct sys *s, const struct config *c, const char *dir, const char *host, struct err *err) {
     *a = (struct auth){.sys = s,
                        .all_admins = strcmp(config_text(c, CFG_HTTP_AUTH), "all_admins") == 0,
                        .users = config_text(c, CFG_HTTP_USERS),
                        .token_seconds = config_num(c, CFG_HTTP_TOKEN_SECONDS)};
-    if (a->all_admins && !auth_is_loopback(str_c(host)))
+    if (a->all_admins && !httpd_is_loopback(str_c(host)))
         return err_set(err, ERR_CONFIG, "http.listen=%s can be reached by others: set http.auth=users and http.users=name:password", host);
     if (!a->all_admins && *a->users == 0) return err_set(err, ERR_CONFIG, "http.auth=users needs http.users=name:password");
-    return load_key(a, dir, err);
+    enum err_code code = load_key(a, dir, err);
+    if (code == ERR_OK) bind_key_to_users(a);
+    return code;
 }
 
 static void put_signature(const struct auth *a, struct str signed_part, struct buf *out) {

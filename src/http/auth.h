@@ -26,6 +26,5 @@ void auth_put_token(const struct auth *a, const char *user, struct buf *out);
 // ERR_UNAUTHENTICATED with the reason; *user is in the arena.
 enum err_code auth_check_token(const struct auth *a, struct str token, struct arena *arena, const char **user, struct err *err);
 bool auth_password_ok(const struct auth *a, const char *user, const char *password);
-bool auth_is_loopback(struct str host); // "127.0.0.1", "localhost", "::1", with or without port and brackets
 
 #endif

@@ -30,14 +30,14 @@ static bool is_open_to_all(const struct httpd_request *r) {
 // rebound to 127.0.0.1 shows in Host.
 static enum err_code check_browser(const struct httpd_request *r, struct err *err) {
     const char *host = httpd_header(r, "Host"), *origin = httpd_header(r, "Origin");
-    if (host != NULL && !auth_is_loopback(str_c(host)))
+    if (host != NULL && !httpd_is_loopback(str_c(host)))
         return err_set(err, ERR_DENIED, "Host %.60s is not this machine; set http.auth=users to serve others", host);
     if (origin == NULL) return ERR_OK;
     struct str o = str_c(origin);
     static const char *const schemes[] = {"http://", "https://"};
     for (size_t i = 0; i < API_COUNT(schemes); i++) {
         struct str scheme = str_c(schemes[i]);
-        if (str_starts(o, scheme) && auth_is_loopback(str_n(o.p + scheme.n, o.n - scheme.n))) return ERR_OK;
+        if (str_starts(o, scheme) && httpd_is_loopback(str_n(o.p + scheme.n, o.n - scheme.n))) return ERR_OK;
     }
     return err_set(err, ERR_DENIED, "requests of pages from %.60s are refused", origin);
 }

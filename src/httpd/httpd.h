@@ -94,4 +94,6 @@ void httpd_put_json_string(struct buf *out, const char *s);                     
 // Percent-decodes into the arena. NULL = bad escape, NUL or not UTF-8.
 const char *httpd_decode(struct arena *a, struct str s, bool plus_is_space);
 
+bool httpd_is_loopback(struct str host); // "127.0.0.1", "localhost", "::1", with or without port and brackets
+
 #endif

@@ -2,6 +2,7 @@
 // What handlers call: parameters in, answers out. The request's thread only; results live in the request's arena.
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "codec/json.h"
 #include "httpd/httpd.h"
@@ -33,6 +34,20 @@ const char *httpd_decode(struct arena *a, struct str s, bool plus_is_space) {
     }
     out[n] = 0;
     return str_utf8_ok(str_n(out, n)) ? out : NULL;
+}
+
+bool httpd_is_loopback(struct str host) {
+    static const char *const names[] = {"localhost", "::1", "[::1]"};
+    size_t colon = host.n;
+    while (colon > 0 && host.p[colon - 1] >= '0' && host.p[colon - 1] <= '9') colon--;
+    bool one_colon = colon > 1 && host.p[colon - 1] == ':' && colon < host.n && (host.p[colon - 2] == ']' || memchr(host.p, ':', colon - 1) == NULL);
+    if (one_colon) host.n = colon - 1; // the port
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (str_ieq(host, str_c(names[i]))) return true;
+    if (!str_starts(host, STR("127."))) return false;
+    for (size_t i = 0; i < host.n; i++) // 127.evil.example is a name, not an address
+        if (host.p[i] != '.' && (host.p[i] < '0' || host.p[i] > '9')) return false;
+    return true;
 }
 
 const char *httpd_param(const struct httpd_request *r, const char *name) {

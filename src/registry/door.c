@@ -203,6 +203,14 @@ static enum err_code guard(struct httpd_request *r, struct err *err) {
     return err_set(err, ERR_DENIED, "requests of pages from %.60s are refused", origin);
 }
 
+// The same where only this machine is served: a name that a page had rebound to 127.0.0.1 shows in Host.
+static enum err_code guard_local(struct httpd_request *r, struct err *err) {
+    const char *host = httpd_header(r, "Host");
+    if (host != NULL && !httpd_is_loopback(str_c(host)))
+        return err_set(err, ERR_DENIED, "Host %.60s is not this machine; set registry.listen to an address that others reach", host);
+    return guard(r, err);
+}
+
 // ---- opening ------------------------------------------------------------------------------------------------------------------------
 struct registry_door *registry_door_open(struct subjects *s, const struct registry_config *config, struct err *err) {
     struct httpd_config c = {.name = "registry",
@@ -213,7 +221,7 @@ struct registry_door *registry_door_open(struct subjects *s, const struct regist
                              .arg = s,
                              .body_max = config->body_max,
                              .connections_max = config->connections_max,
-                             .before = guard,
+                             .before = httpd_is_loopback(str_c(config->host)) ? guard_local : guard,
                              .format_error = format_error};
     struct httpd *h = httpd_open(&c, err);
     if (h == NULL) return NULL;

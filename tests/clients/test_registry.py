@@ -166,6 +166,7 @@ def test_error_bodies(call) -> None:
     assert (status, body["error_code"]) == (501, 501)
     assert call("GET", "/dek-registry/v1/keks")[0] == 501
     assert call("GET", "/subjects", headers={"Origin": "http://evil.example"})[0] == 403
+    assert call("GET", "/subjects", headers={"Host": "rebound.example:8081"})[0] == 403
 
 
 def test_small_answers(call) -> None:

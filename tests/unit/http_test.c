@@ -64,9 +64,9 @@ static void test_loopback(void **state) {
     static const char *const no[] = {
         "", "0.0.0.0", "192.168.0.1", "example.com", "127.evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "[::]:80"};
     for (size_t i = 0; i < API_COUNT(yes); i++)
-        if (!auth_is_loopback(str_c(yes[i]))) fail_msg("%s is this machine", yes[i]);
+        if (!httpd_is_loopback(str_c(yes[i]))) fail_msg("%s is this machine", yes[i]);
     for (size_t i = 0; i < API_COUNT(no); i++)
-        if (auth_is_loopback(str_c(no[i]))) fail_msg("%s is not this machine", no[i]);
+        if (httpd_is_loopback(str_c(no[i]))) fail_msg("%s is not this machine", no[i]);
 }
 
 static void open_auth(struct auth *a, struct config *c, struct sys *s) {
@@ -127,6 +127,35 @@ static void test_tokens(void **state) {
     sys_sim_free(s);
 }
 
+static void test_tokens_end_with_the_users(void **state) {
+    (void)state;
+    static const char *const flags[] = {"http.auth=all_admins", "http.users=ann:1,bob:2", "http.auth=users", "http.users=bob:2"};
+    struct sys *s = sys_sim_new(4);
+    struct config c;
+    struct auth a;
+    struct err err;
+    struct buf token;
+    struct arena arena;
+    const char *user;
+    buf_init(&token, 0);
+    arena_init(&arena);
+    config_init(&c);
+    assert_int_equal(sys_mkdirs(s, "d", NULL), ERR_OK);
+    for (size_t i = 0; i < API_COUNT(flags); i++) {
+        assert_int_equal(config_set_flag(&c, flags[i], &err), ERR_OK);
+        assert_int_equal(auth_init(&a, s, &c, "d", "127.0.0.1", &err), ERR_OK);
+        bool changed = i == 2 || i == 3; // users are not asked for before that
+        if (i > 0) assert_int_equal(auth_check_token(&a, buf_str(&token), &arena, &user, &err), changed ? ERR_UNAUTHENTICATED : ERR_OK);
+        buf_clear(&token);
+        auth_put_token(&a, "ann", &token);
+        assert_int_equal(auth_check_token(&a, buf_str(&token), &arena, &user, &err), ERR_OK);
+    }
+    config_fini(&c);
+    buf_fini(&token);
+    arena_fini(&arena);
+    sys_sim_free(s);
+}
+
 static void test_open_doors_need_users(void **state) {
     (void)state;
     struct sys *s = sys_sim_new(3);
@@ -176,7 +205,8 @@ static void test_objects_from_tables(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_times),  cmocka_unit_test(test_every_day),             cmocka_unit_test(test_loopback),
-        cmocka_unit_test(test_tokens), cmocka_unit_test(test_open_doors_need_users), cmocka_unit_test(test_objects_from_tables),
+        cmocka_unit_test(test_tokens), cmocka_unit_test(test_open_doors_need_users),
+        cmocka_unit_test(test_tokens_end_with_the_users), cmocka_unit_test(test_objects_from_tables),
     };
     return cmocka_run_group_tests_name("http", tests, NULL, NULL);
 }
