@@ -311,7 +311,8 @@ static enum err_code load_dags(struct flow *f, struct err *err) {
         d->parse_us = r->parse_us;
         d->failed_in_a_row = (int)r->failed;
         struct err e2 = {0};
-        if (r->version != 0) d->latest = load_version(f, r->version, &e2);
+        flow_version_unref(d->latest); // of a load before this one
+        d->latest = r->version != 0 ? load_version(f, r->version, &e2) : NULL;
         if (r->version != 0 && d->latest == NULL) {
             log_warn("flow", "stored DAG cannot be read; waiting for its file", "dag", d->dag_id, "error", e2.msg, NULL);
             d->stale = true;
