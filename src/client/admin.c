@@ -9,7 +9,10 @@ enum { WAIT_MS = 30000, TEXT_MAX = 512 };
 
 static rd_kafka_t *open_admin(const char *brokers, struct err *err) {
     rd_kafka_conf_t *conf = client_rd_conf(brokers, NULL, 0, err);
-    return conf == NULL ? NULL : client_rd_new(RD_KAFKA_PRODUCER, conf, err);
+    rd_kafka_t *rk = conf == NULL ? NULL : client_rd_new(RD_KAFKA_PRODUCER, conf, err);
+    if (rk == NULL || client_rd_reach(rk, brokers, err) == ERR_OK) return rk;
+    rd_kafka_destroy(rk);
+    return NULL;
 }
 
 // Waits for the event of an admin call. NULL = failed.

@@ -9,7 +9,7 @@
 
 #include "client/rdkafka.h"
 
-enum { TEXT_MAX = 512, RETRY_MS = 1 };
+enum { TEXT_MAX = 512, RETRY_MS = 1, REACH_MS = 5000 };
 
 enum err_code client_rd_error(struct err *err, rd_kafka_resp_err_t code, const char *text) {
     switch (code) {
@@ -30,6 +30,14 @@ enum err_code client_rd_error(struct err *err, rd_kafka_resp_err_t code, const c
     case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE: return err_set(err, ERR_NOT_SUPPORTED, "%s", text);
     default: return err_set(err, ERR_INVALID, "%s (%s)", text, rd_kafka_err2name(code));
     }
+}
+
+enum err_code client_rd_reach(rd_kafka_t *rk, const char *brokers, struct err *err) {
+    const rd_kafka_metadata_t *md;
+    if (rd_kafka_metadata(rk, 0, NULL, &md, REACH_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running?", brokers);
+    rd_kafka_metadata_destroy(md);
+    return ERR_OK;
 }
 
 static void quiet(const rd_kafka_t *rk, int level, const char *fac, const char *text) {
@@ -192,7 +200,7 @@ static bool all_ended(const struct client_consumer *c) {
     return all;
 }
 
-// Also tells at once that no broker answers, or that there is no such topic: a group would wait for ever.
+// Also tells that there is no such topic: a group would wait for it for ever.
 static enum err_code count_partitions(struct client_consumer *c, const char *topic, int32_t partition, int32_t *n, struct err *err) {
     const rd_kafka_metadata_t *md;
     rd_kafka_topic_t *rkt = rd_kafka_topic_new(c->rk, topic, NULL);
@@ -252,7 +260,9 @@ struct client_consumer *client_consumer_open(const char *brokers, const char *to
         return NULL;
     }
     rd_kafka_poll_set_consumer(c->rk);
-    if ((group == NULL ? assign_all(c, topic, partition, offset, err) : subscribe(c, topic, err)) == ERR_OK) return c;
+    if (client_rd_reach(c->rk, brokers, err) == ERR_OK &&
+        (group == NULL ? assign_all(c, topic, partition, offset, err) : subscribe(c, topic, err)) == ERR_OK)
+        return c;
     client_consumer_close(c);
     return NULL;
 }
