@@ -163,13 +163,12 @@ static void flush_posted(void *arg) {
 
 // Waits for room in `out`, under its mutex. false: the client is gone, or holds a worker that others wait for and takes nothing.
 static bool wait_for_room(struct pg_conn *c) {
-    while (!c->gone && c->out.n - c->out_sent >= PG_OUT_MAX) {
+    while (!c->gone && !c->stalled && c->out.n - c->out_sent >= PG_OUT_MAX) {
         size_t before = c->out_sent;
         bool woken = sys_cond_wait_us(&c->drained, &c->mutex, STALL_US);
-        if (!woken && c->out_sent == before && pool_waiting(c->door->pool) > 0) c->stalled = true;
-        if (c->stalled) return false;
+        c->stalled = !woken && c->out_sent == before && pool_waiting(c->door->pool) > 0;
     }
-    return !c->gone;
+    return !c->gone && !c->stalled;
 }
 
 bool pg_conn_send(struct pg_conn *c, struct buf *b) {
