@@ -26,6 +26,7 @@ struct latency {
     rd_kafka_t *producer, *consumer;
     struct bench_samples acks, arrivals;
     int64_t skip, total; // records that are not counted, all records
+    int64_t start;       // when the first one was due
     int64_t read;        // the consuming thread's
     atomic_bool stop;
 };
@@ -243,6 +244,7 @@ static void *serve_arrivals(void *arg) {
         if (m == NULL) continue;
         int64_t now = bench_ns(), number = number_of(m), due;
         memcpy(&due, (const char *)m->payload + 8, sizeof due);
+        if (due < lat->start) bench_die("the topic has records of another run");
         if (number >= lat->skip) bench_sample(&lat->arrivals, now - due);
         lat->read++;
         rd_kafka_message_destroy(m);
@@ -263,11 +265,11 @@ static void latency(struct run *r) {
     lat.consumer = open_consumer(r);
     (void)ready_topic(lat.consumer, r);
     assign_all(lat.consumer, r, RD_KAFKA_OFFSET_BEGINNING);
+    int64_t start = lat.start = bench_ns();
     pthread_t reports, arrivals;
     if (pthread_create(&reports, NULL, serve_reports, &lat) != 0 || pthread_create(&arrivals, NULL, serve_arrivals, &lat) != 0)
         bench_die("no thread");
     double client = 0, broker = 0;
-    int64_t start = bench_ns();
     for (int64_t i = 0; i < lat.total; i++) {
         int64_t due = start + i * 1000000000 / r->rate;
         if (i == lat.skip) {
