@@ -36,8 +36,7 @@ static void *open_pg(struct server *s, const char *host, int port, int *taken, s
                           .max_connections = (int)config_num(&s->config, CFG_PG_CONNECTIONS_MAX),
                           .workers = (int)config_num(&s->config, CFG_PG_WORKERS),
                           .database = "millrace",
-                          .user = "millrace",
-                          .version = MILLRACE_VERSION};
+                          .user = "millrace"};
     struct pg_door *d = pg_door_open(s->sys, s->loops, s->n_loops, s->engine, &c, err);
     if (d != NULL) *taken = pg_door_port(d);
     return d;

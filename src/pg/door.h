@@ -16,7 +16,6 @@ struct pg_config {
     int max_connections; // more are refused with SQLSTATE 53300
     int workers;         // queries that run at once
     const char *database, *user;
-    const char *version; // of the program, for version()
 };
 
 struct pg_door;
