@@ -7,29 +7,9 @@
 #include "kafka/conn.h"
 
 const struct kafka_handler kafka_handlers[] = {
-    {KAFKA_API_PRODUCE, 0, 13, kafka_do_produce, true},
-    {KAFKA_API_FETCH, 4, 18, kafka_do_fetch, false},
-    {KAFKA_API_LIST_OFFSETS, 1, 11, kafka_do_list_offsets, false},
-    {KAFKA_API_METADATA, 0, 13, kafka_do_metadata, false},
-    {KAFKA_API_OFFSET_COMMIT, 2, 10, kafka_do_offset_commit, false},
-    {KAFKA_API_OFFSET_FETCH, 1, 10, kafka_do_offset_fetch, false},
-    {KAFKA_API_FIND_COORDINATOR, 0, 6, kafka_do_find_coordinator, false},
-    {KAFKA_API_JOIN_GROUP, 0, 9, kafka_do_join_group, false},
-    {KAFKA_API_HEARTBEAT, 0, 4, kafka_do_heartbeat, false},
-    {KAFKA_API_LEAVE_GROUP, 0, 5, kafka_do_leave_group, false},
-    {KAFKA_API_SYNC_GROUP, 0, 5, kafka_do_sync_group, false},
-    {KAFKA_API_DESCRIBE_GROUPS, 0, 6, kafka_do_describe_groups, false},
-    {KAFKA_API_LIST_GROUPS, 0, 5, kafka_do_list_groups, false},
-    {KAFKA_API_API_VERSIONS, 0, 4, kafka_do_api_versions, false},
-    {KAFKA_API_CREATE_TOPICS, 2, 7, kafka_do_create_topics, false},
-    {KAFKA_API_DELETE_TOPICS, 1, 6, kafka_do_delete_topics, false},
-    {KAFKA_API_INIT_PRODUCER_ID, 0, 5, kafka_do_init_producer_id, false},
-    {KAFKA_API_DESCRIBE_CONFIGS, 1, 4, kafka_do_describe_configs, false},
-    {KAFKA_API_ALTER_CONFIGS, 0, 2, kafka_do_alter_configs, false},
-    {KAFKA_API_CREATE_PARTITIONS, 0, 3, kafka_do_create_partitions, false},
-    {KAFKA_API_DELETE_GROUPS, 0, 3, kafka_do_delete_groups, false},
-    {KAFKA_API_INCREMENTAL_ALTER_CONFIGS, 0, 1, kafka_do_incremental_alter_configs, false},
-    {KAFKA_API_DESCRIBE_CLUSTER, 0, 2, kafka_do_describe_cluster, false},
+#define KAFKA_HANDLER(api, min, max, name, pipelined) {KAFKA_API_##api, min, max, kafka_do_##name, pipelined},
+#include "kafka/handlers.def"
+#undef KAFKA_HANDLER
 };
 const size_t kafka_handlers_n = sizeof kafka_handlers / sizeof kafka_handlers[0];
 

@@ -107,12 +107,8 @@ void conn_close_all(struct door_loop *dl);
 void conn_sweep(struct door_loop *dl); // closes the idle ones
 
 // One function per API, by family: produce.c fetch.c meta.c topics.c configs.c groups.c.
-#define KAFKA_HANDLERS(X) \
-    X(api_versions) X(metadata) X(describe_cluster) X(find_coordinator) X(produce) X(init_producer_id) X(fetch) X(list_offsets) \
-    X(create_topics) X(delete_topics) X(create_partitions) X(describe_configs) X(incremental_alter_configs) X(alter_configs) X(join_group) X(sync_group) \
-    X(heartbeat) X(leave_group) X(offset_commit) X(offset_fetch) X(list_groups) X(describe_groups) X(delete_groups)
-#define X(name) void kafka_do_##name(struct kafka_req *q);
-KAFKA_HANDLERS(X)
-#undef X
+#define KAFKA_HANDLER(api, min, max, name, pipelined) void kafka_do_##name(struct kafka_req *q);
+#include "kafka/handlers.def"
+#undef KAFKA_HANDLER
 
 #endif
