@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The APIs that this door implements, with the versions it advertises; ApiVersions itself, DescribeCluster and FindCoordinator.
 //
-// Only what is in the table is advertised; no transaction, KIP-848 or share-group API, and no features. Traps that the ranges follow:
+// Only what is in the tables (handlers.def, features.def) is advertised. Traps that the ranges follow:
 // Produce from 0, JoinGroup from 0 and FindCoordinator from 0 are what librdkafka before 2.11 wants to see before it compresses or joins a group
 // (KAFKA-18659, KAFKA-19444); Produce 0-2 are refused on use, as Kafka does.
 #include "kafka/conn.h"
@@ -13,6 +13,40 @@ const struct kafka_handler kafka_handlers[] = {
 };
 const size_t kafka_handlers_n = sizeof kafka_handlers / sizeof kafka_handlers[0];
 
+static const struct kafka_feature {
+    const char *name;
+    int16_t min, max, finalized;
+} features[] = {
+#define FEATURE(name, min, max, finalized) {name, min, max, finalized},
+#include "kafka/features.def"
+#undef FEATURE
+};
+enum { FEATURES = sizeof features / sizeof features[0], FEATURES_EPOCH = 1 }; // the epoch moves when levels change: here never
+
+// Before v4 clients cannot read a lowest version of 0, so those features are left out there (KAFKA-17011); their finalized level is told.
+static void put_features(struct kafka_req *q, struct kafka_api_versions_response *res) {
+    res->supported_features.p = KAFKA_ELEMENTS(&q->arena, kafka_api_versions_response_supported_features, FEATURES);
+    res->finalized_features.p = KAFKA_ELEMENTS(&q->arena, kafka_api_versions_response_finalized_features, FEATURES);
+    for (size_t i = 0; i < FEATURES; i++) {
+        const struct kafka_feature *f = &features[i];
+        if (f->min > 0 || q->version >= 4)
+            res->supported_features.p[res->supported_features.n++] =
+                (struct kafka_api_versions_response_supported_features){str_c(f->name), f->min, f->max};
+        if (f->finalized > 0)
+            res->finalized_features.p[res->finalized_features.n++] =
+                (struct kafka_api_versions_response_finalized_features){str_c(f->name), f->finalized, f->finalized};
+    }
+    res->finalized_features_epoch = FEATURES_EPOCH;
+}
+
+// v5: whom the client believes to be talking to. Another cluster or node: it is to ask its bootstrap servers again (KIP-1242).
+static bool is_misrouted(struct kafka_req *q) {
+    const struct kafka_api_versions_request *req = q->msg;
+    const struct kafka_config *config = kafka_req_config(q);
+    if (q->version < 5) return false;
+    return (req->cluster_id.p != NULL && !str_eqc(req->cluster_id, config->cluster_id)) || (req->node_id >= 0 && req->node_id != config->node_id);
+}
+
 void kafka_do_api_versions(struct kafka_req *q) {
     struct kafka_api_versions_response *res = q->res;
     res->api_keys.p = KAFKA_ELEMENTS(&q->arena, kafka_api_versions_response_api_keys, (int32_t)kafka_handlers_n);
@@ -23,11 +57,17 @@ void kafka_do_api_versions(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
+    if (is_misrouted(q)) {
+        res->error_code = KAFKA_REBOOTSTRAP_REQUIRED;
+        kafka_req_done(q);
+        return;
+    }
     for (size_t i = 0; i < kafka_handlers_n; i++) {
         const struct kafka_handler *h = &kafka_handlers[i];
         res->api_keys.p[i] = (struct kafka_api_versions_response_api_keys){h->key, h->min, h->max};
     }
     res->api_keys.n = (int32_t)kafka_handlers_n;
+    if (q->version >= 3) put_features(q, res);
     kafka_req_done(q);
 }
 

@@ -364,12 +364,15 @@ static void test_api_versions(void **state) {
     struct client c = client_open();
     struct kafka_api_versions_request req = {.client_software_name = STR("x"), .client_software_version = STR("1")};
     struct kafka_api_versions_response res;
-    for (int v = 0; v <= 4; v++) {
+    req.node_id = -1;
+    for (int v = 0; v <= 5; v++) {
         request(&c, KAFKA_API_API_VERSIONS, v, v, &req);
         response(&c, KAFKA_API_API_VERSIONS, v, v, &a, &res);
         assert_int_equal(res.error_code, 0);
         assert_int_equal(res.api_keys.n, kafka_handlers_n);
-        assert_int_equal(res.supported_features.n, 0);
+        assert_true(v >= 3 ? res.finalized_features.n > 0 : res.finalized_features.n == 0);
+        assert_int_equal(res.finalized_features_epoch, v >= 3 ? 1 : -1);
+        for (int32_t i = 0; i < res.supported_features.n; i++) assert_true(v >= 4 || res.supported_features.p[i].min_version > 0);
         for (int32_t i = 0; i < res.api_keys.n; i++)
             if (res.api_keys.p[i].api_key == KAFKA_API_PRODUCE) assert_int_equal(res.api_keys.p[i].min_version, 0);
     }
@@ -379,7 +382,13 @@ static void test_api_versions(void **state) {
     response(&c, KAFKA_API_API_VERSIONS, 0, 5, &a, &res);
     assert_int_equal(res.error_code, KAFKA_UNSUPPORTED_VERSION);
     assert_int_equal(res.api_keys.n, 1);
-    assert_int_equal(res.api_keys.p[0].max_version, 4);
+    assert_int_equal(res.api_keys.p[0].max_version, 5);
+    // v5 names cluster and node; a wrong one means that the client was led astray
+    req.cluster_id = STR("another-cluster");
+    request(&c, KAFKA_API_API_VERSIONS, 5, 7, &req);
+    response(&c, KAFKA_API_API_VERSIONS, 5, 7, &a, &res);
+    assert_int_equal(res.error_code, KAFKA_REBOOTSTRAP_REQUIRED);
+    req.cluster_id = (struct str){NULL, 0};
     request(&c, KAFKA_API_API_VERSIONS, 3, 6, &req);
     response(&c, KAFKA_API_API_VERSIONS, 3, 6, &a, &res);
     client_close(&c);
