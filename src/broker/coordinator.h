@@ -1,35 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside the broker room: the group coordinator's state. All of it is touched on one loop (broker.loops[0]) only, except at open and free.
+// Inside the broker room: the group coordinator, and what groups of all types have in common. All of it is touched on one loop
+// (broker.loops[0]) only, except at open and free.
 //
-//   Empty --join--> PreparingRebalance --all joined, or time-out--> CompletingRebalance --the leader's sync--> Stable
-// and from the latter two back to PreparingRebalance when a member comes, goes or changes its protocols; to Empty when all are gone.
+// A group is a head (id, committed offsets) and the state of its type, reached through the type's table of functions: classic_group.h,
+// consumer_group.h, ... Types are listed in group_types.def, the records of __consumer_offsets in group_records.def.
 #ifndef BROKER_COORDINATOR_H
 #define BROKER_COORDINATOR_H
 
 #include "broker/internal.h"
 
-enum group_state { GROUP_EMPTY, GROUP_PREPARING, GROUP_COMPLETING, GROUP_STABLE };
+struct group;
+struct group_records; // group_records.h
 
-struct member_protocol {
-    char *name;
-    struct buf metadata;
-};
-
-struct member {
-    struct group *group;
-    char *id, *instance_id /* NULL = dynamic */, *client_id, *client_host;
-    int32_t session_ms, rebalance_ms;
-    VEC(struct member_protocol) protocols;
-    struct buf assignment;
-    struct group_join *joining; // waits for the rebalance
-    struct group_sync *syncing; // waits for the leader
-    struct loop_timer session;
-};
-
-struct pending_member { // was told its id and has not come back yet
-    struct group *group;
-    char *id;
-    struct loop_timer timer;
+struct group_ops { // one table per type of group
+    enum group_type type;
+    const char *name; // as ListGroups spells it: "Classic"
+    const char *what; // in messages: "a classic group"
+    bool keeps_empty; // true: an empty group without offsets stays until somebody deletes it
+    const char *(*protocol_type)(const struct group *g); // never NULL
+    const char *(*state_name)(const struct group *g);
+    bool (*has_members)(const struct group *g); // also those that were promised a place
+    bool (*subscribes)(const struct group *g, const char *topic); // a member reads it now: its offsets stay
+    int (*check_commit)(struct group *g, const struct group_commit *x); // Kafka error code, 0 = may commit; touches the member
+    int (*check_fetch)(struct group *g, const char *member_id, int32_t member_epoch); // the same for OffsetFetch with a member
+    void (*put_live)(const struct group *g, struct group_records *r);       // all records that make it again, but its offsets
+    void (*put_tombstones)(const struct group *g, struct group_records *r); // for all of these
+    void (*topics_changed)(struct group *g, const char *topic /* NULL = any */); // created, deleted or grown; NULL function = no matter
+    void (*loaded)(struct group *g); // after the start's replay, on the loop: timers; NULL = nothing to do
+    void (*stop)(struct group *g);   // the coordinator stops: calls that wait are answered COORDINATOR_NOT_AVAILABLE, timers cancelled
+    void (*free_own)(struct group *g); // group.own and its timers; nothing waits any more
 };
 
 struct committed { // one offset
@@ -42,18 +41,13 @@ struct committed { // one offset
 
 struct group {
     struct coordinator *coordinator;
-    char *id, *protocol_type, *protocol_name; // NULL = none
-    enum group_state state;
-    int32_t generation;
-    char *leader;       // a member's id, NULL = none
-    struct map members; // id -> member
-    struct map statics; // instance id -> member
-    struct map pending; // id -> pending_member
-    struct loop_timer rebalance; // the initial delay, the join phase, or the wait for syncs
-    bool initial_delay, new_member;
-    int64_t initial_left_ms;
-    struct map offsets; // "topic\0" + partition -> committed
-    int64_t empty_since_ms;
+    char *id;
+    const struct group_ops *ops;
+    void *own;          // the state of its type; NULL until group_own
+    struct map offsets; // "topic\0" + partition -> committed; whatever the type
+    int64_t empty_since_ms; // begin of the time without members
+    int64_t last_write; // sequence of its last write; durable when <= coordinator.durable
+    int64_t failures;   // of writes, when it was last written whole
 };
 
 struct coordinator {
@@ -62,44 +56,43 @@ struct coordinator {
     struct map groups;
     int64_t initial_delay_ms, session_min_ms, session_max_ms, offsets_retention_ms;
     size_t writes;           // produces to the offsets topic under way
+    int64_t submitted, durable; // sequence numbers of writes
+    int64_t failures;        // failed writes
+    struct group_records *last_write; // the last one submitted, while it is under way
     int64_t rewrite_from;    // base offset of the last rewrite of the offsets topic; -1 = it failed
     bool compacting;         // a rewrite waits for `writes` to be 0: commits queue up
-    struct offsets_write *queue_first, *queue_last;
+    struct group_records *queue_first, *queue_last;
     struct loop_timer tick;
     struct loop_event *stopped;
     bool stopping;
 };
 
-// ---- group_state.c: the state machine ----
-struct group *group_find(struct coordinator *c, const char *id);
-struct group *group_make(struct coordinator *c, const char *id); // NULL = too many
-void group_free(struct group *g);
-struct member *member_find(const struct group *g, const char *id);
-struct member *member_add(struct group *g, const char *id, const struct group_join *j);
-void member_update(struct member *m, const struct group_join *j); // protocols and time-outs
-bool member_matches(const struct member *m, const struct group_join *j);
-void member_remove(struct member *m, int error); // frees; waiting calls get `error`
-void member_touch(struct member *m);             // session time-out starts anew
-bool group_accepts(const struct group *g, const struct group_join *j); // type and at least one common protocol
-const char *group_choose(const struct group *g); // the protocol most members want; NULL = none in common
-void group_rebalance(struct group *g);           // to PreparingRebalance unless it is there
-void group_try_join(struct group *g);            // completes the join phase if all are there
-void group_after_removal(struct group *g);
-void group_answer_join(struct member *m, struct group_join *j, int error, bool with_members);
-void group_answer_sync(struct member *m, struct group_sync *s, int error);
-void group_stable(struct group *g); // the leader's assignments are in: answers all who sync
-void pending_add(struct group *g, const char *id, int32_t session_ms);
-bool pending_remove(struct group *g, const char *id);
-const char *group_state_name(enum group_state s);
+// ---- groups.c -----------------------------------------------------------------------------------------------------------------
+#define GROUP_TYPE(name) extern const struct group_ops name##_group_ops;
+#include "broker/group_types.def"
+#undef GROUP_TYPE
 
-// ---- offsets.c ----
-void coordinator_answer(struct group_call *call, int error, const char *message);
-enum err_code offsets_load(struct coordinator *c, struct err *err);
-void offsets_save_group(struct group *g); // type and generation; not waited for
-void offsets_forget_group(struct group *g); // writes tombstones for all that is stored of it; not waited for
+struct group *group_find(const struct coordinator *c, const char *id);
+struct group *group_find_type(const struct coordinator *c, const char *id, const struct group_ops *ops); // NULL = none, or of another type
+// Makes a group without `own`: set it at once. NULL = too many groups (GROUPS_MAX).
+struct group *group_make(struct coordinator *c, const char *id, const struct group_ops *ops);
+// An empty group becomes one of another type; offsets stay. The tombstones of what it was go to `r` (NULL: not written, while loading).
+void group_become(struct group *g, const struct group_ops *ops, struct group_records *r);
+void group_free(struct group *g);
+int64_t coordinator_now_ms(const struct coordinator *c);
+void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn); // fn(call) on the coordinator's loop
+struct coordinator *coordinator_of(const struct group_call *call);
+void coordinator_answer(struct group_call *call, int error, const char *message); // posts call->done
+struct group *classic_head(struct coordinator *c, const char *id); // the group, made as an empty classic one if it is not there; NULL = too many
+// What Kafka says of a group that is not there (`found` NULL), or of another type: GROUP_ID_NOT_FOUND, with its text in `call`.
+int group_not_found(struct group_call *call, const char *id, const struct group *found, const struct group_ops *wanted);
+
+// ---- offsets.c ----------------------------------------------------------------------------------------------------------------
+void offsets_put_live(const struct group *g, struct group_records **r); // splits large ones: *r may be another one afterwards
+void offsets_put_tombstones(const struct group *g, struct group_records *r);
+void offsets_free(struct group *g);
 void offsets_expire(struct coordinator *c);
 // Offsets of a topic that was deleted (NULL: of all that are not there): a topic made again under its name begins without them.
 void offsets_forget_topics(struct coordinator *c, const char *topic);
-void committed_free(struct committed *o);
 
 #endif

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calls of classic consumer groups: join, sync, heartbeat, leave, list, describe, delete; and the coordinator's life.
-// Every call is posted to the coordinator's loop and answered by a post to the caller's. Checks are in Kafka's order.
+// What groups of all types have in common: the map of groups, list, delete, the coordinator's life.
+// Every call is posted to the coordinator's loop and answered by a post to the caller's.
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
-#include "broker/coordinator.h"
+#include "broker/group_records.h"
 
 enum { TICK_US = 60 * 1000 * 1000 };
 
@@ -23,280 +22,72 @@ void coordinator_answer(struct group_call *call, int error, const char *message)
     loop_post(call->back, answer_on_back, call);
 }
 
-static void submit(struct broker *b, struct group_call *call, loop_fn *fn) {
+void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn) {
     call->self_[0] = b->coordinator;
     call->error = 0;
     call->message[0] = '\0';
     loop_post(b->coordinator->loop, fn, call); // `call` is the first field of every call's struct
 }
 
-static struct coordinator *coordinator_of(const struct group_call *call) { return call->self_[0]; }
+struct coordinator *coordinator_of(const struct group_call *call) { return call->self_[0]; }
 
-// The member that a call names, or why it may not act: 0, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
-static int find_member(const struct group *g, const char *member_id, const char *instance_id, struct member **out) {
-    *out = NULL;
-    if (g == NULL || member_id == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
-    if (instance_id != NULL) {
-        struct member *m = map_getc(&g->statics, instance_id);
-        if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
-        if (strcmp(m->id, member_id) != 0) return KAFKA_FENCED_INSTANCE_ID;
-        *out = m;
-        return 0;
-    }
-    *out = member_find(g, member_id);
-    return *out == NULL ? KAFKA_UNKNOWN_MEMBER_ID : 0;
+int64_t coordinator_now_ms(const struct coordinator *c) { return sys_now_us(c->broker->sys) / 1000; }
+
+// ---- the map of groups ----------------------------------------------------------------------------------------------
+
+struct group *group_find(const struct coordinator *c, const char *id) { return map_getc(&c->groups, id); }
+
+struct group *group_find_type(const struct coordinator *c, const char *id, const struct group_ops *ops) {
+    struct group *g = group_find(c, id);
+    return g == NULL || g->ops != ops ? NULL : g;
 }
 
-// ---- join -----------------------------------------------------------------------------------------------------------
-
-static void refuse_join(struct group_join *j, int error, const char *member_id, const char *message) {
-    j->generation = -1;
-    j->protocol_name = NULL;
-    j->leader = "";
-    j->out_member_id = member_id == NULL ? "" : arena_strdup(j->call.arena, member_id);
-    j->members = NULL;
-    j->n_members = 0;
-    coordinator_answer(&j->call, error, message);
+struct group *group_make(struct coordinator *c, const char *id, const struct group_ops *ops) {
+    assert(group_find(c, id) == NULL);
+    if (c->groups.n >= GROUPS_MAX) return NULL;
+    struct group *g = MEM_NEW(struct group);
+    g->coordinator = c;
+    g->id = mem_strdup(id);
+    g->ops = ops;
+    g->empty_since_ms = coordinator_now_ms(c);
+    g->failures = c->failures;
+    map_init(&g->offsets);
+    map_put(&c->groups, str_c(id), g);
+    return g;
 }
 
-static void join_waits(struct group *g, struct member *m, struct group_join *j) {
-    if (m->joining != NULL && m->joining != j) group_answer_join(m, m->joining, KAFKA_UNKNOWN_MEMBER_ID, false);
-    m->joining = j;
-    group_rebalance(g);
+void group_become(struct group *g, const struct group_ops *ops, struct group_records *r) {
+    assert(r == NULL || !g->ops->has_members(g));
+    if (r != NULL) g->ops->put_tombstones(g, r);
+    g->ops->free_own(g);
+    g->own = NULL;
+    g->ops = ops;
 }
 
-static void add_and_rebalance(struct group *g, const char *id, struct group_join *j) {
-    struct member *m = member_add(g, id, j);
-    if (g->state == GROUP_PREPARING && g->initial_delay) g->new_member = true;
-    join_waits(g, m, j);
+void group_free(struct group *g) {
+    if (g->own != NULL) g->ops->free_own(g);
+    offsets_free(g);
+    map_remove(&g->coordinator->groups, str_c(g->id));
+    mem_free(g->id);
+    mem_free(g);
 }
 
-static void update_and_rebalance(struct group *g, struct member *m, struct group_join *j) {
-    member_update(m, j);
-    member_touch(m);
-    join_waits(g, m, j);
+int group_not_found(struct group_call *call, const char *id, const struct group *found, const struct group_ops *wanted) {
+    if (found == NULL) (void)snprintf(call->message, sizeof call->message, "Group %s not found.", id);
+    else (void)snprintf(call->message, sizeof call->message, "Group %s is not %s.", id, wanted->what);
+    return KAFKA_GROUP_ID_NOT_FOUND;
 }
 
-static char *new_member_id(const struct coordinator *c, const struct group_join *j) {
-    uint8_t id[16];
-    char text[37];
-    sys_uuid(c->broker->sys, id);
-    sys_uuid_text(id, text);
-    return mem_printf("%.200s-%s", j->group_instance_id != NULL ? j->group_instance_id : j->client_id == NULL ? "" : j->client_id, text);
-}
-
-static void rename_member(struct group *g, struct member *m, const char *id) {
-    bool leads = g->leader != NULL && strcmp(g->leader, m->id) == 0;
-    map_remove(&g->members, str_c(m->id));
-    mem_free(m->id);
-    m->id = mem_strdup(id);
-    map_put(&g->members, str_c(id), m);
-    if (!leads) return;
-    mem_free(g->leader);
-    g->leader = mem_strdup(id);
-}
-
-// A static member is back under a new id: its old self is fenced. In a stable group nothing else happens if the protocol stays the same.
-static void replace_static(struct group *g, struct member *m, const char *id, struct group_join *j) {
-    if (m->joining != NULL) group_answer_join(m, m->joining, KAFKA_FENCED_INSTANCE_ID, false);
-    if (m->syncing != NULL) group_answer_sync(m, m->syncing, KAFKA_FENCED_INSTANCE_ID);
-    char *old_id = mem_strdup(m->id);
-    bool led = g->leader != NULL && strcmp(g->leader, m->id) == 0;
-    rename_member(g, m, id);
-    member_update(m, j);
-    member_touch(m);
-    const char *protocol = group_choose(g);
-    bool same = g->state == GROUP_STABLE && protocol != NULL && strcmp(protocol, g->protocol_name) == 0;
-    if (!same) {
-        join_waits(g, m, j);
-    } else {
-        j->skip_assignment = led && j->may_skip_assignment;
-        group_answer_join(m, j, 0, j->skip_assignment);
-        // Older clients that led would assign anew with stale members: they are told that somebody else leads.
-        if (led && !j->may_skip_assignment) j->leader = arena_strdup(j->call.arena, old_id);
-    }
-    mem_free(old_id);
-}
-
-static void join_new(struct coordinator *c, struct group *g, struct group_join *j) {
-    struct member *m = j->group_instance_id == NULL ? NULL : map_getc(&g->statics, j->group_instance_id);
-    char *id = new_member_id(c, j);
-    if (m != NULL) {
-        replace_static(g, m, id, j);
-    } else if (j->group_instance_id == NULL && j->require_member_id) {
-        pending_add(g, id, j->session_timeout_ms);
-        refuse_join(j, KAFKA_MEMBER_ID_REQUIRED, id, "join again with this member id");
-    } else {
-        add_and_rebalance(g, id, j);
-    }
-    mem_free(id);
-}
-
-static void join_known(struct group *g, struct member *m, struct group_join *j) {
-    bool same = member_matches(m, j), leads = g->leader != NULL && strcmp(g->leader, m->id) == 0;
-    switch (g->state) {
-    case GROUP_EMPTY: refuse_join(j, KAFKA_UNKNOWN_MEMBER_ID, j->member_id, ""); return; // has no members
-    case GROUP_PREPARING: update_and_rebalance(g, m, j); return;
-    case GROUP_COMPLETING: // its answer got lost
-        if (same) {
-            member_touch(m);
-            group_answer_join(m, j, 0, leads);
-        } else {
-            update_and_rebalance(g, m, j);
-        }
-        return;
-    case GROUP_STABLE: // a leader who joins wants a rebalance: its topics changed
-        if (same && !leads) {
-            member_touch(m);
-            group_answer_join(m, j, 0, false);
-        } else {
-            update_and_rebalance(g, m, j);
-        }
-        return;
-    }
-}
-
-static void join_with_id(struct group *g, struct group_join *j) {
-    struct member *m = NULL;
-    if (j->group_instance_id == NULL && pending_remove(g, j->member_id)) {
-        add_and_rebalance(g, j->member_id, j);
-        return;
-    }
-    int error = find_member(g, j->member_id, j->group_instance_id, &m);
-    if (error != 0) refuse_join(j, error, j->member_id, "");
-    else join_known(g, m, j);
-}
-
-static void join_on_loop(void *arg) {
-    struct group_join *j = arg;
-    struct coordinator *c = coordinator_of(&j->call);
-    j->skip_assignment = false;
-    j->protocol_type = j->protocol_type == NULL ? "" : j->protocol_type;
-    bool is_new = j->member_id[0] == '\0';
-    struct group *g = group_find(c, j->group_id);
-    if (j->group_id[0] == '\0') {
-        refuse_join(j, KAFKA_INVALID_GROUP_ID, j->member_id, "the group id is empty");
-    } else if (j->session_timeout_ms < c->session_min_ms || j->session_timeout_ms > c->session_max_ms) {
-        refuse_join(j, KAFKA_INVALID_SESSION_TIMEOUT, j->member_id, "session time-out outside group.min/max.session.timeout.ms");
-    } else if (g == NULL && !is_new) {
-        refuse_join(j, KAFKA_UNKNOWN_MEMBER_ID, j->member_id, "");
-    } else if (!group_accepts(g, j) && !(g != NULL && g->members.n == 1 && !is_new && member_find(g, j->member_id) != NULL && j->n_protocols > 0)) {
-        refuse_join(j, KAFKA_INCONSISTENT_GROUP_PROTOCOL, j->member_id, "no protocol in common with the group");
-    } else if (c->stopping || (g == NULL && (g = group_make(c, j->group_id)) == NULL)) {
-        refuse_join(j, KAFKA_COORDINATOR_NOT_AVAILABLE, j->member_id, "the coordinator takes no more groups");
-    } else if (is_new && g->members.n + g->pending.n >= GROUP_MEMBERS_MAX) {
-        refuse_join(j, KAFKA_GROUP_MAX_SIZE_REACHED, j->member_id, "");
-    } else if (is_new) {
-        join_new(c, g, j);
-    } else {
-        join_with_id(g, j);
-    }
-}
-
-void group_join(struct broker *b, struct group_join *j) { submit(b, &j->call, join_on_loop); }
-
-// ---- sync -----------------------------------------------------------------------------------------------------------
-
-static void refuse_sync(struct group_sync *s, int error) {
-    s->out_protocol_type = s->out_protocol_name = NULL;
-    s->assignment = (struct str){"", 0};
-    coordinator_answer(&s->call, error, "");
-}
-
-static void take_assignments(struct group *g, const struct group_sync *s) {
-    for (size_t i = 0; i < s->n_assignments; i++) {
-        struct member *m = member_find(g, s->assignments[i].member_id);
-        if (m == NULL) continue;
-        buf_clear(&m->assignment);
-        buf_put_str(&m->assignment, s->assignments[i].assignment);
-    }
-}
-
-static bool protocol_differs(const char *wanted, const char *have) { return wanted != NULL && (have == NULL || strcmp(wanted, have) != 0); }
-
-static void sync_on_loop(void *arg) {
-    struct group_sync *s = arg;
-    struct group *g = group_find(coordinator_of(&s->call), s->group_id);
-    struct member *m = NULL;
-    int error = find_member(g, s->member_id, s->group_instance_id, &m);
-    if (error == 0 && s->generation != g->generation) error = KAFKA_ILLEGAL_GENERATION;
-    if (error == 0 && (protocol_differs(s->protocol_type, g->protocol_type) || protocol_differs(s->protocol_name, g->protocol_name)))
-        error = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
-    if (error == 0 && g->state == GROUP_PREPARING) error = KAFKA_REBALANCE_IN_PROGRESS;
-    if (error == 0 && g->state == GROUP_EMPTY) error = KAFKA_UNKNOWN_MEMBER_ID;
-    if (error != 0) {
-        refuse_sync(s, error);
-        return;
-    }
-    member_touch(m);
-    if (g->state == GROUP_STABLE) {
-        group_answer_sync(m, s, 0);
-        return;
-    }
-    if (m->syncing != NULL) group_answer_sync(m, m->syncing, KAFKA_UNKNOWN_MEMBER_ID); // asked twice: the older one is given up
-    m->syncing = s;
-    if (strcmp(m->id, g->leader) != 0) return;
-    take_assignments(g, s);
-    group_stable(g);
-}
-
-void group_sync(struct broker *b, struct group_sync *s) { submit(b, &s->call, sync_on_loop); }
-
-// ---- heartbeat, leave -----------------------------------------------------------------------------------------------
-
-static void heartbeat_on_loop(void *arg) {
-    struct group_heartbeat *h = arg;
-    struct group *g = group_find(coordinator_of(&h->call), h->group_id);
-    struct member *m = NULL;
-    int error = find_member(g, h->member_id, h->group_instance_id, &m);
-    if (error == 0 && h->generation != g->generation) error = KAFKA_ILLEGAL_GENERATION;
-    if (error == 0) {
-        member_touch(m);
-        if (g->state == GROUP_PREPARING) error = KAFKA_REBALANCE_IN_PROGRESS;
-    }
-    coordinator_answer(&h->call, error, "");
-}
-
-void group_heartbeat(struct broker *b, struct group_heartbeat *h) { submit(b, &h->call, heartbeat_on_loop); }
-
-static int leave_one(struct group *g, const struct group_leaver *l) {
-    struct member *m = NULL;
-    if (l->group_instance_id != NULL && l->member_id[0] == '\0') {
-        m = map_getc(&g->statics, l->group_instance_id);
-        if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
-    } else {
-        if (l->group_instance_id == NULL && pending_remove(g, l->member_id)) return 0;
-        int error = find_member(g, l->member_id, l->group_instance_id, &m);
-        if (error != 0) return error;
-    }
-    member_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
-    return 0;
-}
-
-static void leave_on_loop(void *arg) {
-    struct group_leave *l = arg;
-    struct group *g = group_find(coordinator_of(&l->call), l->group_id);
-    bool left = false;
-    for (size_t i = 0; i < l->n_members; i++) {
-        l->members[i].error = g == NULL ? KAFKA_UNKNOWN_MEMBER_ID : leave_one(g, &l->members[i]);
-        left = left || l->members[i].error == 0;
-    }
-    if (left) group_after_removal(g);
-    coordinator_answer(&l->call, 0, "");
-}
-
-void group_leave(struct broker *b, struct group_leave *l) { submit(b, &l->call, leave_on_loop); }
-
-// ---- list, describe, delete -----------------------------------------------------------------------------------------
+// ---- list, delete -----------------------------------------------------------------------------------------
 
 static int by_group_id(const void *a, const void *b) {
     return strcmp(((const struct group_listed *)a)->group_id, ((const struct group_listed *)b)->group_id);
 }
 
-static bool is_wanted(const struct group_list *l, const char *state) {
-    for (size_t i = 0; i < l->n_states; i++)
-        if (str_ieq(str_c(l->states[i]), str_c(state))) return true;
-    return l->n_states == 0;
+static bool is_among(const char *const *names, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (str_ieq(str_c(names[i]), str_c(name))) return true;
+    return n == 0;
 }
 
 static void list_on_loop(void *arg) {
@@ -308,63 +99,45 @@ static void list_on_loop(void *arg) {
     l->n_groups = 0;
     for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
         const struct group *g = e->value;
-        if (!is_wanted(l, group_state_name(g->state))) continue;
-        l->groups[l->n_groups++] = (struct group_listed){arena_strdup(a, g->id), arena_strdup(a, g->protocol_type == NULL ? "" : g->protocol_type),
-                                                         group_state_name(g->state)};
+        const char *state = g->ops->state_name(g), *type = g->ops->name;
+        if (!is_among(l->states, l->n_states, state) || !is_among(l->types, l->n_types, type)) continue;
+        l->groups[l->n_groups++] = (struct group_listed){arena_strdup(a, g->id), arena_strdup(a, g->ops->protocol_type(g)), state, type};
     }
     qsort(l->groups, l->n_groups, sizeof *l->groups, by_group_id);
     coordinator_answer(&l->call, 0, "");
 }
 
-void group_list(struct broker *b, struct group_list *l) { submit(b, &l->call, list_on_loop); }
+void group_list(struct broker *b, struct group_list *l) { coordinator_submit(b, &l->call, list_on_loop); }
 
-static void describe_member(const struct member *m, struct arena *a, struct group_member_info *out) {
-    const struct group *g = m->group;
-    *out = (struct group_member_info){.member_id = arena_strdup(a, m->id), .client_id = arena_strdup(a, m->client_id)};
-    out->client_host = arena_strdup(a, m->client_host);
-    out->group_instance_id = m->instance_id == NULL ? NULL : arena_strdup(a, m->instance_id);
-    out->metadata = out->assignment = (struct str){"", 0};
-    if (g->state != GROUP_STABLE) return; // as Kafka: only then do they belong together
-    for (size_t i = 0; i < m->protocols.n; i++)
-        if (strcmp(m->protocols.p[i].name, g->protocol_name) == 0) out->metadata = arena_str(a, buf_str(&m->protocols.p[i].metadata));
-    out->assignment = arena_str(a, buf_str(&m->assignment));
-}
+static void delete_ready(void *arg, int error);
 
-static void describe_on_loop(void *arg) {
-    struct group_describe *d = arg;
-    const struct group *g = group_find(coordinator_of(&d->call), d->group_id);
-    struct arena *a = d->call.arena;
-    d->state = "Dead";
-    d->protocol_type = d->protocol = "";
-    d->members = NULL;
-    d->n_members = 0;
-    if (g == NULL) {
-        coordinator_answer(&d->call, KAFKA_GROUP_ID_NOT_FOUND, "no such group");
-        return;
-    }
-    d->state = group_state_name(g->state);
-    d->protocol_type = arena_strdup(a, g->protocol_type == NULL ? "" : g->protocol_type);
-    if (g->state == GROUP_STABLE && g->protocol_name != NULL) d->protocol = arena_strdup(a, g->protocol_name);
-    d->members = ARENA_ARRAY(a, struct group_member_info, g->members.n + 1);
-    struct map_entry *e;
-    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) describe_member(e->value, a, &d->members[d->n_members++]);
-    coordinator_answer(&d->call, 0, "");
-}
-
-void group_describe(struct broker *b, struct group_describe *d) { submit(b, &d->call, describe_on_loop); }
+static void delete_deleted(void *arg, int error) { coordinator_answer(arg, error, ""); }
 
 static void delete_on_loop(void *arg) {
     struct group_delete *d = arg;
-    struct group *g = group_find(coordinator_of(&d->call), d->group_id);
-    int error = g == NULL ? KAFKA_GROUP_ID_NOT_FOUND : g->state != GROUP_EMPTY ? KAFKA_NON_EMPTY_GROUP : 0;
-    if (error == 0) {
-        offsets_forget_group(g);
-        group_free(g);
-    }
-    coordinator_answer(&d->call, error, "");
+    struct coordinator *c = coordinator_of(&d->call);
+    // Commits that are under way first: else they would write behind the tombstones.
+    group_records_submit(group_records_new(c), group_find(c, d->group_id), delete_ready, d);
 }
 
-void group_delete(struct broker *b, struct group_delete *d) { submit(b, &d->call, delete_on_loop); }
+static void delete_ready(void *arg, int write_error) {
+    struct group_delete *d = arg;
+    struct coordinator *c = coordinator_of(&d->call);
+    struct group *g = group_find(c, d->group_id);
+    (void)write_error; // of others
+    if (d->group_id[0] == '\0' || g == NULL || g->ops->has_members(g) || c->stopping) {
+        int error = d->group_id[0] == '\0' ? KAFKA_INVALID_GROUP_ID : g == NULL ? KAFKA_GROUP_ID_NOT_FOUND : KAFKA_NON_EMPTY_GROUP;
+        coordinator_answer(&d->call, c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : error, "");
+        return;
+    }
+    struct group_records *r = group_records_new(c);
+    offsets_put_tombstones(g, r);
+    g->ops->put_tombstones(g, r);
+    group_free(g);
+    group_records_submit(r, NULL, delete_deleted, &d->call);
+}
+
+void group_delete(struct broker *b, struct group_delete *d) { coordinator_submit(b, &d->call, delete_on_loop); }
 
 // ---- the coordinator's life -----------------------------------------------------------------------------------------
 
@@ -380,6 +153,11 @@ void coordinator_upkeep(struct coordinator *c) { loop_post(c->loop, upkeep_on_lo
 static void tick_start(void *arg) {
     struct coordinator *c = arg;
     loop_timer_set(c->loop, &c->tick, TICK_US, tick, c);
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
+        struct group *g = e->value;
+        if (g->ops->loaded != NULL) g->ops->loaded(g);
+    }
     offsets_forget_topics(c, NULL); // of topics whose deletion was cut short by a crash
 }
 
@@ -392,7 +170,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     c->session_min_ms = configs_broker_i64(b, "group.min.session.timeout.ms", 6000);
     c->session_max_ms = configs_broker_i64(b, "group.max.session.timeout.ms", 1800000);
     c->offsets_retention_ms = configs_broker_i64(b, "offsets.retention.minutes", 10080) * 60000;
-    if (offsets_load(c, err) == ERR_OK) {
+    if (group_records_load(c, err) == ERR_OK) {
         loop_post(c->loop, tick_start, c);
         return c;
     }
@@ -402,19 +180,37 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
 
 // Ends all members: those who wait are told to look for a coordinator again.
 static void end_members(struct coordinator *c) {
-    struct map_entry *e, *me;
+    struct map_entry *e;
     c->stopping = true;
     loop_timer_cancel(c->loop, &c->tick);
-    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
+    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) ((struct group *)e->value)->ops->stop(e->value);
+}
+
+static void topics_changed(struct coordinator *c, const char *topic) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL && !c->stopping;) {
         struct group *g = e->value;
-        loop_timer_cancel(c->loop, &g->rebalance);
-        for (size_t mt = 0; (me = map_next(&g->members, &mt)) != NULL;) member_remove(me->value, KAFKA_COORDINATOR_NOT_AVAILABLE);
-        while (g->pending.n > 0) {
-            size_t pt = 0;
-            (void)pending_remove(g, ((struct pending_member *)map_next(&g->pending, &pt)->value)->id);
-        }
-        g->state = GROUP_EMPTY;
+        if (g->ops->topics_changed != NULL) g->ops->topics_changed(g, topic);
     }
+}
+
+struct change {
+    struct coordinator *coordinator;
+    char *topic;
+};
+
+static void change_on_loop(void *arg) {
+    struct change *x = arg;
+    topics_changed(x->coordinator, x->topic);
+    mem_free(x->topic);
+    mem_free(x);
+}
+
+void coordinator_topic_changed(struct coordinator *c, const char *topic) {
+    if (c == NULL) return; // its own topic, while it opens
+    struct change *x = MEM_NEW(struct change);
+    *x = (struct change){c, mem_strdup(topic)};
+    loop_post(c->loop, change_on_loop, x);
 }
 
 struct stopping {

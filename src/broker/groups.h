@@ -18,6 +18,8 @@ enum {
     GROUP_METADATA_MAX = 4096, // offset.metadata.max.bytes
 };
 
+enum group_type { GROUP_CLASSIC, GROUP_CONSUMER, GROUP_SHARE, GROUP_STREAMS, GROUP_TYPES };
+
 struct group_call {
     void (*done)(struct group_call *c);
     struct loop *back;
@@ -104,6 +106,7 @@ struct group_commit {
     struct group_call call; // error: of the whole group; then each partition's error is set to it too
     const char *group_id, *member_id, *group_instance_id; // member "" and generation -1: a consumer without a group's membership
     int32_t generation;
+    bool knows_epochs;            // v9 and later: the request may be of a member of a group that is not classic
     struct group_offset *offsets; // unknown topics and partitions get UNKNOWN_TOPIC_OR_PARTITION
     size_t n_offsets;
 };
@@ -121,13 +124,16 @@ struct group_fetch {
 void group_fetch(struct broker *b, struct group_fetch *f);
 
 struct group_listed {
-    const char *group_id, *protocol_type, *state; // state: "Empty" "PreparingRebalance" "CompletingRebalance" "Stable" "Dead"
+    const char *group_id, *protocol_type, *state; // state: "Empty" "PreparingRebalance" "CompletingRebalance" "Stable" "Dead" ...
+    const char *type;                             // "Classic" "Consumer" "Share" "Streams"
 };
 struct group_list {
     struct group_call call;
     const char *const *states; // only these (v4 and later, any case); n_states 0 = all
     size_t n_states;
-    struct group_listed *groups; // out, sorted by id; all are of type "classic"
+    const char *const *types; // only these, any case; n_types 0 = all
+    size_t n_types;
+    struct group_listed *groups; // out, sorted by id
     size_t n_groups;
 };
 void group_list(struct broker *b, struct group_list *l);
@@ -136,8 +142,8 @@ struct group_member_info {
     const char *member_id, *group_instance_id, *client_id, *client_host;
     struct str metadata, assignment;
 };
-struct group_describe {
-    struct group_call call; // GROUP_ID_NOT_FOUND (69): state is "Dead" then; before v6 answer that without an error
+struct group_describe { // of a classic group
+    struct group_call call; // GROUP_ID_NOT_FOUND (69), of other types too: state is "Dead" then; before v6 answer that without an error
     const char *group_id;
     // out
     const char *state, *protocol_type, *protocol;

@@ -127,6 +127,7 @@ void broker_wake_stalled(struct broker *b);
 struct coordinator *coordinator_open(struct broker *b, struct err *err); // reads the offsets topic
 void coordinator_upkeep(struct coordinator *c); // expiry and rewriting now, beside the regular turn
 void coordinator_forget_topic(struct coordinator *c, const char *topic); // committed offsets of a topic that was deleted; blocks; loops run
+void coordinator_topic_changed(struct coordinator *c, const char *topic); // created, grown or deleted: groups that read it look again; does not wait
 void coordinator_stop(struct coordinator *c); // blocks; loops run
 void coordinator_free(struct coordinator *c);
 struct producer_ids *producer_ids_open(struct broker *b, struct err *err);

@@ -388,6 +388,7 @@ enum err_code broker_topic_create(struct broker *b, const char *name, int32_t pa
     }
     sys_mutex_unlock(&b->change);
     if (!made) topic_free(t);
+    else coordinator_topic_changed(b->coordinator, name);
     return code;
 }
 
@@ -407,6 +408,7 @@ enum err_code broker_topic_delete(struct broker *b, const char *name, struct err
             log_abandon(t->partitions.p[i]->log); // a worker may be at it still, and a new topic may take the folder's name
         }
         coordinator_forget_topic(b->coordinator, name);
+        coordinator_topic_changed(b->coordinator, name);
         struct err removal = {0};
         if (remove_folders(b, t->name, 0, t->partitions.n, &removal) != ERR_OK)
             log_warn("broker", "files of a deleted topic are still there; the next start removes them", "topic", t->name, "error", removal.msg, NULL);
@@ -455,6 +457,7 @@ enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t part
     if (code == ERR_OK) code = check_count(b, partitions, partitions - (int64_t)t->partitions.n, err);
     if (code == ERR_OK && !validate_only) code = grow(b, t, partitions, err);
     sys_mutex_unlock(&b->change);
+    if (code == ERR_OK && !validate_only) coordinator_topic_changed(b->coordinator, name);
     return code;
 }
 

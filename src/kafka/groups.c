@@ -199,6 +199,7 @@ void kafka_do_offset_commit(struct kafka_req *q) {
     c->member_id = kafka_req_name(q, req->member_id);
     c->group_instance_id = kafka_req_name(q, req->group_instance_id);
     c->generation = req->generation_id_or_member_epoch;
+    c->knows_epochs = q->version >= 9;
     c->offsets = ARENA_ARRAY(&q->arena, struct group_offset, n);
     res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_offset_commit_response_topics, req->topics.n);
     res->topics.n = req->topics.n;
@@ -365,19 +366,17 @@ static void listed(struct group_call *call) {
     res->groups.n = (int32_t)n;
     for (size_t i = 0; i < n; i++)
         res->groups.p[i] = (struct kafka_list_groups_response_groups){str_c(l->groups[i].group_id), str_c(l->groups[i].protocol_type),
-                                                                      str_c(l->groups[i].state), STR("Classic")};
+                                                                      str_c(l->groups[i].state), str_c(l->groups[i].type)};
     kafka_req_done(q);
 }
 
 void kafka_do_list_groups(struct kafka_req *q) {
     const struct kafka_list_groups_request *req = q->msg;
-    bool classic = req->types_filter.n <= 0;
-    for (int32_t i = 0; i < req->types_filter.n; i++) classic |= str_ieq(req->types_filter.p[i], STR("classic"));
-    if (!classic) {
-        kafka_req_done(q);
-        return;
-    }
     struct group_list *l = ARENA_NEW(&q->arena, struct group_list);
+    const char **types = ARENA_ARRAY(&q->arena, const char *, req->types_filter.n);
+    for (int32_t i = 0; i < req->types_filter.n; i++) types[i] = kafka_req_name(q, req->types_filter.p[i]);
+    l->types = types;
+    l->n_types = req->types_filter.n < 0 ? 0 : (size_t)req->types_filter.n;
     const char **states = ARENA_ARRAY(&q->arena, const char *, req->states_filter.n);
     for (int32_t i = 0; i < req->states_filter.n; i++) states[i] = kafka_req_name(q, req->states_filter.p[i]);
     l->call = call_of(q, listed);

@@ -1,67 +1,195 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state machine of classic groups: members, rebalances, time-outs. See coordinator.h. Rules are those of Kafka's GroupCoordinator.
+// The state machine of classic groups: members, rebalances, time-outs. See classic_group.h. Rules are those of Kafka's GroupCoordinator.
 //
 // A rebalance asks all members to join again (they learn of it by heartbeat). It ends when all have, or when the longest rebalance time-out
 // of the members is over: dynamic members who did not come are dropped, static ones are kept until their session ends.
 #include <assert.h>
 
 #include "base/log.h"
-#include "broker/coordinator.h"
+#include "broker/classic_group.h"
+#include "broker/group_records.h"
 
 static char *dup_or_null(const char *s) { return s == NULL ? NULL : mem_strdup(s); }
 
-const char *group_state_name(enum group_state s) {
-    static const char *const names[] = {"Empty", "PreparingRebalance", "CompletingRebalance", "Stable"};
-    return names[s];
-}
-
 // ---- groups ---------------------------------------------------------------------------------------------------------
 
-struct group *group_find(struct coordinator *c, const char *id) { return map_getc(&c->groups, id); }
+static struct classic_group *own(const struct group *g) { return g->own; }
 
-struct group *group_make(struct coordinator *c, const char *id) {
-    struct group *g = group_find(c, id);
-    if (g != NULL || c->groups.n >= GROUPS_MAX) return g;
-    g = MEM_NEW(struct group);
-    g->coordinator = c;
-    g->id = mem_strdup(id);
-    g->empty_since_ms = sys_now_us(c->broker->sys) / 1000;
+struct classic_group *classic_find(const struct coordinator *c, const char *id) {
+    struct group *g = group_find_type(c, id, &classic_group_ops);
+    return g == NULL ? NULL : own(g);
+}
+
+static struct classic_group *own_new(struct group *head) {
+    struct classic_group *g = MEM_NEW(struct classic_group);
+    g->head = head;
+    head->own = g;
     map_init(&g->members);
     map_init(&g->statics);
     map_init(&g->pending);
-    map_init(&g->offsets);
-    map_put(&c->groups, str_c(id), g);
     return g;
+}
+
+static void put_live(const struct group *head, struct group_records *r);
+
+void classic_take_over(struct group *g) {
+    struct group_records *r = group_records_new(g->coordinator);
+    group_become(g, &classic_group_ops, r);
+    own_new(g);
+    put_live(g, r);
+    group_records_submit(r, g, NULL, NULL);
+}
+
+struct group *classic_head(struct coordinator *c, const char *id) {
+    struct group *g = group_find(c, id);
+    if (g != NULL) return g;
+    g = group_make(c, id, &classic_group_ops);
+    if (g != NULL) own_new(g);
+    return g;
+}
+
+struct classic_group *classic_make(struct coordinator *c, const char *id) {
+    struct group *g = classic_head(c, id);
+    return g == NULL || g->ops != &classic_group_ops ? NULL : own(g);
 }
 
 static void member_free(struct member *m);
 
-// Nothing may wait in it any more.
-void group_free(struct group *g) {
-    struct map_entry *e;
-    loop_timer_cancel(g->coordinator->loop, &g->rebalance);
-    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) member_free(e->value);
+static void drop_pending(struct classic_group *g) {
     while (g->pending.n > 0) {
         size_t it = 0;
-        e = map_next(&g->pending, &it);
-        pending_remove(g, ((struct pending_member *)e->value)->id);
+        pending_remove(g, ((struct pending_member *)map_next(&g->pending, &it)->value)->id);
     }
-    for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) committed_free(e->value);
-    map_remove(&g->coordinator->groups, str_c(g->id));
+}
+
+static void free_own(struct group *head) {
+    struct classic_group *g = own(head);
+    struct map_entry *e;
+    loop_timer_cancel(head->coordinator->loop, &g->rebalance);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) member_free(e->value);
+    drop_pending(g);
     map_fini(&g->members);
     map_fini(&g->statics);
     map_fini(&g->pending);
-    map_fini(&g->offsets);
     mem_free(g->protocol_type);
     mem_free(g->protocol_name);
     mem_free(g->leader);
-    mem_free(g->id);
     mem_free(g);
 }
 
+static void stop(struct group *head) {
+    struct classic_group *g = own(head);
+    struct map_entry *e;
+    loop_timer_cancel(head->coordinator->loop, &g->rebalance);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) member_remove(e->value, KAFKA_COORDINATOR_NOT_AVAILABLE);
+    drop_pending(g);
+    g->state = CLASSIC_EMPTY;
+}
+
+static const char *protocol_type(const struct group *g) { return own(g)->protocol_type == NULL ? "" : own(g)->protocol_type; }
+
+static const char *state_name(const struct group *g) {
+    static const char *const names[] = {"Empty", "PreparingRebalance", "CompletingRebalance", "Stable"};
+    return names[own(g)->state];
+}
+
+static bool has_members(const struct group *g) { return own(g)->state != CLASSIC_EMPTY || own(g)->pending.n > 0; }
+
+static bool subscribes(const struct group *g, const char *topic) {
+    (void)g;
+    (void)topic;
+    return false;
+}
+
+static int check_commit(struct group *head, const struct group_commit *x) {
+    const struct classic_group *g = own(head);
+    bool by_member = x->generation >= 0 || (x->member_id != NULL && x->member_id[0] != '\0') || x->group_instance_id != NULL;
+    if (!by_member) return g->state == CLASSIC_EMPTY ? 0 : KAFKA_UNKNOWN_MEMBER_ID;
+    if (g->state == CLASSIC_EMPTY && x->generation < 0) return 0;
+    struct member *m = x->group_instance_id != NULL ? map_getc(&g->statics, x->group_instance_id) : member_find(g, x->member_id);
+    if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
+    if (x->member_id == NULL || strcmp(m->id, x->member_id) != 0) return KAFKA_FENCED_INSTANCE_ID;
+    if (x->generation != g->generation) return KAFKA_ILLEGAL_GENERATION;
+    if (g->state == CLASSIC_COMPLETING) return KAFKA_REBALANCE_IN_PROGRESS;
+    member_touch(m);
+    return 0;
+}
+
+static int check_fetch(struct group *g, const char *member_id, int32_t member_epoch) { // as Kafka: anybody may
+    (void)g;
+    (void)member_id;
+    (void)member_epoch;
+    return 0;
+}
+
+// ---- records --------------------------------------------------------------------------------------------------------
+
+static void put_live(const struct group *head, struct group_records *r) {
+    const struct classic_group *g = own(head);
+    put_string(group_records_key(r, 2), str_c(head->id));
+    struct buf *v = group_records_value(r, 3);
+    put_string(v, str_c(protocol_type(head)));
+    buf_put_be32(v, (uint32_t)g->generation);
+    put_nullable_string(v, NULL); // protocol
+    put_nullable_string(v, NULL); // leader
+    buf_put_be64(v, (uint64_t)r->time_ms);
+    buf_put_be32(v, 0); // members
+    group_records_put(r);
+}
+
+static void put_tombstones(const struct group *head, struct group_records *r) {
+    put_string(group_records_key(r, 2), str_c(head->id));
+    group_records_delete(r);
+}
+
+static void save(struct classic_group *g) { // not waited for
+    struct group_records *r = group_records_new(g->head->coordinator);
+    put_live(g->head, r);
+    group_records_submit(r, g->head, NULL, NULL);
+}
+
+bool classic_group_replay(struct coordinator *c, struct rd *key, struct rd *value);
+bool classic_group_replay(struct coordinator *c, struct rd *key, struct rd *value) {
+    struct str id = get_string(key);
+    if (key->failed || id.p == NULL) return false;
+    char *name = mem_strndup(id.p, id.n);
+    struct group *head = group_find(c, name);
+    if (value == NULL) {
+        if (head != NULL && head->ops == &classic_group_ops && head->offsets.n == 0) group_free(head);
+        mem_free(name);
+        return true;
+    }
+    (void)rd_be16(value);
+    struct str type = get_string(value);
+    int32_t generation = (int32_t)rd_be32(value);
+    struct classic_group *g = value->failed ? NULL : classic_make(c, name);
+    mem_free(name);
+    if (g == NULL) return false;
+    mem_free(g->protocol_type);
+    g->protocol_type = type.n == 0 ? NULL : mem_strndup(type.p, type.n);
+    g->generation = generation;
+    return true;
+}
+
+const struct group_ops classic_group_ops = {
+    .type = GROUP_CLASSIC,
+    .name = "Classic",
+    .what = "a classic group",
+    .protocol_type = protocol_type,
+    .state_name = state_name,
+    .has_members = has_members,
+    .subscribes = subscribes,
+    .check_commit = check_commit,
+    .check_fetch = check_fetch,
+    .put_live = put_live,
+    .put_tombstones = put_tombstones,
+    .stop = stop,
+    .free_own = free_own,
+};
+
 // ---- members --------------------------------------------------------------------------------------------------------
 
-struct member *member_find(const struct group *g, const char *id) { return map_getc(&g->members, id); }
+struct member *member_find(const struct classic_group *g, const char *id) { return map_getc(&g->members, id); }
 
 static void clear_protocols(struct member *m) {
     for (size_t i = 0; i < m->protocols.n; i++) {
@@ -92,7 +220,7 @@ bool member_matches(const struct member *m, const struct group_join *j) {
     return true;
 }
 
-struct member *member_add(struct group *g, const char *id, const struct group_join *j) {
+struct member *member_add(struct classic_group *g, const char *id, const struct group_join *j) {
     struct member *m = MEM_NEW(struct member);
     m->group = g;
     m->id = mem_strdup(id);
@@ -113,7 +241,7 @@ struct member *member_add(struct group *g, const char *id, const struct group_jo
 }
 
 static void member_free(struct member *m) {
-    loop_timer_cancel(m->group->coordinator->loop, &m->session);
+    loop_timer_cancel(m->group->head->coordinator->loop, &m->session);
     clear_protocols(m);
     vec_fini(&m->protocols);
     buf_fini(&m->assignment);
@@ -125,9 +253,9 @@ static void member_free(struct member *m) {
 }
 
 void member_remove(struct member *m, int error) {
-    struct group *g = m->group;
-    if (m->joining != NULL) group_answer_join(m, m->joining, error, false);
-    if (m->syncing != NULL) group_answer_sync(m, m->syncing, error);
+    struct classic_group *g = m->group;
+    if (m->joining != NULL) classic_answer_join(m, m->joining, error, false);
+    if (m->syncing != NULL) classic_answer_sync(m, m->syncing, error);
     map_remove(&g->members, str_c(m->id));
     if (m->instance_id != NULL && map_getc(&g->statics, m->instance_id) == m) map_remove(&g->statics, str_c(m->instance_id));
     if (g->leader != NULL && strcmp(g->leader, m->id) == 0) {
@@ -141,39 +269,39 @@ void member_remove(struct member *m, int error) {
 
 static void session_over(void *arg) {
     struct member *m = arg;
-    struct group *g = m->group;
+    struct classic_group *g = m->group;
     if (m->joining != NULL || m->syncing != NULL) { // waiting for us, not silent
         member_touch(m);
         return;
     }
-    log_info("broker", "group member timed out", "group", g->id, "member", m->id, NULL);
+    log_info("broker", "group member timed out", "group", g->head->id, "member", m->id, NULL);
     member_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
-    group_after_removal(g);
+    classic_after_removal(g);
 }
 
 void member_touch(struct member *m) {
-    loop_timer_set(m->group->coordinator->loop, &m->session, (int64_t)m->session_ms * 1000, session_over, m);
+    loop_timer_set(m->group->head->coordinator->loop, &m->session, (int64_t)m->session_ms * 1000, session_over, m);
 }
 
 static void pending_over(void *arg) {
     struct pending_member *p = arg;
-    struct group *g = p->group;
+    struct classic_group *g = p->group;
     pending_remove(g, p->id);
-    if (g->state == GROUP_PREPARING) group_try_join(g);
+    if (g->state == CLASSIC_PREPARING) classic_try_join(g);
 }
 
-void pending_add(struct group *g, const char *id, int32_t session_ms) {
+void pending_add(struct classic_group *g, const char *id, int32_t session_ms) {
     struct pending_member *p = MEM_NEW(struct pending_member);
     p->group = g;
     p->id = mem_strdup(id);
     map_put(&g->pending, str_c(id), p);
-    loop_timer_set(g->coordinator->loop, &p->timer, (int64_t)session_ms * 1000, pending_over, p);
+    loop_timer_set(g->head->coordinator->loop, &p->timer, (int64_t)session_ms * 1000, pending_over, p);
 }
 
-bool pending_remove(struct group *g, const char *id) {
+bool pending_remove(struct classic_group *g, const char *id) {
     struct pending_member *p = map_remove(&g->pending, str_c(id));
     if (p == NULL) return false;
-    loop_timer_cancel(g->coordinator->loop, &p->timer);
+    loop_timer_cancel(g->head->coordinator->loop, &p->timer);
     mem_free(p->id);
     mem_free(p);
     return true;
@@ -187,14 +315,14 @@ static bool knows(const struct member *m, const char *protocol) {
     return false;
 }
 
-static bool all_know(const struct group *g, const char *protocol) {
+static bool all_know(const struct classic_group *g, const char *protocol) {
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;)
         if (!knows(e->value, protocol)) return false;
     return true;
 }
 
-bool group_accepts(const struct group *g, const struct group_join *j) {
+bool classic_accepts(const struct classic_group *g, const struct group_join *j) {
     if (j->protocol_type == NULL || j->protocol_type[0] == '\0' || j->n_protocols == 0) return false;
     if (g == NULL || g->members.n == 0) return true;
     if (strcmp(g->protocol_type, j->protocol_type) != 0) return false;
@@ -203,7 +331,7 @@ bool group_accepts(const struct group *g, const struct group_join *j) {
     return false;
 }
 
-static size_t votes_for(const struct group *g, const char *protocol) {
+static size_t votes_for(const struct classic_group *g, const char *protocol) {
     size_t votes = 0;
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
@@ -217,7 +345,7 @@ static size_t votes_for(const struct group *g, const char *protocol) {
     return votes;
 }
 
-const char *group_choose(const struct group *g) {
+const char *classic_choose(const struct classic_group *g) {
     size_t it = 0, best = 0;
     struct map_entry *e = map_next(&g->members, &it);
     const char *chosen = NULL;
@@ -241,7 +369,7 @@ static struct str metadata_of(const struct member *m, const char *protocol) {
     return (struct str){"", 0};
 }
 
-static void list_members(const struct group *g, struct group_join *j) {
+static void list_members(const struct classic_group *g, struct group_join *j) {
     struct arena *a = j->call.arena;
     struct group_joined_member *out = ARENA_ARRAY(a, struct group_joined_member, g->members.n);
     struct map_entry *e;
@@ -254,8 +382,8 @@ static void list_members(const struct group *g, struct group_join *j) {
     }
 }
 
-void group_answer_join(struct member *m, struct group_join *j, int error, bool with_members) {
-    struct group *g = m->group;
+void classic_answer_join(struct member *m, struct group_join *j, int error, bool with_members) {
+    struct classic_group *g = m->group;
     struct arena *a = j->call.arena;
     if (m->joining == j) m->joining = NULL;
     j->generation = error == 0 ? g->generation : -1;
@@ -269,8 +397,8 @@ void group_answer_join(struct member *m, struct group_join *j, int error, bool w
     coordinator_answer(&j->call, error, "");
 }
 
-void group_answer_sync(struct member *m, struct group_sync *s, int error) {
-    const struct group *g = m->group;
+void classic_answer_sync(struct member *m, struct group_sync *s, int error) {
+    const struct classic_group *g = m->group;
     struct arena *a = s->call.arena;
     if (m->syncing == s) m->syncing = NULL;
     s->out_protocol_type = g->protocol_type == NULL ? NULL : arena_strdup(a, g->protocol_type);
@@ -281,9 +409,9 @@ void group_answer_sync(struct member *m, struct group_sync *s, int error) {
 
 // ---- rebalances -----------------------------------------------------------------------------------------------------
 
-static void arm(struct group *g, int64_t ms, loop_fn *fn) { loop_timer_set(g->coordinator->loop, &g->rebalance, ms * 1000, fn, g); }
+static void arm(struct classic_group *g, int64_t ms, loop_fn *fn) { loop_timer_set(g->head->coordinator->loop, &g->rebalance, ms * 1000, fn, g); }
 
-static int64_t longest_rebalance(const struct group *g) {
+static int64_t longest_rebalance(const struct classic_group *g) {
     int64_t ms = 0;
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;)
@@ -293,20 +421,20 @@ static int64_t longest_rebalance(const struct group *g) {
 
 // A member who joined but never synced would hold up the others' assignment for ever.
 static void syncs_over(void *arg) {
-    struct group *g = arg;
+    struct classic_group *g = arg;
     bool removed = false;
     struct map_entry *e;
-    if (g->state != GROUP_COMPLETING) return;
+    if (g->state != CLASSIC_COMPLETING) return;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
         struct member *m = e->value;
         if (m->syncing != NULL) continue;
         member_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
         removed = true;
     }
-    if (removed) group_after_removal(g);
+    if (removed) classic_after_removal(g);
 }
 
-static bool elect_joined_leader(struct group *g) {
+static bool elect_joined_leader(struct classic_group *g) {
     struct member *leader = g->leader == NULL ? NULL : member_find(g, g->leader);
     if (leader != NULL && leader->joining != NULL) return true;
     struct map_entry *e;
@@ -322,10 +450,10 @@ static bool elect_joined_leader(struct group *g) {
 
 static void join_over(void *arg);
 
-static void complete_join(struct group *g) {
+static void complete_join(struct classic_group *g) {
     struct map_entry *e;
     g->initial_delay = false;
-    loop_timer_cancel(g->coordinator->loop, &g->rebalance);
+    loop_timer_cancel(g->head->coordinator->loop, &g->rebalance);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
         struct member *m = e->value;
         if (m->joining == NULL && m->instance_id == NULL) member_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
@@ -338,30 +466,30 @@ static void complete_join(struct group *g) {
     mem_free(g->protocol_name);
     g->protocol_name = NULL;
     if (g->members.n == 0) {
-        g->state = GROUP_EMPTY;
-        g->empty_since_ms = sys_now_us(g->coordinator->broker->sys) / 1000;
-        offsets_save_group(g);
+        g->state = CLASSIC_EMPTY;
+        g->head->empty_since_ms = sys_now_us(g->head->coordinator->broker->sys) / 1000;
+        save(g);
         return;
     }
-    const char *protocol = group_choose(g);
-    assert(protocol != NULL); // group_accepts saw to it
+    const char *protocol = classic_choose(g);
+    assert(protocol != NULL); // classic_accepts saw to it
     g->protocol_name = mem_strdup(protocol);
-    g->state = GROUP_COMPLETING;
-    log_info("broker", "group rebalanced", "group", g->id, "generation", log_i64(g->generation), "members", log_i64((int64_t)g->members.n), NULL);
+    g->state = CLASSIC_COMPLETING;
+    log_info("broker", "group rebalanced", "group", g->head->id, "generation", log_i64(g->generation), "members", log_i64((int64_t)g->members.n), NULL);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
         struct member *m = e->value;
         buf_clear(&m->assignment);
-        if (m->joining != NULL) group_answer_join(m, m->joining, 0, strcmp(m->id, g->leader) == 0);
+        if (m->joining != NULL) classic_answer_join(m, m->joining, 0, strcmp(m->id, g->leader) == 0);
         member_touch(m);
     }
     arm(g, longest_rebalance(g), syncs_over);
 }
 
 static void join_over(void *arg) {
-    struct group *g = arg;
-    if (g->state != GROUP_PREPARING) return;
+    struct classic_group *g = arg;
+    if (g->state != CLASSIC_PREPARING) return;
     if (g->initial_delay && g->new_member && g->initial_left_ms > 0) { // somebody came meanwhile: wait for more like him
-        int64_t delay = g->coordinator->initial_delay_ms;
+        int64_t delay = g->head->coordinator->initial_delay_ms;
         if (delay > g->initial_left_ms) delay = g->initial_left_ms;
         g->initial_left_ms -= delay;
         g->new_member = false;
@@ -371,53 +499,53 @@ static void join_over(void *arg) {
     complete_join(g);
 }
 
-void group_try_join(struct group *g) {
-    if (g->state != GROUP_PREPARING || g->initial_delay || g->pending.n > 0) return;
+void classic_try_join(struct classic_group *g) {
+    if (g->state != CLASSIC_PREPARING || g->initial_delay || g->pending.n > 0) return;
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;)
         if (((struct member *)e->value)->joining == NULL) return;
     complete_join(g);
 }
 
-void group_rebalance(struct group *g) {
+void classic_rebalance(struct classic_group *g) {
     struct map_entry *e;
-    if (g->state == GROUP_PREPARING) {
-        group_try_join(g);
+    if (g->state == CLASSIC_PREPARING) {
+        classic_try_join(g);
         return;
     }
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
         struct member *m = e->value;
-        if (m->syncing != NULL) group_answer_sync(m, m->syncing, KAFKA_REBALANCE_IN_PROGRESS);
+        if (m->syncing != NULL) classic_answer_sync(m, m->syncing, KAFKA_REBALANCE_IN_PROGRESS);
     }
     int64_t longest = longest_rebalance(g);
-    g->initial_delay = g->state == GROUP_EMPTY && g->coordinator->initial_delay_ms > 0;
-    g->state = GROUP_PREPARING;
+    g->initial_delay = g->state == CLASSIC_EMPTY && g->head->coordinator->initial_delay_ms > 0;
+    g->state = CLASSIC_PREPARING;
     g->new_member = false;
     if (g->initial_delay) {
-        int64_t delay = g->coordinator->initial_delay_ms;
+        int64_t delay = g->head->coordinator->initial_delay_ms;
         g->initial_left_ms = longest > delay ? longest - delay : 0;
         arm(g, delay, join_over);
         return;
     }
     arm(g, longest, join_over);
-    group_try_join(g);
+    classic_try_join(g);
 }
 
-void group_after_removal(struct group *g) {
-    if (g->state == GROUP_STABLE || g->state == GROUP_COMPLETING) group_rebalance(g);
-    else if (g->state == GROUP_PREPARING && !g->initial_delay) group_try_join(g);
-    else if (g->state == GROUP_PREPARING && g->members.n == 0 && g->pending.n == 0) complete_join(g);
+void classic_after_removal(struct classic_group *g) {
+    if (g->state == CLASSIC_STABLE || g->state == CLASSIC_COMPLETING) classic_rebalance(g);
+    else if (g->state == CLASSIC_PREPARING && !g->initial_delay) classic_try_join(g);
+    else if (g->state == CLASSIC_PREPARING && g->members.n == 0 && g->pending.n == 0) complete_join(g);
 }
 
-void group_stable(struct group *g) {
+void classic_stable(struct classic_group *g) {
     struct map_entry *e;
-    g->state = GROUP_STABLE;
-    loop_timer_cancel(g->coordinator->loop, &g->rebalance);
-    offsets_save_group(g);
+    g->state = CLASSIC_STABLE;
+    loop_timer_cancel(g->head->coordinator->loop, &g->rebalance);
+    save(g);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
         struct member *m = e->value;
         if (m->syncing == NULL) continue;
-        group_answer_sync(m, m->syncing, 0);
+        classic_answer_sync(m, m->syncing, 0);
         member_touch(m);
     }
 }

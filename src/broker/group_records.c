@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing of __consumer_offsets in batches, its replay at the start, and its rewriting.
+//
+// The coordinator rewrites the topic itself: when it is much larger than what it says, the segment is closed, all that is live is written
+// again, and the segments in front go. All on the coordinator's loop, except loading. Memory: a batch lives until it is durable or failed.
+#include "broker/group_records.h"
+
+#include <assert.h>
+
+#include "base/log.h"
+
+enum { REWRITE_MIN = 16 << 20, REWRITE_FACTOR = 4, READ_BYTES = 1 << 20, ENTRY_BYTES = 150 };
+
+// ---- building -------------------------------------------------------------------------------------------------------
+
+struct group_records *group_records_new(struct coordinator *c) {
+    struct group_records *r = MEM_NEW(struct group_records);
+    r->coordinator = c;
+    r->time_ms = coordinator_now_ms(c);
+    batch_begin(&r->batch, &r->bytes, r->time_ms);
+    return r;
+}
+
+void group_records_free(struct group_records *r) {
+    buf_fini(&r->bytes);
+    buf_fini(&r->key);
+    buf_fini(&r->value);
+    vec_fini(&r->waiters);
+    mem_free(r);
+}
+
+struct buf *group_records_key(struct group_records *r, int version) {
+    buf_clear(&r->key);
+    buf_put_be16(&r->key, (uint16_t)version);
+    return &r->key;
+}
+
+struct buf *group_records_value(struct group_records *r, int version) {
+    buf_clear(&r->value);
+    buf_put_be16(&r->value, (uint16_t)version);
+    return &r->value;
+}
+
+void group_records_put(struct group_records *r) {
+    batch_add(&r->batch, r->time_ms, buf_str(&r->key), false, buf_str(&r->value), false, NULL, 0);
+}
+
+void group_records_delete(struct group_records *r) {
+    batch_add(&r->batch, r->time_ms, buf_str(&r->key), false, (struct str){NULL, 0}, true, NULL, 0);
+}
+
+bool group_records_empty(const struct group_records *r) { return r->batch.count == 0; }
+
+// ---- writing --------------------------------------------------------------------------------------------------------
+
+static void rewrite_when_quiet(struct coordinator *c);
+static void rewrite_ended(struct group_records *r);
+
+static void write_done(struct broker_produce *p) {
+    struct group_records *r = p->arg;
+    struct coordinator *c = r->coordinator;
+    c->writes--;
+    c->durable = r->sequence > c->durable ? r->sequence : c->durable;
+    if (c->last_write == r) c->last_write = NULL;
+    if (p->kafka_error != 0) {
+        c->failures++;
+        log_error("broker", "group state not written", "error", p->message, NULL);
+    }
+    for (size_t i = 0; i < r->waiters.n; i++) r->waiters.p[i].fn(r->waiters.p[i].arg, p->kafka_error == 0 ? 0 : KAFKA_COORDINATOR_NOT_AVAILABLE);
+    rewrite_ended(r);
+    group_records_free(r);
+    rewrite_when_quiet(c);
+    if (c->stopped != NULL && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
+}
+
+static void write_start(struct group_records *r) {
+    struct coordinator *c = r->coordinator;
+    batch_end(&r->batch);
+    c->writes++;
+    r->produce = (struct broker_produce){.topic = OFFSETS_TOPIC, .batches = buf_str(&r->bytes), .wait_durable = true, .done = write_done};
+    r->produce.back = c->loop;
+    r->produce.arg = r;
+    broker_produce(c->broker, &r->produce);
+}
+
+static void write_submit(struct group_records *r) {
+    struct coordinator *c = r->coordinator;
+    r->sequence = ++c->submitted;
+    c->last_write = r;
+    if (!c->compacting) {
+        write_start(r);
+        return;
+    }
+    if (c->queue_first == NULL) c->queue_first = r;
+    else c->queue_last->next = r;
+    c->queue_last = r;
+}
+
+static void add_waiter(struct group_records *r, group_records_fn *fn, void *arg) {
+    if (fn == NULL) return;
+    struct group_waiter *w = vec_push(&r->waiters);
+    *w = (struct group_waiter){fn, arg};
+}
+
+void group_records_submit(struct group_records *r, struct group *g, group_records_fn *fn, void *arg) {
+    struct coordinator *c = r->coordinator;
+    if (g != NULL && g->failures != c->failures && g->own != NULL) { // what was lost may be anything: all of it again
+        g->failures = c->failures;
+        g->ops->put_live(g, r);
+    }
+    if (!group_records_empty(r)) {
+        add_waiter(r, fn, arg);
+        write_submit(r);
+        if (g != NULL) g->last_write = r->sequence;
+        return;
+    }
+    group_records_free(r);
+    if (fn == NULL) return;
+    if (g != NULL && g->last_write > c->durable && c->last_write != NULL) add_waiter(c->last_write, fn, arg);
+    else fn(arg, 0);
+}
+
+// ---- rewriting ------------------------------------------------------------------------------------------------------
+
+void group_records_rewrite_check(struct coordinator *c) {
+    struct partition *p = partition_find(c->broker, OFFSETS_TOPIC, 0);
+    if (p == NULL) return;
+    uint64_t live = 0, size = log_bytes(p->log);
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) live += ENTRY_BYTES * (1 + ((struct group *)e->value)->offsets.n);
+    partition_unref(p);
+    if (size < REWRITE_MIN || size < live * REWRITE_FACTOR || c->compacting) return;
+    c->compacting = true;
+    rewrite_when_quiet(c);
+}
+
+static void roll_on_owner(void *arg) {
+    struct partition *p = arg;
+    struct err err = {0};
+    if (log_roll(p->log, &err) != ERR_OK) log_warn("broker", "could not close a segment", "topic", OFFSETS_TOPIC, "error", err.msg, NULL);
+    partition_unref(p);
+}
+
+void group_records_split(struct group_records **r) {
+    struct coordinator *c = (*r)->coordinator;
+    if ((*r)->bytes.n < GROUP_RECORDS_SPLIT || group_records_empty(*r)) return;
+    write_start(*r);
+    *r = group_records_new(c);
+}
+
+// All live records, as many batches as it takes. The last one says when it is over.
+static void rewrite_all(struct coordinator *c) {
+    struct group_records *r = group_records_new(c);
+    struct map_entry *e;
+    r->first_of_rewrite = true;
+    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
+        const struct group *g = e->value;
+        g->ops->put_live(g, r);
+        group_records_split(&r);
+        offsets_put_live(g, &r);
+    }
+    if (group_records_empty(r)) { // a batch has at least one record
+        put_string(group_records_key(r, 2), STR(""));
+        group_records_delete(r);
+    }
+    r->last_of_rewrite = true;
+    write_start(r);
+}
+
+// The memory holds what was written only while no write is under way: so writes queue until then. Those that follow come behind the
+// rewrite in the log, as posts and appends keep their order.
+static void rewrite_when_quiet(struct coordinator *c) {
+    if (!c->compacting || c->writes > 0) return;
+    struct partition *p = partition_find(c->broker, OFFSETS_TOPIC, 0);
+    log_info("broker", "rewriting the offsets topic", "bytes", log_i64(p == NULL ? 0 : (int64_t)log_bytes(p->log)), NULL);
+    if (p != NULL && p->owner == c->loop) roll_on_owner(p);
+    else if (p != NULL) loop_post(p->owner, roll_on_owner, p);
+    rewrite_all(c);
+    c->compacting = false;
+    while (c->queue_first != NULL) {
+        struct group_records *r = c->queue_first;
+        c->queue_first = r->next;
+        r->next = NULL;
+        write_start(r);
+    }
+}
+
+static void rewrite_ended(struct group_records *r) {
+    struct coordinator *c = r->coordinator;
+    if (r->first_of_rewrite) c->rewrite_from = r->produce.kafka_error == 0 ? r->produce.base_offset : -1;
+    if (r->produce.kafka_error != 0) c->rewrite_from = -1; // any failure: nothing is trimmed
+    if (!r->last_of_rewrite || c->rewrite_from < 0) return;
+    struct partition *p = partition_find(c->broker, OFFSETS_TOPIC, 0);
+    if (p == NULL) return;
+    p->trim_before = c->rewrite_from;
+    loop_post(p->owner, partition_maintain, p);
+}
+
+// ---- loading --------------------------------------------------------------------------------------------------------
+
+typedef bool replay_fn(struct coordinator *c, struct rd *key, struct rd *value);
+
+static replay_fn *replay_of(int version) {
+#define GROUP_RECORD(number, function) replay_fn function;
+#include "broker/group_records.def"
+#undef GROUP_RECORD
+    switch (version) {
+#define GROUP_RECORD(number, function) \
+    case number: return function;
+#include "broker/group_records.def"
+#undef GROUP_RECORD
+    default: return NULL;
+    }
+}
+
+static enum err_code load_batch(struct coordinator *c, const struct batch *b, struct err *err) {
+    struct batch_iter it;
+    struct batch_record rec;
+    enum err_code code = batch_iter_init(&it, b, 0, err);
+    int got = 0;
+    while (code == ERR_OK && (got = batch_iter_next(&it, &rec, err)) == 1) {
+        struct rd key = rd_of(rec.key.p, rec.key.n), value = rd_of(rec.value.p, rec.value.n);
+        replay_fn *replay = replay_of(rd_be16(&key));
+        if (replay == NULL || key.failed) continue; // of a kind that we do not know
+        if (!replay(c, &key, rec.value_null ? NULL : &value))
+            log_warn("broker", "unreadable record in " OFFSETS_TOPIC, "offset", log_i64(rec.offset), NULL);
+    }
+    batch_iter_fini(&it);
+    return got < 0 ? ERR_CORRUPT : code;
+}
+
+static enum err_code load_all(struct coordinator *c, struct log *l, struct err *err) {
+    struct buf bytes = {0};
+    enum err_code code = ERR_OK;
+    int64_t at = log_start(l), end = log_durable_end(l);
+    while (at < end && code == ERR_OK) {
+        buf_clear(&bytes);
+        code = log_read(l, at, READ_BYTES, &bytes, err);
+        struct batch b;
+        for (size_t pos = 0; pos < bytes.n && code == ERR_OK; pos += b.size) {
+            enum batch_status status = batch_read(bytes.p + pos, bytes.n - pos, &b);
+            assert(status == BATCH_OK); // log_read checked it
+            (void)status;
+            code = load_batch(c, &b, err);
+            at = batch_last_offset(&b) + 1;
+        }
+    }
+    buf_fini(&bytes);
+    return code;
+}
+
+enum err_code group_records_load(struct coordinator *c, struct err *err) {
+    static const struct broker_kv configs[] = {{"cleanup.policy", "compact"}, {"max.message.bytes", "104857600"}, {"segment.bytes", "104857600"}};
+    struct broker *b = c->broker;
+    struct partition *p = partition_find(b, OFFSETS_TOPIC, 0);
+    if (p == NULL) return broker_topic_create(b, OFFSETS_TOPIC, 1, configs, 3, false, NULL, NULL, err);
+    enum err_code code = load_all(c, p->log, err);
+    partition_unref(p);
+    return code == ERR_OK ? ERR_OK : err_wrap(err, "topic " OFFSETS_TOPIC);
+}
+
+// ---- pieces ---------------------------------------------------------------------------------------------------------
+
+void put_string(struct buf *out, struct str s) {
+    buf_put_be16(out, (uint16_t)s.n);
+    buf_put_str(out, s);
+}
+
+void put_nullable_string(struct buf *out, const char *s) {
+    if (s == NULL) buf_put_be16(out, UINT16_MAX);
+    else put_string(out, str_c(s));
+}
+
+void put_bytes(struct buf *out, struct str s) {
+    buf_put_be32(out, (uint32_t)s.n);
+    buf_put_str(out, s);
+}
+
+void put_compact_string(struct buf *out, struct str s) {
+    buf_put_uvarint(out, s.n + 1);
+    buf_put_str(out, s);
+}
+
+void put_compact_nullable(struct buf *out, const char *s) {
+    if (s == NULL) buf_put_u8(out, 0);
+    else put_compact_string(out, str_c(s));
+}
+
+void put_compact_count(struct buf *out, size_t n) { buf_put_uvarint(out, n + 1); }
+
+struct str get_string(struct rd *r) {
+    uint16_t n = rd_be16(r);
+    if (n == UINT16_MAX) return (struct str){NULL, 0};
+    const uint8_t *p = rd_bytes(r, n);
+    return str_n(p, p == NULL ? 0 : n);
+}
+
+struct str get_bytes(struct rd *r) {
+    uint32_t n = rd_be32(r);
+    if (n == UINT32_MAX) return (struct str){NULL, 0};
+    const uint8_t *p = rd_bytes(r, n);
+    return str_n(p, p == NULL ? 0 : n);
+}
+
+struct str get_compact_string(struct rd *r) {
+    uint64_t n = rd_uvarint(r);
+    if (n == 0) return (struct str){NULL, 0};
+    if (n - 1 > rd_left(r)) r->failed = true;
+    const uint8_t *p = r->failed ? NULL : rd_bytes(r, (size_t)n - 1);
+    return str_n(p, p == NULL ? 0 : (size_t)n - 1);
+}
+
+size_t get_compact_count(struct rd *r) {
+    uint64_t n = rd_uvarint(r);
+    if (n == 0 || r->failed) return 0;
+    if (n - 1 > rd_left(r)) r->failed = true;
+    return r->failed ? 0 : (size_t)n - 1;
+}
+
+void skip_tags(struct rd *r) {
+    for (uint64_t n = rd_uvarint(r); n > 0 && !r->failed; n--) {
+        (void)rd_uvarint(r);
+        uint64_t size = rd_uvarint(r);
+        if (size > rd_left(r)) r->failed = true;
+        else (void)rd_bytes(r, (size_t)size);
+    }
+}
