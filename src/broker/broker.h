@@ -74,6 +74,7 @@ enum err_code broker_topic_configs(struct broker *b, const char *name, struct ar
                                    struct err *err); // [any] every topic config of Kafka, with value, default, source
 enum err_code broker_topic_alter(struct broker *b, const char *name, const struct broker_kv *changes, size_t n, bool validate_only,
                                  struct err *err);    // [block] ERR_CONFIG
+bool broker_config_known(const char *name); // [any] whether broker_config.configs may hold it
 size_t broker_configs(struct broker *b, struct arena *a, struct broker_config_entry **out); // [any] the broker's own
 
 // ---- produce ------------------------------------------------------------------------------------------------------------

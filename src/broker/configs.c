@@ -166,6 +166,8 @@ static const struct config_row *static_row(const char *name) {
     return NULL;
 }
 
+bool broker_config_known(const char *name) { return static_row(name) != NULL; }
+
 // The struct's own fields are configs too: they become values of the list, so that there is one place to ask.
 static void add_fields(const struct broker_config *c, topic_kvs *out) {
     char *node = mem_printf("%d", c->node_id), *partitions = mem_printf("%d", c->default_partitions);

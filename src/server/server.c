@@ -17,6 +17,7 @@
 #include "lake/lake.h"
 #include "quality/quality.h"
 #include "server/datadir.h"
+#include "server/properties.h"
 #include "subjects/subjects.h"
 
 static char *path_in(const struct server *s, const char *name) { return mem_printf("%s/%s", s->dir, name); }
@@ -51,15 +52,25 @@ static enum err_code open_workers(struct server *s, struct err *err) {
 static void close_workers(struct server *s) { pool_free(s->pool); }
 
 static enum err_code open_broker(struct server *s, struct err *err) {
+    struct arena a = {0};
+    struct properties properties = {0};
+    const char *file = config_text(&s->config, CFG_BROKER_PROPERTIES);
+    if (*file != 0 && properties_load(s->sys, file, &s->config, &a, &properties, err) != ERR_OK) {
+        arena_fini(&a);
+        return err->code;
+    }
     char *dir = path_in(s, "log");
     struct broker_config c = {.dir = dir,
                               .node_id = (int32_t)config_num(&s->config, CFG_BROKER_NODE_ID),
                               .default_partitions = (int32_t)config_num(&s->config, CFG_BROKER_PARTITIONS),
                               .auto_create_topics = config_bool(&s->config, CFG_BROKER_AUTO_CREATE),
                               .max_partitions = (int32_t)config_num(&s->config, CFG_BROKER_PARTITIONS_MAX),
-                              .produce_bytes_max = (uint64_t)config_num(&s->config, CFG_BROKER_UNSYNCED_MAX)};
+                              .produce_bytes_max = (uint64_t)config_num(&s->config, CFG_BROKER_UNSYNCED_MAX),
+                              .configs = properties.p,
+                              .n_configs = properties.n};
     s->broker = broker_open(s->sys, &c, s->loops, s->n_loops, s->pool, err);
     mem_free(dir);
+    arena_fini(&a);
     return s->broker == NULL ? err->code : ERR_OK;
 }
 static void close_broker(struct server *s) { broker_close(s->broker); }

@@ -14,6 +14,7 @@
 #include "codec/json.h"
 #include "server/config.h"
 #include "server/datadir.h"
+#include "server/properties.h"
 #include "server/version.h"
 #include "sys/sys.h"
 
@@ -32,6 +33,38 @@ static void expect_num(const char *key_is_value, enum config_id id, int64_t n) {
     config_init(&c);
     assert_int_equal(config_set_flag(&c, key_is_value, NULL), ERR_OK);
     assert_int_equal(config_num(&c, id), n);
+    config_fini(&c);
+}
+
+static enum err_code load_properties(const char *text, struct config *c, struct arena *a, struct properties *out, struct err *err) {
+    char path[] = "/tmp/millrace-properties-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+    enum err_code code = properties_load(sys_real(), path, c, a, out, err);
+    unlink(path);
+    return code;
+}
+
+static void test_kafkas_properties(void **state) {
+    (void)state;
+    struct config c;
+    struct arena a = {0};
+    struct properties p;
+    config_init(&c);
+    assert_int_equal(config_set_flag(&c, "broker.node_id=5", NULL), ERR_OK);
+    assert_int_equal(load_properties("# ours\n\nnum.partitions = 3\r\nnode.id=7\nlog.retention.ms=1\nno.such.config=x\n!\nlog.retention.ms: 2", &c, &a, &p, NULL),
+                     ERR_OK);
+    assert_int_equal(p.n, 1);
+    assert_string_equal(p.p[0].name, "log.retention.ms");
+    assert_string_equal(p.p[0].value, "2");
+    assert_int_equal(config_num(&c, CFG_BROKER_PARTITIONS), 3);
+    assert_int_equal(config_num(&c, CFG_BROKER_NODE_ID), 5); // the flag is stronger
+    struct err err = {0};
+    assert_int_equal(load_properties("a=1\nwhat", &c, &a, &p, &err), ERR_CONFIG);
+    assert_non_null(strstr(err.msg, ":2: name=value"));
+    assert_int_equal(load_properties("num.partitions=no", &c, &a, &p, &err), ERR_CONFIG);
+    arena_fini(&a);
     config_fini(&c);
 }
 
@@ -178,7 +211,8 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults_are_those_that_scripts_rely_on), cmocka_unit_test(test_values_by_kind), cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_defaults_are_those_that_scripts_rely_on),
+        cmocka_unit_test(test_kafkas_properties), cmocka_unit_test(test_values_by_kind), cmocka_unit_test(test_listen),
         cmocka_unit_test(test_unknown_keys_name_the_nearest),           cmocka_unit_test(test_file_and_precedence),
         cmocka_unit_test(test_data_directory),
     };

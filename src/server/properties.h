@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// A file of Kafka broker configs in the form of Kafka's server.properties (key broker.properties), for who comes from Kafka.
+//
+// Read at start by one thread. What is read lives in the caller's arena.
+#ifndef SERVER_PROPERTIES_H
+#define SERVER_PROPERTIES_H
+
+#include "broker/broker.h"
+#include "server/config.h"
+
+struct properties {
+    struct broker_kv *p;
+    size_t n;
+};
+
+// Lines `name=value`, `name:value`, comments with # or !. The last line of a name counts. Names that the broker does not know are logged and
+// left out, as Kafka does. What has a key of ours (num.partitions: broker.partitions) sets that key, unless it was set elsewhere, and is
+// not in `out`. ERR_CONFIG names the file and the line.
+enum err_code properties_load(struct sys *s, const char *path, struct config *c, struct arena *a, struct properties *out, struct err *err);
+
+#endif
