@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "broker/internal.h"
+#include "broker/store.h"
 
 enum { TICK_US = 5 * 1000 * 1000, PRODUCE_BYTES_DEFAULT = 64 << 20, PARTITIONS_DEFAULT = 10000 };
 static const char version_text[] = "millrace-log 1\n";
@@ -82,6 +83,7 @@ static void free_broker(struct broker *b) {
     coordinator_free(b->coordinator);
     producer_ids_free(b->producer_ids);
     topics_free(b);
+    store_close(b->store);
     vec_fini(&b->stalled);
     kvs_free(&b->static_configs);
     sys_mutex_fini(&b->mutex);
@@ -100,6 +102,15 @@ static void set_config(struct broker *b, const struct broker_config *config) {
     b->config.configs = NULL; // kept in static_configs
     b->config.n_configs = 0;
 }
+
+static enum err_code open_store(struct broker *b, struct err *err) {
+    char *path = mem_printf("%s/store", b->dir);
+    b->store = store_open(b->sys, path, err);
+    mem_free(path);
+    return b->store == NULL ? err->code : ERR_OK;
+}
+
+struct store *broker_store(struct broker *b) { return b->store; }
 
 struct broker *broker_open(struct sys *s, const struct broker_config *config, struct loop *const *loops, size_t n_loops, struct pool *pool,
                            struct err *err) {
@@ -124,6 +135,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     if (code == ERR_OK) code = check_version(b, err);
     if (code == ERR_OK) code = take_clean_mark(b, &clean, err);
     if (code == ERR_OK && !clean) code = sync_parent(b, err);
+    if (code == ERR_OK) code = open_store(b, err);
     if (code == ERR_OK) code = topics_load(b, clean, err);
     if (code == ERR_OK) topics_spare(b);
     if (code == ERR_OK && (b->producer_ids = producer_ids_open(b, err)) == NULL) code = err->code;

@@ -86,6 +86,7 @@ struct broker {
     bool tick_stopped;
     struct coordinator *coordinator;
     struct producer_ids *producer_ids;
+    struct store *store; // store.h
 };
 
 // ---- topics.c: the catalog and its file ----
