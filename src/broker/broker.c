@@ -9,6 +9,7 @@
 #include "broker/internal.h"
 #include "broker/store.h"
 
+enum { READERS = 2, READERS_QUEUE = 16384 }; // a connection has one read at most
 enum { TICK_US = 5 * 1000 * 1000, PRODUCE_BYTES_DEFAULT = 64 << 20, PARTITIONS_DEFAULT = 10000 };
 static const char version_text[] = "millrace-log 1\n";
 
@@ -80,6 +81,7 @@ static void tick_start(void *arg) {
 }
 
 static void free_broker(struct broker *b) {
+    pool_free(b->readers);
     coordinator_free(b->coordinator);
     producer_ids_free(b->producer_ids);
     topics_free(b);
@@ -124,6 +126,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     memcpy(b->loops, loops, n_loops * sizeof *b->loops);
     b->n_loops = n_loops;
     b->pool = pool;
+    b->readers = pool_new("read", READERS, READERS_QUEUE);
     sys_mutex_init(&b->mutex);
     sys_mutex_init(&b->change);
     sys_mutex_init(&b->stalled_mutex);
@@ -235,6 +238,21 @@ enum err_code broker_read(struct broker *b, const char *topic, int32_t partition
     if (out->n > before) metric_add(M_LOG_BYTES_OUT, p->topic_name, (int64_t)(out->n - before));
     partition_unref(p);
     return code;
+}
+
+enum err_code broker_read_view(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, bool may_block,
+                               struct log_view *out, struct broker_offsets *offsets, struct err *err) {
+    struct partition *p = partition_find(b, topic, partition);
+    if (p == NULL) return no_partition(topic, partition, err);
+    enum err_code code = log_read_view(p->log, offset, max_bytes, may_block, out, err);
+    if (offsets != NULL) get_offsets(p, offsets);
+    if (out->n > 0) metric_add(M_LOG_BYTES_OUT, p->topic_name, (int64_t)out->n);
+    partition_unref(p);
+    return code;
+}
+
+enum err_code broker_submit_read(struct broker *b, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err) {
+    return pool_submit_then(b->readers, work, arg, back, done, err);
 }
 
 enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_t partition, int64_t timestamp_ms, int64_t *offset,

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "log/view.h"
 #include "loop/loop.h"
 
 struct broker;
@@ -127,6 +128,12 @@ enum err_code broker_offsets(struct broker *b, const char *topic, int32_t partit
 // is filled also on ERR_OFFSET_RANGE.
 enum err_code broker_read(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, struct buf *out,
                           struct broker_offsets *offsets, struct err *err); // [any]
+// The same without a copy, released by the caller. Without may_block it never waits for the disk and answers ERR_BUSY instead: then again with
+// it, on a thread that may block.
+enum err_code broker_read_view(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, bool may_block,
+                               struct log_view *out, struct broker_offsets *offsets, struct err *err); // [any], or with may_block [block]
+// As broker_submit, on the threads that read from the disk.
+enum err_code broker_submit_read(struct broker *b, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err); // [any]
 // The first record with a timestamp >= timestamp_ms, or for the BROKER_OFFSET_* values what they name (found_ms -1 for the first two).
 enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_t partition, int64_t timestamp_ms, int64_t *offset,
                                      int64_t *found_ms, struct err *err); // [any] offset -1 = none later

@@ -72,6 +72,7 @@ struct broker {
     struct loop **loops;
     size_t n_loops;
     struct pool *pool;
+    struct pool *readers; // what reads from the disk for consumers
     struct broker_config config;
     topic_kvs static_configs;
     struct sys_mutex mutex, change;

@@ -126,6 +126,11 @@ bool kafka_req_submit(struct kafka_req *q, loop_fn *work, loop_fn *done) {
     return broker_submit(kafka_req_broker(q), work, q, kafka_req_loop(q), done, &err) == ERR_OK;
 }
 
+bool kafka_req_submit_read(struct kafka_req *q, loop_fn *work, loop_fn *done) {
+    struct err err;
+    return broker_submit_read(kafka_req_broker(q), work, q, kafka_req_loop(q), done, &err) == ERR_OK;
+}
+
 // ---- output -------------------------------------------------------------------------------------------------------------
 static void add_iov(struct sys_iov *iov, int *n, size_t *skip, const void *p, size_t size) {
     if (*skip >= size) {

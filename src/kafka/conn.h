@@ -69,6 +69,7 @@ void kafka_req_done(struct kafka_req *q); // q may be gone when it returns
 const char *kafka_req_name(struct kafka_req *q, struct str name);
 // Blocking work: work(q) on the broker's pool, then done(q) on the loop. False = queue full.
 bool kafka_req_submit(struct kafka_req *q, loop_fn *work, loop_fn *done);
+bool kafka_req_submit_read(struct kafka_req *q, loop_fn *work, loop_fn *done); // the same on the threads that read records from the disk
 // The request cannot be answered: logs the reason and closes the connection. Counts as done.
 void kafka_req_reject(struct kafka_req *q, const char *reason);
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fetch (without sessions; long poll) and ListOffsets.
 //
-// A fetch reads every partition once; when that is less than min_bytes it waits on all of them, re-reads those that woke it, and answers at
-// min_bytes, at max_wait, or when the connection closes. Record bytes are read into one buffer per partition and sent from there.
-// Whole batches are answered, the one that holds the offset first (KIP-74: at least one batch, whatever the maxima say).
+// A fetch reads every partition once: what is in memory here, from the first partition on that needs the disk on a worker. When that is less
+// than min_bytes it waits on all of them, re-reads those that woke it, and answers at min_bytes, at max_wait, or when the connection closes.
+// While a worker reads, everything of the fetch is the worker's: no wait is set and only the timer may note that time is up.
+// Record bytes are sent from where the log has them. Whole batches are answered, the one that holds the offset first (KIP-74: at least one
+// batch, whatever the maxima say).
 #include <assert.h>
 
 #include "kafka/conn.h"
@@ -16,17 +18,18 @@ struct fetch_part {
     const char *topic; // NULL = unknown id
     const struct kafka_fetch_request_topics_partitions *req;
     struct kafka_fetch_response_responses_partitions *res;
-    struct buf data;
+    struct log_view view;
     int64_t seen; // high watermark at the last read
-    bool woke, waiting;
+    bool due;     // to be read
+    bool waiting;
 };
 struct fetching {
     struct kafka_req *q;
     struct fetch_part *parts;
-    size_t n;
+    size_t n, next; // next: where the reading is
     size_t bytes, max_bytes, counted;
     struct loop_timer timer;
-    bool failed, waiting;
+    bool failed, timed, reading, over; // over: answer with what is there
 };
 
 static int fetch_error(const struct fetching *all, const struct fetch_part *p) {
@@ -38,58 +41,86 @@ static int fetch_error(const struct fetching *all, const struct fetch_part *p) {
     return 0;
 }
 
-static void read_part(struct fetching *all, struct fetch_part *p) {
+// What a part of the answer has, in one piece or as pieces for the encoder.
+static void show_records(struct fetch_part *p) {
+    struct log_view *v = &p->view;
+    p->res->records = STR(""); // never null: librdkafka takes null for a parse error
+    if (v->n == 0) return;
+    p->res->records = v->pieces.p[0].bytes;
+    if (v->pieces.n == 1) return;
+    struct kafka_req *q = p->all->q;
+    struct str *pieces = ARENA_ARRAY(&q->arena, struct str, v->pieces.n);
+    for (size_t i = 0; i < v->pieces.n; i++) pieces[i] = v->pieces.p[i].bytes;
+    p->res->records.n = v->n;
+    kafka_out_gather(&q->out, pieces[0].p, pieces, v->pieces.n);
+}
+
+// False: the disk is needed, and may_block is not set.
+static bool read_part(struct fetching *all, struct fetch_part *p, bool may_block) {
     struct kafka_fetch_response_responses_partitions *res = p->res;
     struct err err = {0};
     struct broker_offsets offsets = {-1, -1, -1};
-    all->bytes -= p->data.n;
-    buf_clear(&p->data);
+    all->bytes -= p->view.n;
+    log_view_release(&p->view);
     int error = fetch_error(all, p);
     size_t room = all->bytes < all->max_bytes ? all->max_bytes - all->bytes : 0;
     size_t want = p->req->partition_max_bytes < 0 ? 0 : (size_t)p->req->partition_max_bytes;
     if (want > room) want = room;
     if (error == 0) {
+        struct broker *b = kafka_req_broker(all->q);
         enum err_code code;
-        if (room == 0 && all->bytes > 0) code = broker_offsets(kafka_req_broker(all->q), p->topic, p->req->partition, &offsets, &err);
-        else code = broker_read(kafka_req_broker(all->q), p->topic, p->req->partition, p->req->fetch_offset, want, &p->data, &offsets, &err);
+        if (room == 0 && all->bytes > 0) code = broker_offsets(b, p->topic, p->req->partition, &offsets, &err);
+        else code = broker_read_view(b, p->topic, p->req->partition, p->req->fetch_offset, want, may_block, &p->view, &offsets, &err);
+        if (code == ERR_BUSY && !may_block) return false;
         if (code != ERR_OK) error = err_info(code)->kafka;
     }
-    all->bytes += p->data.n;
+    all->bytes += p->view.n;
     all->failed |= error != 0;
     p->seen = offsets.high_watermark;
+    p->due = false;
     res->partition_index = p->req->partition;
     res->error_code = (int16_t)error;
     res->high_watermark = error == 0 ? offsets.high_watermark : -1;
     res->last_stable_offset = res->high_watermark; // no transactions: all is stable
     res->log_start_offset = error == 0 ? offsets.start : -1;
-    res->records = p->data.n == 0 ? STR("") : buf_str(&p->data); // never null: librdkafka takes null for a parse error
+    return true;
+}
+
+// The parts that are due, from `next` on. False: the disk is needed for `next`.
+static bool read_parts(struct fetching *all, bool may_block) {
+    for (; all->next < all->n; all->next++)
+        if (all->parts[all->next].due && !read_part(all, &all->parts[all->next], may_block)) return false;
+    return true;
 }
 
 static void release_fetch(struct kafka_req *q) {
     struct fetching *all = q->state;
-    for (size_t i = 0; i < all->n; i++) buf_fini(&all->parts[i].data);
+    for (size_t i = 0; i < all->n; i++) log_view_release(&all->parts[i].view);
     kafka_req_home(q)->fetch_bytes -= all->counted;
 }
 
-static void answer_fetch(struct fetching *all) {
-    for (size_t i = 0; i < all->n; i++) all->counted += all->parts[i].data.cap;
-    kafka_req_home(all->q)->fetch_bytes += all->counted; // until it has been sent
-    kafka_req_done(all->q);
-}
-
 static void stop_waiting(struct fetching *all) {
-    if (!all->waiting) return;
-    all->waiting = false;
-    loop_timer_cancel(kafka_req_loop(all->q), &all->timer);
     for (size_t i = 0; i < all->n; i++) {
         if (all->parts[i].waiting) broker_wait_remove(kafka_req_broker(all->q), &all->parts[i].wait);
         all->parts[i].waiting = false;
     }
 }
 
-static void finish_fetch(struct kafka_req *q) {
-    stop_waiting(q->state);
-    answer_fetch(q->state);
+static void answer_fetch(struct fetching *all) {
+    if (all->timed) stop_waiting(all);
+    if (all->timed) loop_timer_cancel(kafka_req_loop(all->q), &all->timer);
+    for (size_t i = 0; i < all->n; i++) {
+        all->counted += all->parts[i].view.held;
+        show_records(&all->parts[i]);
+    }
+    kafka_req_home(all->q)->fetch_bytes += all->counted; // until it has been sent
+    kafka_req_done(all->q);
+}
+
+static void finish_fetch(struct kafka_req *q) { // time is up, or the connection closes
+    struct fetching *all = q->state;
+    all->over = true;
+    if (!all->reading) answer_fetch(all);
 }
 
 static void fetch_timeout(void *arg) { finish_fetch(arg); }
@@ -104,16 +135,58 @@ static void wait_on(struct fetching *all, struct fetch_part *p) {
 
 static bool enough(const struct fetching *all) {
     const struct kafka_fetch_request *req = all->q->msg;
-    return all->failed || (req->min_bytes > 0 && all->bytes >= (size_t)req->min_bytes) || req->min_bytes <= 0 || all->bytes >= all->max_bytes;
+    if (all->failed || all->over || req->min_bytes <= 0 || req->max_wait_ms <= 0 || all->n == 0) return true;
+    return all->bytes >= (size_t)req->min_bytes || all->bytes >= all->max_bytes;
+}
+
+static void wait_or_answer(struct fetching *all) {
+    struct kafka_req *q = all->q;
+    if (enough(all)) {
+        answer_fetch(all);
+        return;
+    }
+    if (!all->timed) {
+        const struct kafka_fetch_request *req = q->msg;
+        all->timed = true;
+        q->cancel = finish_fetch;
+        loop_timer_set(kafka_req_loop(q), &all->timer, (int64_t)req->max_wait_ms * 1000, fetch_timeout, q);
+    }
+    for (size_t i = 0; i < all->n; i++)
+        if (!all->parts[i].waiting) wait_on(all, &all->parts[i]);
+}
+
+static void read_on_worker(void *arg) { (void)read_parts(((struct kafka_req *)arg)->state, true); }
+
+static void worker_has_read(void *arg) {
+    struct fetching *all = ((struct kafka_req *)arg)->state;
+    all->reading = false;
+    wait_or_answer(all);
+}
+
+static void read_due(struct fetching *all) {
+    if (read_parts(all, false)) {
+        wait_or_answer(all);
+        return;
+    }
+    stop_waiting(all);
+    all->reading = true;
+    if (kafka_req_submit_read(all->q, read_on_worker, worker_has_read)) return;
+    all->reading = false;
+    for (; all->next < all->n; all->next++) { // more wait for the disk than there may be connections: the client tries again
+        struct fetch_part *p = &all->parts[all->next];
+        p->res->partition_index = p->req->partition;
+        if (p->due) p->res->error_code = KAFKA_REQUEST_TIMED_OUT;
+    }
+    all->over = true;
+    wait_or_answer(all);
 }
 
 static void partition_moved(struct broker_wait *w) {
     struct fetch_part *p = w->arg;
-    struct fetching *all = p->all;
     p->waiting = false;
-    read_part(all, p);
-    if (enough(all)) finish_fetch(all->q);
-    else wait_on(all, p);
+    p->due = true;
+    p->all->next = (size_t)(p - p->all->parts);
+    read_due(p->all);
 }
 
 static void collect_parts(struct fetching *all, const struct kafka_fetch_request *req, struct kafka_fetch_response *res) {
@@ -137,7 +210,7 @@ static void collect_parts(struct fetching *all, const struct kafka_fetch_request
         for (int32_t i = 0; i < topic->partitions.n; i++, at++) {
             struct fetch_part *p = &all->parts[at];
             *p = (struct fetch_part){.all = all, .topic = name, .req = &topic->partitions.p[i], .res = &out->partitions.p[i]};
-            buf_init(&p->data, 0);
+            p->due = true;
             p->res->aborted_transactions.n = req->isolation_level == 1 ? 0 : -1;
         }
     }
@@ -158,15 +231,7 @@ void kafka_do_fetch(struct kafka_req *q) {
     q->state = all;
     q->release = release_fetch;
     collect_parts(all, req, res);
-    for (size_t i = 0; i < all->n; i++) read_part(all, &all->parts[i]);
-    if (enough(all) || req->max_wait_ms <= 0 || all->n == 0) {
-        answer_fetch(all);
-        return;
-    }
-    all->waiting = true;
-    q->cancel = finish_fetch;
-    loop_timer_set(kafka_req_loop(q), &all->timer, (int64_t)req->max_wait_ms * 1000, fetch_timeout, q);
-    for (size_t i = 0; i < all->n; i++) wait_on(all, &all->parts[i]);
+    read_due(all);
 }
 
 // ---- ListOffsets --------------------------------------------------------------------------------------------------------
@@ -205,7 +270,8 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
     res->leader_epoch = offset >= 0 ? BROKER_LEADER_EPOCH : -1;
 }
 
-void kafka_do_list_offsets(struct kafka_req *q) {
+static void list_all(void *arg) {
+    struct kafka_req *q = arg;
     const struct kafka_list_offsets_request *req = q->msg;
     struct kafka_list_offsets_response *res = q->res;
     res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_list_offsets_response_topics, req->topics.n);
@@ -219,5 +285,21 @@ void kafka_do_list_offsets(struct kafka_req *q) {
         out->partitions.n = topic->partitions.n;
         for (int32_t i = 0; i < topic->partitions.n; i++) list_one(q, name, &topic->partitions.p[i], &out->partitions.p[i]);
     }
+}
+
+static void list_done(void *arg) { kafka_req_done(arg); }
+
+static bool is_search(const struct kafka_list_offsets_request *req) { // by time: reads from the disk
+    for (int32_t t = 0; t < req->topics.n; t++)
+        for (int32_t i = 0; i < req->topics.p[t].partitions.n; i++) {
+            int64_t at = req->topics.p[t].partitions.p[i].timestamp;
+            if (at >= 0 || at == MAX_TIMESTAMP) return true;
+        }
+    return false;
+}
+
+void kafka_do_list_offsets(struct kafka_req *q) {
+    if (is_search(q->msg) && kafka_req_submit_read(q, list_all, list_done)) return;
+    list_all(q);
     kafka_req_done(q);
 }

@@ -268,6 +268,14 @@ static void encode_length(struct encoder *e, int64_t n, bool short_length) {
     else buf_put_be32(b, (uint32_t)n);
 }
 
+static bool encode_pieces(struct kafka_out *o, struct str v) {
+    if (o->gathered == o->gathers.n || o->gathers.p[o->gathered].token != v.p) return false;
+    const struct kafka_gather *g = &o->gathers.p[o->gathered++];
+    for (size_t i = 0; i < g->n; i++) vec_add(&o->splices, ((struct kafka_splice){o->buf.n, g->pieces[i]}));
+    o->spliced += v.n;
+    return true;
+}
+
 static void encode_bytes(struct encoder *e, const struct kafka_field *f, struct str v) {
     struct kafka_out *o = e->o;
     bool is_string = f->type == KAFKA_STRING;
@@ -277,6 +285,7 @@ static void encode_bytes(struct encoder *e, const struct kafka_field *f, struct 
     }
     if (is_string && v.n > INT16_MAX) v.n = INT16_MAX; // messages for people; names are shorter by rule
     encode_length(e, (int64_t)v.n, is_string);
+    if (f->type == KAFKA_RECORDS && encode_pieces(o, v)) return;
     if (f->type == KAFKA_RECORDS && v.n >= o->splice_min) {
         vec_add(&o->splices, ((struct kafka_splice){o->buf.n, v}));
         o->spliced += v.n;
@@ -445,12 +454,17 @@ void kafka_out_init(struct kafka_out *o, size_t max) {
 void kafka_out_fini(struct kafka_out *o) {
     buf_fini(&o->buf);
     vec_fini(&o->splices);
+    vec_fini(&o->gathers);
 }
 
 void kafka_out_clear(struct kafka_out *o) {
     buf_clear(&o->buf);
-    o->splices.n = 0;
-    o->spliced = 0;
+    o->splices.n = o->gathers.n = 0;
+    o->spliced = o->gathered = 0;
+}
+
+void kafka_out_gather(struct kafka_out *o, const void *token, const struct str *pieces, size_t n) {
+    vec_add(&o->gathers, ((struct kafka_gather){token, pieces, n}));
 }
 
 void kafka_frame_begin_response(struct kafka_out *o, const struct kafka_message *m, int version, int32_t correlation_id) {

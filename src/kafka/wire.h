@@ -103,9 +103,16 @@ struct kafka_splice {
     size_t at; // position in buf
     struct str bytes;
 };
+struct kafka_gather { // records that lie in pieces
+    const void *token;
+    const struct str *pieces;
+    size_t n;
+};
 struct kafka_out {
     struct buf buf;
     VEC(struct kafka_splice) splices;
+    VEC(struct kafka_gather) gathers;
+    size_t gathered;   // so many of them were encoded
     size_t splice_min; // records at least this long are borrowed; SIZE_MAX = copy all
     size_t spliced;    // bytes of all splices
 };
@@ -113,6 +120,9 @@ enum { KAFKA_SPLICE_MIN = 2048 };
 void kafka_out_init(struct kafka_out *o, size_t max); // max bytes of buf
 void kafka_out_fini(struct kafka_out *o);
 void kafka_out_clear(struct kafka_out *o); // keeps the memory
+// Before encoding: the records field whose bytes begin at `token` stands for these pieces; its length is the sum of theirs. Told in the order in
+// which the fields are encoded. The pieces (and their array) are borrowed.
+void kafka_out_gather(struct kafka_out *o, const void *token, const struct str *pieces, size_t n);
 // A response or request frame: begin leaves room for the size and writes the header; end fills the size in. ERR_TOO_LARGE.
 void kafka_frame_begin_response(struct kafka_out *o, const struct kafka_message *m, int version, int32_t correlation_id);
 void kafka_frame_begin_request(struct kafka_out *o, const struct kafka_api *api, int version, int32_t correlation_id, struct str client_id);

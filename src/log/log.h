@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "log/batch.h"
+#include "log/view.h"
 #include "sys/sys.h"
 
 struct log;
@@ -73,6 +74,8 @@ bool log_offline(struct log *l);
 // Appends whole batches to `out`, from the one that holds `offset`, at most max_bytes, at least one batch. Nothing at the durable end.
 // ERR_OFFSET_RANGE below the start or above the durable end. ERR_CORRUPT.
 enum err_code log_read(struct log *l, int64_t offset, size_t max_bytes, struct buf *out, struct err *err);
+// The same without a copy. ERR_BUSY: the disk is needed, and `may_block` is false. `out` must be empty; it is released by the caller.
+enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out, struct err *err);
 // The first durable record with a timestamp >= t: *offset -1 = none.
 enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err);
 enum err_code log_find_max_time(struct log *l, int64_t *offset, int64_t *found, struct err *err);

@@ -184,6 +184,35 @@ enum err_code log_read(struct log *l, int64_t offset, size_t max_bytes, struct b
     return code;
 }
 
+struct log_block { // one reader's own
+    struct buf bytes;
+};
+
+void log_view_release(struct log_view *v) {
+    for (size_t i = 0; i < v->pieces.n; i++) {
+        if (v->pieces.p[i].block == NULL) continue;
+        buf_fini(&v->pieces.p[i].block->bytes);
+        mem_free(v->pieces.p[i].block);
+    }
+    vec_fini(&v->pieces);
+    *v = (struct log_view){0};
+}
+
+enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out, struct err *err) {
+    if (!may_block && offset >= log_start(l) && offset < log_durable_end(l)) return ERR_BUSY;
+    struct log_block *b = MEM_NEW(struct log_block);
+    buf_init(&b->bytes, 0);
+    enum err_code code = log_read(l, offset, max_bytes, &b->bytes, err);
+    vec_add(&out->pieces, ((struct log_piece){buf_str(&b->bytes), b}));
+    if (code != ERR_OK || b->bytes.n == 0) {
+        log_view_release(out);
+        return code;
+    }
+    out->n = b->bytes.n;
+    out->held = b->bytes.cap;
+    return code;
+}
+
 // ---- by time --------------------------------------------------------------------------------------------------------
 
 struct time_search {
