@@ -3,15 +3,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/cluster.h"
 #include "client/kafka.h"
 
 enum { CONFIGS_MAX = 32 };
-
-static enum err_code brokers_of(struct cli *c, const char **out, struct err *err) {
-    *out = cli_opt(c, "brokers");
-    return *out != NULL ? ERR_OK : cli_address(c, "kafka", "127.0.0.1:9092", out, err);
-}
 
 static enum err_code configs_of(struct cli *c, struct client_kv *out, size_t *n, struct err *err) {
     const char *given[CONFIGS_MAX];
@@ -33,19 +28,17 @@ static enum err_code partitions_of(struct cli *c, int32_t otherwise, int32_t *ou
     return ERR_OK;
 }
 
-static const char *number(struct cli *c, int64_t v) { return arena_printf(&c->arena, "%" PRId64, v); }
-
 static enum err_code run_list(struct cli *c, struct err *err) {
     static const char *const names[] = {"topic", "partitions", "records"};
     const char *brokers;
     struct client_topic *topics;
     size_t n;
-    if (brokers_of(c, &brokers, err) != ERR_OK || client_topic_list(brokers, true, &c->arena, &topics, &n, err) != ERR_OK) return err->code;
+    if (cli_brokers(c, &brokers, err) != ERR_OK || client_topic_list(brokers, true, &c->arena, &topics, &n, err) != ERR_OK) return err->code;
     const char **cells = ARENA_ARRAY(&c->arena, const char *, n * 3);
     for (size_t i = 0; i < n; i++) {
         cells[i * 3] = topics[i].name;
-        cells[i * 3 + 1] = number(c, topics[i].partitions);
-        cells[i * 3 + 2] = number(c, topics[i].records);
+        cells[i * 3 + 1] = cli_number(c, topics[i].partitions);
+        cells[i * 3 + 2] = cli_number(c, topics[i].records);
     }
     cli_print_rows(c, names, "tnn", 3, cells, n);
     return ERR_OK;
@@ -56,7 +49,7 @@ static enum err_code run_create(struct cli *c, struct err *err) {
     struct client_kv configs[CONFIGS_MAX];
     size_t n;
     int32_t partitions;
-    if (brokers_of(c, &brokers, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
+    if (cli_brokers(c, &brokers, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
     if (partitions_of(c, -1, &partitions, err) != ERR_OK) return err->code;
     if (client_topic_create(brokers, c->args[0], partitions, configs, n, err) == ERR_OK) return ERR_OK;
     if (err->code != ERR_EXISTS || !cli_flag(c, "if-not-exists")) return err->code;
@@ -66,7 +59,7 @@ static enum err_code run_create(struct cli *c, struct err *err) {
 
 static enum err_code run_delete(struct cli *c, struct err *err) {
     const char *brokers;
-    if (brokers_of(c, &brokers, err) != ERR_OK) return err->code;
+    if (cli_brokers(c, &brokers, err) != ERR_OK) return err->code;
     return client_topic_delete(brokers, c->args[0], err);
 }
 
@@ -75,7 +68,7 @@ static enum err_code run_alter(struct cli *c, struct err *err) {
     struct client_kv configs[CONFIGS_MAX];
     size_t n;
     int32_t partitions;
-    if (brokers_of(c, &brokers, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
+    if (cli_brokers(c, &brokers, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
     if (partitions_of(c, 0, &partitions, err) != ERR_OK) return err->code;
     if (n == 0 && partitions == 0) return err_set(err, ERR_INVALID, "nothing to change: say --config key=value or --partitions N");
     enum err_code code = n > 0 ? client_topic_alter(brokers, c->args[0], configs, n, err) : ERR_OK;
@@ -89,15 +82,15 @@ static enum err_code run_describe(struct cli *c, struct err *err) {
     struct client_partition *parts;
     struct client_topic_config *configs;
     size_t n_parts, n_configs, n = 0;
-    if (brokers_of(c, &brokers, err) != ERR_OK) return err->code;
+    if (cli_brokers(c, &brokers, err) != ERR_OK) return err->code;
     if (client_topic_describe(brokers, c->args[0], &c->arena, &parts, &n_parts, &configs, &n_configs, err) != ERR_OK) return err->code;
     const char **cells = ARENA_ARRAY(&c->arena, const char *, n_parts * 4 + n_configs * 3);
     bool want_configs = cli_flag(c, "configs");
     for (size_t i = 0; i < n_parts && !want_configs; i++) {
-        cells[i * 4] = number(c, parts[i].id);
-        cells[i * 4 + 1] = number(c, parts[i].start);
-        cells[i * 4 + 2] = number(c, parts[i].high_watermark);
-        cells[i * 4 + 3] = number(c, parts[i].high_watermark - parts[i].start);
+        cells[i * 4] = cli_number(c, parts[i].id);
+        cells[i * 4 + 1] = cli_number(c, parts[i].start);
+        cells[i * 4 + 2] = cli_number(c, parts[i].high_watermark);
+        cells[i * 4 + 3] = cli_number(c, parts[i].high_watermark - parts[i].start);
     }
     if (!want_configs) {
         cli_print_rows(c, part_names, "nnnn", 4, cells, n_parts);
@@ -114,16 +107,15 @@ static enum err_code run_describe(struct cli *c, struct err *err) {
     return ERR_OK;
 }
 
-#define BROKERS {"brokers", 'b', "HOST:PORT,...", "any Kafka; else this server's Kafka door"}
 #define CONFIG {"config", 'c', "KEY=VALUE", "a topic config, such as retention.ms=86400000; may be repeated"}
 
-static const struct cli_option list_options[] = {BROKERS, {0}};
+static const struct cli_option list_options[] = {CLI_BROKERS, {0}};
 static const struct cli_option create_options[] = {
     {"partitions", 'p', "N", "number of partitions; else the broker's default"}, CONFIG, {"if-not-exists", 0, NULL, "succeed when it is there "
-        "already"}, BROKERS, {0}};
-static const struct cli_option alter_options[] = {{"partitions", 'p', "N", "grow to so many partitions"}, CONFIG, BROKERS, {0}};
+        "already"}, CLI_BROKERS, {0}};
+static const struct cli_option alter_options[] = {{"partitions", 'p', "N", "grow to so many partitions"}, CONFIG, CLI_BROKERS, {0}};
 static const struct cli_option describe_options[] = {
-    {"configs", 0, NULL, "its configs instead of its partitions"}, {"all", 0, NULL, "with --configs: also those at their default"}, BROKERS, {0}};
+    {"configs", 0, NULL, "its configs instead of its partitions"}, {"all", 0, NULL, "with --configs: also those at their default"}, CLI_BROKERS, {0}};
 
 static const struct cli_command list = {
     .name = "list", .args = "", .summary = "all topics with partitions and records", .options = list_options, .is_client = true,

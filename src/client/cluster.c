@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connections to the nodes of a Kafka cluster, one request at a time on each. One thread; blocks with a time limit.
+//
+// A node is connected to when it is first asked; its ApiVersions answer gives the versions. Answers are decoded from frames that stay in the
+// cluster's arena, since decoded strings point into them.
+#include "client/cluster.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/vec.h"
+
+enum { CONNECT_MS = 5000, ANSWER_US = 60 * 1000000, FRAME_MAX = 256 << 20, APIS = 128, HOST_MAX = 256, RETRIES = 50, RETRY_US = 100000 };
+
+struct node {
+    int32_t id; // -1 = a bootstrap address, of whom we do not know which one it is
+    char host[HOST_MAX];
+    int port;
+    struct sys_sock *sock;
+    struct sys_poll *poll;
+    int16_t min[APIS], max[APIS]; // max -1 = not served
+};
+
+struct cluster {
+    struct sys *sys;
+    struct arena arena;
+    VEC(struct node *) nodes;
+    struct node *any; // the one that answered first
+    const struct kafka_metadata_response *metadata;
+    int32_t correlation;
+};
+
+struct arena *cluster_memory(struct cluster *c) { return &c->arena; }
+const struct kafka_metadata_response *cluster_nodes(const struct cluster *c) { return c->metadata; }
+
+// ---- bytes --------------------------------------------------------------------------------------------------------------
+
+static enum err_code wait_for(struct node *n, int events, int64_t until, struct cluster *c, struct err *err) {
+    int64_t left = until - sys_mono_us(c->sys);
+    struct sys_event ev;
+    if (sys_poll_sock(n->poll, n->sock, events, n, err) != ERR_OK) return err->code;
+    if (left > 0 && sys_poll_wait(n->poll, &ev, 1, left) > 0) return ERR_OK;
+    if (left > 0) return ERR_OK; // woken for nothing: the caller tries again
+    return err_set(err, ERR_TIMEOUT, "no answer from %s:%d", n->host, n->port);
+}
+
+static enum err_code send_all(struct cluster *c, struct node *n, struct str bytes, int64_t until, struct err *err) {
+    while (bytes.n > 0) {
+        struct sys_iov iov = {bytes.p, bytes.n};
+        int64_t sent = sys_sock_send(n->sock, &iov, 1, err);
+        if (sent < 0 && err->code != ERR_BUSY) return err->code;
+        if (sent < 0 && wait_for(n, SYS_EV_WRITE, until, c, err) != ERR_OK) return err->code;
+        if (sent > 0) bytes = str_n(bytes.p + sent, bytes.n - (size_t)sent);
+    }
+    return ERR_OK;
+}
+
+static enum err_code recv_all(struct cluster *c, struct node *n, uint8_t *p, size_t size, int64_t until, struct err *err) {
+    for (size_t have = 0; have < size;) {
+        int64_t got = sys_sock_recv(n->sock, p + have, size - have, err);
+        if (got == 0) return err_set(err, ERR_CLOSED, "%s:%d closed the connection", n->host, n->port);
+        if (got < 0 && err->code != ERR_BUSY) return err->code;
+        if (got < 0 && wait_for(n, SYS_EV_READ, until, c, err) != ERR_OK) return err->code;
+        if (got > 0) have += (size_t)got;
+    }
+    return ERR_OK;
+}
+
+static void node_disconnect(struct node *n) {
+    if (n->poll != NULL) sys_poll_free(n->poll);
+    if (n->sock != NULL) sys_sock_close(n->sock);
+    n->poll = NULL;
+    n->sock = NULL;
+}
+
+// One request and its answer, on a connected node.
+static enum err_code exchange(struct cluster *c, struct node *n, const struct kafka_api *api, int version, const void *req, void **res, struct err *err) {
+    int64_t until = sys_mono_us(c->sys) + ANSWER_US;
+    struct kafka_out out;
+    kafka_out_init(&out, FRAME_MAX);
+    out.splice_min = SIZE_MAX;
+    int32_t id = ++c->correlation;
+    kafka_frame_begin_request(&out, api, version, id, STR("millrace"));
+    kafka_msg_encode(api->request, version, req, &out);
+    enum err_code code = kafka_frame_end(&out, err);
+    if (code == ERR_OK) code = send_all(c, n, buf_str(&out.buf), until, err);
+    kafka_out_fini(&out);
+    uint8_t head[4];
+    if (code == ERR_OK) code = recv_all(c, n, head, sizeof head, until, err);
+    if (code != ERR_OK) return code;
+    uint32_t size = (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3];
+    if (size < 4 || size > FRAME_MAX) return err_set(err, ERR_PARSE, "%s:%d does not speak Kafka's protocol", n->host, n->port);
+    uint8_t *frame = arena_alloc(&c->arena, size);
+    code = recv_all(c, n, frame, size, until, err);
+    if (code != ERR_OK) return code;
+    struct rd r = rd_of(frame, size);
+    if ((int32_t)rd_be32(&r) != id) return err_set(err, ERR_PARSE, "%s:%d answered another request", n->host, n->port);
+    if (version >= api->response->header_flexible) (void)rd_u8(&r); // tagged fields of the header: there are none
+    *res = arena_alloc(&c->arena, api->response->body->size);
+    kafka_msg_init(api->response, *res);
+    return kafka_msg_decode(api->response, version, &r, &c->arena, *res, err);
+}
+
+// ---- nodes --------------------------------------------------------------------------------------------------------------
+
+static enum err_code learn_versions(struct cluster *c, struct node *n, struct err *err) {
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_API_VERSIONS);
+    struct kafka_api_versions_request *req = arena_alloc(&c->arena, sizeof *req);
+    kafka_msg_init(api->request, req);
+    void *answer;
+    enum err_code code = exchange(c, n, api, 0, req, &answer, err);
+    if (code != ERR_OK) return code;
+    const struct kafka_api_versions_response *res = answer;
+    for (int i = 0; i < APIS; i++) n->max[i] = -1;
+    for (int32_t i = 0; i < res->api_keys.n; i++) {
+        const struct kafka_api_versions_response_api_keys *k = &res->api_keys.p[i];
+        if (k->api_key < 0 || k->api_key >= APIS) continue;
+        n->min[k->api_key] = k->min_version;
+        n->max[k->api_key] = k->max_version;
+    }
+    // Version 10 of these two speaks of topics by id; we go by name.
+    if (n->max[KAFKA_API_OFFSET_FETCH] > 9) n->max[KAFKA_API_OFFSET_FETCH] = 9;
+    if (n->max[KAFKA_API_OFFSET_COMMIT] > 9) n->max[KAFKA_API_OFFSET_COMMIT] = 9;
+    return ERR_OK;
+}
+
+static enum err_code node_connect(struct cluster *c, struct node *n, struct err *err) {
+    if (n->sock != NULL) return ERR_OK;
+    n->sock = sys_connect(c->sys, n->host, n->port, CONNECT_MS, err);
+    if (n->sock == NULL) return err->code;
+    n->poll = sys_poll_new(c->sys, err);
+    if (n->poll != NULL && learn_versions(c, n, err) == ERR_OK) return ERR_OK;
+    node_disconnect(n);
+    return err->code;
+}
+
+static struct node *node_add(struct cluster *c, int32_t id, struct str host, int port) {
+    if (host.n >= HOST_MAX) return NULL;
+    struct node *n = MEM_NEW(struct node);
+    n->id = id;
+    n->port = port;
+    memcpy(n->host, host.p, host.n);
+    vec_add(&c->nodes, n);
+    return n;
+}
+
+static struct node *node_find(struct cluster *c, int32_t id, struct err *err) {
+    if (id == CLUSTER_CONTROLLER) id = c->metadata->controller_id;
+    if (id == CLUSTER_ANY || id < 0) return c->any;
+    for (size_t i = 0; i < c->nodes.n; i++)
+        if (c->nodes.p[i]->id == id) return c->nodes.p[i];
+    const struct kafka_metadata_response *m = c->metadata;
+    for (int32_t i = 0; i < m->brokers.n; i++)
+        if (m->brokers.p[i].node_id == id) return node_add(c, id, m->brokers.p[i].host, m->brokers.p[i].port);
+    err_set(err, ERR_UNAVAILABLE, "the cluster does not name node %d", id);
+    return NULL;
+}
+
+int cluster_version(struct cluster *c, int32_t node, int api, struct err *err) {
+    const struct kafka_api *a = kafka_api_find(api);
+    struct node *n = node_find(c, node, err);
+    if (n == NULL || node_connect(c, n, err) != ERR_OK) return -1;
+    int low = n->max[api] < 0 ? 0 : n->min[api], high = n->max[api];
+    if (high > a->request->max) high = a->request->max;
+    return high < low || high < a->request->min ? -1 : high;
+}
+
+enum err_code cluster_call(struct cluster *c, int32_t node, int api, const void *req, void *res_out, struct err *err) {
+    const struct kafka_api *a = kafka_api_find(api);
+    err_clear(err);
+    int version = cluster_version(c, node, api, err);
+    if (version < 0 && err->code != ERR_OK) return err->code;
+    struct node *n = node_find(c, node, err);
+    if (version < 0) return err_set(err, ERR_NOT_SUPPORTED, "%s:%d does not serve %s", n->host, n->port, a->name);
+    void *res = NULL;
+    enum err_code code = exchange(c, n, a, version, req, &res, err);
+    if (code != ERR_OK) node_disconnect(n);
+    else memcpy(res_out, &res, sizeof res);
+    return code;
+}
+
+// ---- opening ------------------------------------------------------------------------------------------------------------
+
+static enum err_code read_nodes(struct cluster *c, struct err *err) {
+    struct kafka_metadata_request req;
+    kafka_msg_init(&kafka_metadata_request_m, &req);
+    req.topics.n = 0;
+    return cluster_call(c, CLUSTER_ANY, KAFKA_API_METADATA, &req, &c->metadata, err);
+}
+
+static bool try_address(struct cluster *c, struct str address, struct err *err) {
+    struct str host = address, port = {0};
+    int64_t number = 9092;
+    if (address.n > 0 && address.p[0] == '[') { // [::1]:9092
+        const char *end = memchr(address.p, ']', address.n);
+        if (end == NULL) return err_set(err, ERR_INVALID, "'%.*s': host:port is expected", (int)address.n, address.p), false;
+        host = str_n(address.p + 1, (size_t)(end - address.p) - 1);
+        port = str_n(end + 1, address.n - (size_t)(end + 1 - address.p));
+        if (port.n > 0 && port.p[0] == ':') port = str_n(port.p + 1, port.n - 1);
+    } else {
+        (void)str_cut(address, ':', &host, &port);
+    }
+    if (port.n > 0 && (!str_to_i64(port, &number) || number < 1 || number > 65535))
+        return err_set(err, ERR_INVALID, "'%.*s': host:port is expected", (int)address.n, address.p), false;
+    struct node *n = node_add(c, -1, host, (int)number);
+    if (n == NULL || node_connect(c, n, err) != ERR_OK) return false;
+    c->any = n;
+    return read_nodes(c, err) == ERR_OK;
+}
+
+struct cluster *cluster_open(struct sys *s, const char *brokers, struct err *err) {
+    struct cluster *c = MEM_NEW(struct cluster);
+    c->sys = s;
+    arena_init(&c->arena);
+    struct str rest = str_c(brokers), address;
+    bool found = false;
+    while (!found && rest.n > 0) {
+        struct str after = {0};
+        if (!str_cut(rest, ',', &address, &after)) address = rest;
+        rest = after;
+        found = try_address(c, address, err);
+    }
+    if (found) return c;
+    struct err why = {0};
+    if (err != NULL) err_copy(&why, err);
+    if (why.code != ERR_INVALID) err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running? (%s)", brokers, why.msg);
+    cluster_close(c);
+    return NULL;
+}
+
+void cluster_close(struct cluster *c) {
+    if (c == NULL) return;
+    for (size_t i = 0; i < c->nodes.n; i++) {
+        node_disconnect(c->nodes.p[i]);
+        mem_free(c->nodes.p[i]);
+    }
+    vec_fini(&c->nodes);
+    arena_fini(&c->arena);
+    mem_free(c);
+}
+
+// ---- where things are -----------------------------------------------------------------------------------------------------
+
+bool cluster_again(struct cluster *c, int code, int attempt) {
+    bool soon = code == KAFKA_COORDINATOR_NOT_AVAILABLE || code == KAFKA_COORDINATOR_LOAD_IN_PROGRESS || code == KAFKA_NOT_COORDINATOR;
+    if (!soon || attempt == RETRIES) return false;
+    sys_sleep_us(c->sys, RETRY_US);
+    return true;
+}
+
+// A cluster that has just started may not have its coordinators' topics yet.
+enum err_code cluster_find(struct cluster *c, enum cluster_coordinator type, struct str key, int32_t *node, struct err *err) {
+    for (int i = 0;; i++) {
+        struct kafka_find_coordinator_request req;
+        const struct kafka_find_coordinator_response *res;
+        kafka_msg_init(&kafka_find_coordinator_request_m, &req);
+        req.key = key;
+        req.key_type = (int8_t)type;
+        req.coordinator_keys.p = &key;
+        req.coordinator_keys.n = 1;
+        if (cluster_call(c, CLUSTER_ANY, KAFKA_API_FIND_COORDINATOR, &req, &res, err) != ERR_OK) return err->code;
+        bool listed = res->coordinators.n > 0;
+        int code = listed ? res->coordinators.p[0].error_code : res->error_code;
+        *node = listed ? res->coordinators.p[0].node_id : res->node_id;
+        if (code == 0) return ERR_OK;
+        if (!cluster_again(c, code, i))
+            return cluster_error(code, listed ? res->coordinators.p[0].error_message : res->error_message, err, "coordinator of '%.*s'", (int)key.n, key.p);
+    }
+}
+
+static int by_topic(const void *a, const void *b) {
+    return str_cmp(((const struct kafka_metadata_response_topics *)a)->name, ((const struct kafka_metadata_response_topics *)b)->name);
+}
+static int by_index(const void *a, const void *b) {
+    int32_t x = ((const struct kafka_metadata_response_topics_partitions *)a)->partition_index;
+    int32_t y = ((const struct kafka_metadata_response_topics_partitions *)b)->partition_index;
+    return (x > y) - (x < y);
+}
+
+enum err_code cluster_topics(struct cluster *c, const struct str *names, int32_t n, const struct kafka_metadata_response **out, struct err *err) {
+    struct kafka_metadata_request req;
+    struct kafka_metadata_response *res;
+    kafka_msg_init(&kafka_metadata_request_m, &req);
+    req.allow_auto_topic_creation = false;
+    req.topics.n = n;
+    if (n > 0) req.topics.p = KAFKA_ELEMENTS(&c->arena, kafka_metadata_request_topics, n);
+    for (int32_t i = 0; i < n; i++) req.topics.p[i].name = names[i];
+    if (cluster_call(c, CLUSTER_ANY, KAFKA_API_METADATA, &req, &res, err) != ERR_OK) return err->code;
+    for (int32_t i = 0; i < res->topics.n; i++) {
+        struct kafka_metadata_response_topics *t = &res->topics.p[i];
+        if (t->error_code == KAFKA_UNKNOWN_TOPIC_OR_PARTITION) return err_set(err, ERR_NO_TOPIC, "no topic '%.*s'", (int)t->name.n, t->name.p);
+        if (t->error_code != 0) return cluster_error(t->error_code, (struct str){0}, err, "topic '%.*s'", (int)t->name.n, t->name.p);
+        if (t->partitions.n > 0) qsort(t->partitions.p, (size_t)t->partitions.n, sizeof *t->partitions.p, by_index);
+    }
+    if (res->topics.n > 0) qsort(res->topics.p, (size_t)res->topics.n, sizeof *res->topics.p, by_topic);
+    *out = res;
+    return ERR_OK;
+}
+
+// ---- errors ---------------------------------------------------------------------------------------------------------------
+
+static enum err_code code_of(int kafka) {
+    switch (kafka) {
+    case KAFKA_UNKNOWN_TOPIC_OR_PARTITION: return ERR_NO_TOPIC;
+    case KAFKA_GROUP_ID_NOT_FOUND:
+    case KAFKA_RESOURCE_NOT_FOUND:
+    case KAFKA_TRANSACTIONAL_ID_NOT_FOUND: return ERR_NOT_FOUND;
+    case KAFKA_TOPIC_ALREADY_EXISTS: return ERR_EXISTS;
+    case KAFKA_UNSUPPORTED_VERSION: return ERR_NOT_SUPPORTED;
+    case KAFKA_INVALID_CONFIG: return ERR_CONFIG;
+    case KAFKA_REQUEST_TIMED_OUT: return ERR_TIMEOUT;
+    case KAFKA_NON_EMPTY_GROUP:
+    case KAFKA_GROUP_SUBSCRIBED_TO_TOPIC: return ERR_CONFLICT;
+    case KAFKA_TOPIC_AUTHORIZATION_FAILED:
+    case KAFKA_GROUP_AUTHORIZATION_FAILED:
+    case KAFKA_CLUSTER_AUTHORIZATION_FAILED:
+    case KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED: return ERR_DENIED;
+    default: return ERR_INVALID;
+    }
+}
+
+enum err_code cluster_error(int code, struct str text, struct err *err, const char *what, ...) {
+    if (code == 0) return ERR_OK;
+    if (text.n == 0) text = str_c(kafka_error_text(code));
+    struct err context = {0};
+    va_list ap;
+    va_start(ap, what);
+    (void)err_vset(&context, ERR_INVALID, what, ap);
+    va_end(ap);
+    return err_set(err, code_of(code), "%s: %.*s (%s)", context.msg, (int)text.n, text.p, kafka_error_name(code));
+}
