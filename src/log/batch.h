@@ -18,6 +18,7 @@ enum {
     BATCH_ATTR_APPEND_TIME = 8,
     BATCH_ATTR_TRANSACTION = 16,
     BATCH_ATTR_CONTROL = 32,
+    BATCH_ATTR_DELETE_HORIZON = 64, // the base timestamp says until when deletions in it stay (KIP-534)
     BATCH_SIZE_MAX = 1 << 30, // larger sizes are damage
 };
 

@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "log/segment.h"
+#include "log/compact_inside.h"
 
 static const char meta_text[] = "millrace-partition 1\n";
 
@@ -81,7 +81,7 @@ static enum err_code write_end(struct log *l, struct err *err) {
     struct segment *g = active(l);
     g->index_loaded = true;
     enum err_code code = segment_trim(g, err);
-    if (code == ERR_OK) code = segment_write_index(l, g, err);
+    if (code == ERR_OK) code = segment_write_index(l, g, "index", err);
     if (code != ERR_OK || l->state.save == NULL) return code;
     struct buf state;
     buf_init(&state, 0);
@@ -305,7 +305,7 @@ static enum err_code tidy_segment(struct log *l, struct segment *g, struct err *
     }
     if (!g->closed || g->index_on_disk) return ERR_OK;
     code = sys_fdatasync(g->file, err); // its length: room behind the bytes was given back when it was closed
-    if (code == ERR_OK) code = segment_write_index(l, g, err);
+    if (code == ERR_OK) code = segment_write_index(l, g, "index", err);
     if (code == ERR_OK) g->index_on_disk = true;
     return code;
 }
@@ -338,7 +338,7 @@ static struct segment *expired(struct log *l, int64_t now, int64_t before) {
     struct segment *g = l->segments.p[0];
     if (l->segments.p[1]->has_snapshot && !l->segments.p[1]->snapshot_on_disk) return NULL; // else its state could not be built again
     if (!g->closed || g->end > l->durable_end || g->synced < g->size || l->dir_changes != l->dir_synced) return NULL;
-    if (g->end <= before) return g;
+    if (g->end <= before || g->end <= l->start) return g;
     if (l->config.retention_ms >= 0 && g->size > 0 && now - segment_newest_ms(g) > l->config.retention_ms) return g;
     if (l->config.retention_bytes < 0) return NULL;
     uint64_t total = 0;
@@ -367,12 +367,15 @@ static enum err_code drop_first(struct log *l, struct segment *g, struct err *er
 size_t log_retain(struct log *l, int64_t now, int64_t before, struct err *err) {
     size_t dropped = 0;
     for (;;) {
+        sys_mutex_lock(&l->names); // a compaction takes segments' places under it
         sys_mutex_lock(&l->mutex);
         struct segment *g = l->offline ? NULL : expired(l, now, before);
         sys_mutex_unlock(&l->mutex);
-        if (g == NULL) break;
-        sys_mutex_lock(&l->names);
-        bool gone = !l->abandoned && drop_first(l, g, err) == ERR_OK;
+        if (g == NULL) {
+            sys_mutex_unlock(&l->names);
+            break;
+        }
+        bool gone = !l->abandoned && compact_swap_finish(l, err) == ERR_OK && drop_first(l, g, err) == ERR_OK;
         sys_mutex_unlock(&l->names);
         if (!gone) break;
         dropped++;
@@ -389,9 +392,14 @@ size_t log_retain(struct log *l, int64_t now, int64_t before, struct err *err) {
 
 int64_t log_start(struct log *l) {
     sys_mutex_lock(&l->mutex);
-    int64_t v = l->segments.p[0]->base;
+    int64_t v = log_start_locked(l);
     sys_mutex_unlock(&l->mutex);
     return v;
+}
+
+int64_t log_start_locked(const struct log *l) {
+    int64_t base = l->segments.p[0]->base;
+    return l->start > base ? l->start : base;
 }
 
 int64_t log_end(struct log *l) {

@@ -54,17 +54,19 @@ static bool use_hint(const struct log *l, int64_t offset, struct cursor *c) {
     return false;
 }
 
-static void leave_hint(struct log *l, int64_t offset, int64_t base, uint64_t position) {
+static void leave_hint(struct log *l, int64_t offset, const struct segment *g, uint64_t position) {
     sys_mutex_lock(&l->mutex);
-    l->hints[l->next_hint] = (struct read_hint){offset, base, position};
-    l->next_hint = (l->next_hint + 1) % LOG_HINTS;
+    if (!g->dropped) { // else another file may have its name by now
+        l->hints[l->next_hint] = (struct read_hint){offset, g->base, position};
+        l->next_hint = (l->next_hint + 1) % LOG_HINTS;
+    }
     sys_mutex_unlock(&l->mutex);
 }
 
 // ERR_OFFSET_RANGE, or a cursor; segment NULL = at the durable end.
 static enum err_code locate(struct log *l, int64_t offset, struct cursor *c, struct err *err) {
     sys_mutex_lock(&l->mutex);
-    int64_t start = l->segments.p[0]->base, end = l->durable_end;
+    int64_t start = log_start_locked(l), end = l->durable_end;
     *c = (struct cursor){0};
     bool hinted = false;
     if (offset >= start && offset < end) {
@@ -169,7 +171,7 @@ static enum err_code read_batches(struct log *l, struct cursor *c, int64_t offse
     size_t taken = take_batches(out->p + out->n, have, max_bytes, &next);
     if (taken == 0) return damaged(l, c->segment, c->position, err);
     out->n += taken;
-    leave_hint(l, next, c->segment->base, c->position + taken);
+    leave_hint(l, next, c->segment, c->position + taken);
     return ERR_OK;
 }
 
@@ -216,7 +218,7 @@ enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, boo
 // ---- by time --------------------------------------------------------------------------------------------------------
 
 struct time_search {
-    int64_t t, limit; // first record with timestamp >= t, below offset `limit`
+    int64_t t, start, limit; // first record with timestamp >= t, from offset `start` on, below `limit`
     int64_t offset, found;
     struct err *err;
     enum err_code code;
@@ -227,12 +229,12 @@ static bool search_batch(void *arg, const struct batch *b, uint64_t position) {
     struct time_search *x = arg;
     (void)position;
     if (b->base_offset >= x->limit) return false;
-    if (b->max_timestamp < x->t) return true;
+    if (b->max_timestamp < x->t || batch_last_offset(b) < x->start) return true;
     struct batch_iter it;
     struct batch_record r;
     if (batch_iter_init(&it, b, 0, NULL) == ERR_OK) {
         while (x->offset < 0 && batch_iter_next(&it, &r, NULL) == 1) {
-            if (r.timestamp < x->t) continue;
+            if (r.timestamp < x->t || r.offset < x->start) continue;
             x->offset = r.offset;
             x->found = r.timestamp;
         }
@@ -279,7 +281,7 @@ static struct segment *next_candidate(struct log *l, int64_t *base, int64_t t) {
 
 enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err) {
     struct err local = {0};
-    struct time_search x = {.t = t, .limit = log_durable_end(l), .offset = -1, .found = -1, .err = err == NULL ? &local : err};
+    struct time_search x = {.t = t, .start = log_start(l), .limit = log_durable_end(l), .offset = -1, .found = -1, .err = err == NULL ? &local : err};
     int64_t base = 0;
     enum err_code code = ERR_OK;
     while (x.offset < 0 && code == ERR_OK) {

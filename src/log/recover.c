@@ -49,7 +49,7 @@ static void remove_leftovers(struct recovery *x, const struct sys_list *names) {
         const char *name = names->names[i];
         int64_t base = 0;
         bool index = parse_name(name, ".index", &base), snapshot = !index && parse_name(name, ".snapshot", &base);
-        bool remove = str_ends(str_c(name), STR(".tmp"));
+        bool remove = str_ends(str_c(name), STR(".tmp")) || str_ends(str_c(name), STR(".cleaned"));
         if (index || snapshot) {
             remove = true;
             for (size_t k = 0; k < l->segments.n && remove; k++) remove = l->segments.p[k]->base != base;
@@ -98,6 +98,7 @@ static enum err_code reindex(struct recovery *x, size_t i) {
     l->state = (struct log_state){0};
     x->into = g;
     struct scan c = {.file = g->file, .to = g->size, .check_crc = true, .expect = g->base, .fn = note_batch, .arg = x};
+    c.gaps_below = l->gaps_below;
     enum err_code code = segment_scan(&c, x->err);
     l->state = state;
     if (code != ERR_OK) return code;
@@ -203,6 +204,7 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     }
     x->into = g;
     struct scan c = {.file = g->file, .to = g->size, .check_crc = true, .expect = g->base, .fn = note_batch, .arg = x};
+    c.gaps_below = l->gaps_below;
     enum err_code code = segment_scan(&c, x->err);
     if (code != ERR_OK) return code;
     if (c.zeros) {
@@ -267,6 +269,7 @@ static enum err_code finish(struct recovery *x) {
     for (size_t i = 0; i < l->segments.n; i++) l->segments.p[i]->closed = i + 1 < l->segments.n;
     last->index_on_disk = false;
     l->durable_end = l->end;
+    if (l->start > l->end) l->start = l->end; // what was behind it is lost
     l->untouched = x->all_proven && l->end > 0;
     if (l->end > 0 || last->base > 0) return x->all_proven ? ERR_OK : sys_sync_dir(l->sys, l->dir, x->err);
     l->dir_changes++; // nothing was ever written: the first append's sync makes the folder durable too
@@ -279,7 +282,8 @@ enum err_code log_recover(struct log *l, bool clean, struct err *err) {
     struct recovery x = {.log = l, .rewrite = sys_exists(l->sys, mark), .err = err};
     x.clean = clean && !x.rewrite;
     struct sys_list names = {0};
-    enum err_code code = sys_list_dir(l->sys, l->dir, &names, err);
+    enum err_code code = compact_recover(l, err);
+    if (code == ERR_OK) code = sys_list_dir(l->sys, l->dir, &names, err);
     if (code == ERR_OK) code = open_segments(&x, &names);
     if (code == ERR_OK) {
         choose_scan(&x);

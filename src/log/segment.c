@@ -18,6 +18,17 @@ char *segment_path(const struct log *l, int64_t base, const char *suffix) {
     return mem_printf("%s/%020lld.%s", l->dir, (long long)base, suffix);
 }
 
+struct segment *segment_of_file(int64_t base, struct sys_file *f, uint64_t size) {
+    struct segment *g = MEM_NEW(struct segment);
+    g->base = g->end = base;
+    g->file = f;
+    g->size = g->reserved = size;
+    g->max_time = INT64_MIN;
+    g->opened_ms = -1;
+    buf_init(&g->snapshot, 0);
+    return g;
+}
+
 struct segment *segment_open(struct log *l, int64_t base, bool create, struct err *err) {
     char *path = segment_path(l, base, "log");
     struct sys_file *f = sys_open(l->sys, path, SYS_READ | SYS_WRITE | (create ? SYS_CREATE | SYS_TRUNCATE : 0), err);
@@ -28,14 +39,7 @@ struct segment *segment_open(struct log *l, int64_t base, bool create, struct er
         sys_close(f);
         return NULL;
     }
-    struct segment *g = MEM_NEW(struct segment);
-    g->base = g->end = base;
-    g->file = f;
-    g->size = g->reserved = (uint64_t)size;
-    g->max_time = INT64_MIN;
-    g->opened_ms = -1;
-    buf_init(&g->snapshot, 0);
-    return g;
+    return segment_of_file(base, f, (uint64_t)size);
 }
 
 void segment_free(struct segment *g) {
@@ -99,7 +103,7 @@ int64_t segment_newest_ms(const struct segment *g) { return g->max_time >= 0 ? g
 
 // ---- index files ----------------------------------------------------------------------------------------------------
 
-enum err_code segment_write_index(struct log *l, struct segment *g, struct err *err) {
+enum err_code segment_write_index(struct log *l, struct segment *g, const char *suffix, struct err *err) {
     assert(g->index_loaded);
     struct buf entries, file;
     buf_init(&entries, 0);
@@ -121,7 +125,7 @@ enum err_code segment_write_index(struct log *l, struct segment *g, struct err *
     buf_put_be32(&file, crc32c(0, file.p, file.n));
     assert(file.n == INDEX_HEAD);
     buf_put(&file, entries.p, entries.n);
-    char *path = segment_path(l, g->base, "index");
+    char *path = segment_path(l, g->base, suffix);
     enum err_code code = sys_write_file(l->sys, path, buf_str(&file), err);
     mem_free(path);
     buf_fini(&entries);
@@ -149,18 +153,26 @@ static bool parse_head(const void *p, size_t n, struct index_head *h) {
     return magic == INDEX_MAGIC && version == INDEX_VERSION && rd_be32(&r) == crc32c(0, p, INDEX_HEAD - 4);
 }
 
-bool segment_read_index_head(struct log *l, struct segment *g) {
-    char *path = segment_path(l, g->base, "index");
+static bool read_head(struct log *l, int64_t base, const char *suffix, struct index_head *h) {
+    char *path = segment_path(l, base, suffix);
     struct sys_file *f = sys_exists(l->sys, path) ? sys_open(l->sys, path, SYS_READ, NULL) : NULL;
     mem_free(path);
     if (f == NULL) return false;
     uint8_t bytes[INDEX_HEAD];
-    struct index_head h;
     int64_t n = sys_pread(f, bytes, sizeof bytes, 0, NULL);
     int64_t size = sys_file_size(f, NULL);
     sys_close(f);
-    if (n != INDEX_HEAD || !parse_head(bytes, sizeof bytes, &h)) return false;
-    if (h.size != g->size || h.end < g->base || size != INDEX_HEAD + (int64_t)h.n * INDEX_ENTRY) return false;
+    return n == INDEX_HEAD && parse_head(bytes, sizeof bytes, h) && h->end >= base && size == INDEX_HEAD + (int64_t)h->n * INDEX_ENTRY;
+}
+
+bool segment_index_says(struct log *l, int64_t base, const char *suffix, uint64_t size, int64_t end) {
+    struct index_head h;
+    return read_head(l, base, suffix, &h) && h.size == size && h.end == end;
+}
+
+bool segment_read_index_head(struct log *l, struct segment *g) {
+    struct index_head h;
+    if (!read_head(l, g->base, "index", &h) || h.size != g->size) return false;
     g->end = h.end;
     g->max_time = h.max_time;
     g->max_time_base = h.max_time_base;
@@ -283,7 +295,7 @@ static const char *judge(struct scan *c, enum batch_status status, const struct 
     case BATCH_OLD: return "not format 2";
     case BATCH_OK: break;
     }
-    if (c->expect >= 0 && b->base_offset != c->expect) return "unexpected offset";
+    if (c->expect >= 0 && b->base_offset != c->expect && (b->base_offset < c->expect || b->base_offset > c->gaps_below)) return "unexpected offset";
     if (c->check_crc && !batch_crc_ok(b)) return "CRC mismatch";
     return NULL;
 }

@@ -50,6 +50,9 @@ struct log {
     int64_t end, durable_end;
     bool offline;
     bool untouched; // nothing was written since a clean open
+    int64_t start;  // records in front of it were deleted (DeleteRecords); the first segment may begin later, or earlier
+    int64_t clean_below, gaps_below; // compaction has seen what is below; there may be gaps between offsets below
+    enum { SWAP_NONE, SWAP_PENDING, SWAP_DOUBT } swap; // see compact_swap.c; under `names`
     struct sys_mutex names; // held while tidying, retention or a sync's mark make or remove files by name; guards `abandoned`
     bool abandoned;         // the folder's name may be another log's by now
     uint64_t dir_changes, dir_synced; // files created; of these, known to be in the folder after a power cut
@@ -59,6 +62,7 @@ struct log {
 
 // ---- segment.c ----
 struct segment *segment_open(struct log *l, int64_t base, bool create, struct err *err);
+struct segment *segment_of_file(int64_t base, struct sys_file *f, uint64_t size); // takes the file
 void segment_free(struct segment *g); // closes the file
 void segment_ref(struct segment *g);  // under the log's mutex
 void segment_unref(struct log *l, struct segment *g); // takes the mutex
@@ -68,7 +72,7 @@ enum err_code segment_trim(struct segment *g, struct err *err);
 char *segment_path(const struct log *l, int64_t base, const char *suffix); // mem_free
 // A batch was appended at `position`: index entry, times, end. Under the mutex (or before the log is shared).
 void segment_note_batch(struct segment *g, const struct batch *b, uint64_t position, uint32_t interval);
-enum err_code segment_write_index(struct log *l, struct segment *g, struct err *err);
+enum err_code segment_write_index(struct log *l, struct segment *g, const char *suffix, struct err *err); // "index", or of a file to come
 bool segment_read_index_head(struct log *l, struct segment *g); // false = absent, damaged or of another size
 enum err_code segment_load_index(struct log *l, struct segment *g, struct err *err); // takes the mutex; rebuilds when damaged
 enum err_code segment_write_snapshot(struct log *l, int64_t base, struct str state, struct err *err);
@@ -80,6 +84,7 @@ struct scan {
     uint64_t from, to;
     bool check_crc;
     int64_t expect; // the first batch's base offset, then contiguous; -1 = any
+    int64_t gaps_below; // a batch that begins at or below it may leave a gap behind the one of before (compaction); 0 = none may
     bool (*fn)(void *arg, const struct batch *b, uint64_t position);
     void *arg;
     uint64_t good_end;   // out: behind the last good batch
@@ -89,6 +94,11 @@ struct scan {
 enum err_code segment_scan(struct scan *c, struct err *err); // errors of the disk only
 
 int64_t segment_newest_ms(const struct segment *g); // what retention by time goes by
+int64_t log_start_locked(const struct log *l);      // under the mutex
+bool segment_index_says(struct log *l, int64_t base, const char *suffix, uint64_t size, int64_t end); // such a valid index file is there
+
+// ---- compact_swap.c ----
+enum err_code compact_recover(struct log *l, struct err *err); // before the folder is listed: finishes a swap, reads where the log begins
 
 // ---- recover.c ----
 // A file in the folder: a sync failed, so the system's cache may show bytes that it will never write. Recovery writes them again.
