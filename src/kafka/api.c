@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The APIs that this door implements, with the versions it advertises; ApiVersions itself, DescribeCluster and FindCoordinator.
+// The APIs that this door implements, with the versions it advertises; ApiVersions itself and FindCoordinator.
 //
 // Only what is in the tables (handlers.def, features.def) is advertised. Traps that the ranges follow:
 // Produce from 0, JoinGroup from 0 and FindCoordinator from 0 are what librdkafka before 2.11 wants to see before it compresses or joins a group
@@ -68,31 +68,6 @@ void kafka_do_api_versions(struct kafka_req *q) {
     }
     res->api_keys.n = (int32_t)kafka_handlers_n;
     if (q->version >= 3) put_features(q, res);
-    kafka_req_done(q);
-}
-
-enum { ENDPOINT_BROKERS = 1, CLUSTER_OPERATIONS = 8096 }; // create, alter, describe, cluster action, configs, idempotent write
-
-void kafka_do_describe_cluster(struct kafka_req *q) {
-    const struct kafka_config *config = kafka_req_config(q);
-    const struct kafka_describe_cluster_request *req = q->msg;
-    struct kafka_describe_cluster_response *res = q->res;
-    res->cluster_id = str_c(config->cluster_id);
-    res->controller_id = config->node_id;
-    res->endpoint_type = req->endpoint_type;
-    if (req->endpoint_type != ENDPOINT_BROKERS) {
-        res->error_code = KAFKA_MISMATCHED_ENDPOINT_TYPE;
-        res->error_message = STR("this is a broker endpoint");
-        kafka_req_done(q);
-        return;
-    }
-    struct kafka_describe_cluster_response_brokers *b = KAFKA_ELEMENTS(&q->arena, kafka_describe_cluster_response_brokers, 1);
-    b->broker_id = config->node_id;
-    b->host = str_c(config->advertised_host);
-    b->port = kafka_req_advertised_port(q);
-    res->brokers.p = b;
-    res->brokers.n = 1;
-    if (req->include_cluster_authorized_operations) res->cluster_authorized_operations = CLUSTER_OPERATIONS;
     kafka_req_done(q);
 }
 
