@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "broker/internal.h"
+#include "broker/cleaner.h"
 #include "broker/store.h"
 
 enum { READERS = 2, READERS_QUEUE = 16384 }; // a connection has one read at most
@@ -63,6 +63,7 @@ static void tick(void *arg) {
         else partition_unref(all[i]);
     }
     mem_free(all);
+    cleaner_check(b->cleaner, false);
     loop_timer_set(b->loops[0], &b->tick, TICK_US, tick, b);
 }
 
@@ -72,6 +73,7 @@ void broker_upkeep(struct broker *b) {
     partitions_all(b, &all, &n);
     for (size_t i = 0; i < n; i++) loop_post(all[i]->owner, partition_maintain, all[i]);
     mem_free(all);
+    cleaner_check(b->cleaner, true);
     coordinator_upkeep(b->coordinator);
 }
 
@@ -83,6 +85,7 @@ static void tick_start(void *arg) {
 static void free_broker(struct broker *b) {
     pool_free(b->readers);
     coordinator_free(b->coordinator);
+    cleaner_free(b->cleaner);
     producer_ids_free(b->producer_ids);
     topics_free(b);
     store_close(b->store);
@@ -133,6 +136,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     map_init(&b->topics);
     map_init(&b->topic_ids);
     set_config(b, config);
+    b->cleaner = cleaner_new(b);
     bool clean = false;
     enum err_code code = configs_check_static(config, &b->static_configs, err);
     if (code == ERR_OK) code = check_version(b, err);
@@ -182,6 +186,7 @@ void broker_close(struct broker *b) {
     loop_post(b->loops[0], tick_stop, &x);
     loop_event_wait(&x.event);
     loop_event_fini(&x.event);
+    cleaner_stop(b->cleaner);
     struct partition **all;
     size_t n;
     bool clean = true;

@@ -231,14 +231,23 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
         .max_message_bytes = i64_of(b, own, F_max_message_bytes),
         .timestamp_after_max_ms = i64_of(b, own, F_timestamp_after_max_ms),
         .timestamp_before_max_ms = i64_of(b, own, F_timestamp_before_max_ms),
+        .min_compaction_lag_ms = i64_of(b, own, F_min_compaction_lag_ms),
+        .max_compaction_lag_ms = i64_of(b, own, F_max_compaction_lag_ms),
+        .delete_retention_ms = i64_of(b, own, F_delete_retention_ms),
     };
+    double ratio = 0;
+    (void)str_to_double(str_c(text_of(b, own, F_min_cleanable_dirty_ratio)), &ratio);
+    out->min_dirty_ppm = (int64_t)(ratio * 1e6);
+    enum config_field segment_bytes = text_of(b, own, F_internal_segment_bytes) != NULL ? F_internal_segment_bytes : F_segment_bytes;
     out->log = (struct log_config){
-        .segment_bytes = (uint64_t)i64_of(b, own, F_segment_bytes),
+        .segment_bytes = (uint64_t)i64_of(b, own, segment_bytes),
         .segment_ms = i64_of(b, own, F_segment_ms),
         .retention_ms = out->delete_old ? i64_of(b, own, F_retention_ms) : -1,
         .retention_bytes = out->delete_old ? i64_of(b, own, F_retention_bytes) : -1,
         .index_interval_bytes = (uint32_t)i64_of(b, own, F_index_interval_bytes),
     };
+    // A record can be compacted only once its segment is closed.
+    if (out->compact && out->max_compaction_lag_ms < out->log.segment_ms) out->log.segment_ms = out->max_compaction_lag_ms;
 }
 
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise) {
@@ -246,6 +255,18 @@ int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t oth
     int source;
     int64_t v = otherwise;
     if (row != NULL) (void)str_to_i64(str_c(value_of(b, NULL, row, &source)), &v);
+    return v;
+}
+
+const char *configs_broker_text(const struct broker *b, const char *name) {
+    const struct config_row *row = static_row(name);
+    int source;
+    return row == NULL ? "" : value_of(b, NULL, row, &source);
+}
+
+double configs_broker_double(const struct broker *b, const char *name, double otherwise) {
+    double v = otherwise;
+    (void)str_to_double(str_c(configs_broker_text(b, name)), &v);
     return v;
 }
 
@@ -263,6 +284,7 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
     *out = e;
     for (size_t i = 0; i < N_TOPIC_ROWS; i++) {
         const struct config_row *row = &topic_rows[i];
+        if (row->value == NULL && (own == NULL || kvs_get(own, row->name) == NULL)) continue; // internal ones: where they are set
         if (own == NULL && (row->broker_name == NULL || strcmp(row->broker_name, "min.insync.replicas") == 0)) continue;
         describe(b, own, row, own == NULL ? row->broker_name : row->name, a, &e[n++]);
     }

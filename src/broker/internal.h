@@ -20,6 +20,7 @@
 struct topic_setting_values { // parsed, effective values of the configs that are USED
     bool compact, delete_old, append_time;
     int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
     struct log_config log;
 };
 
@@ -46,7 +47,11 @@ struct partition {
     // settings: written by catalog changes, read on the owner's loop
     atomic_bool compact, delete_old, append_time;
     _Atomic int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    _Atomic int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
+    atomic_bool uncleanable; // compaction met damage
+    _Atomic int64_t clean_not_before_us; // monotonic; after a compaction that achieved nothing
     // owner
+    bool cleaning; // the cleaner is at work here
     struct producers producers;
     bool maintenance_running, stall_registered;
     atomic_bool closing;
@@ -86,6 +91,7 @@ struct broker {
     int64_t last_retention_us;
     bool tick_stopped;
     struct coordinator *coordinator;
+    struct cleaner *cleaner;
     struct producer_ids *producer_ids;
     struct store *store; // store.h
 };
@@ -110,6 +116,8 @@ void kvs_copy(topic_kvs *to, const topic_kvs *from);
 void kvs_free(topic_kvs *v);
 size_t configs_describe(const struct broker *b, const topic_kvs *own, struct arena *a, struct broker_config_entry **out);
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise);
+double configs_broker_double(const struct broker *b, const char *name, double otherwise);
+const char *configs_broker_text(const struct broker *b, const char *name); // "" = no such config; lives as long as the broker
 
 // ---- partition.c ----
 struct partition *partition_open(struct broker *b, const char *topic, int32_t index, const uint8_t id[16],
@@ -121,6 +129,7 @@ void partition_produce(struct partition *p, struct broker_produce *r); // owner;
 void partition_delete(struct partition *p);   // blocks until the owner knows; files are the caller's affair
 void partition_quiesce(struct partition *p);  // blocks until nothing runs for it any more (broker_close)
 void partition_maintain(void *partition);     // owner; takes over a reference
+void partition_check_closed(struct partition *p); // owner; after something that ran for it has ended
 enum err_code broker_produce_code(struct broker_produce *r); // of an answered one
 void partition_wait_fire(struct partition *p, int64_t durable_end);
 void broker_wake_stalled(struct broker *b);

@@ -50,6 +50,10 @@ void partition_settings(struct partition *p, const struct topic_setting_values *
     p->max_message_bytes = v->max_message_bytes;
     p->timestamp_after_max_ms = v->timestamp_after_max_ms;
     p->timestamp_before_max_ms = v->timestamp_before_max_ms;
+    p->min_compaction_lag_ms = v->min_compaction_lag_ms;
+    p->max_compaction_lag_ms = v->max_compaction_lag_ms;
+    p->delete_retention_ms = v->delete_retention_ms;
+    p->min_dirty_ppm = v->min_dirty_ppm;
     if (p->log != NULL) log_configure(p->log, &v->log);
 }
 
@@ -351,11 +355,11 @@ enum err_code broker_produce_code(struct broker_produce *r) { return own_of(r)->
 
 // ---- sync -----------------------------------------------------------------------------------------------------------
 
-static void check_closed(struct partition *p) {
+void partition_check_closed(struct partition *p) {
     sys_mutex_lock(&p->sync_mutex);
     bool running = p->sync_running;
     sys_mutex_unlock(&p->sync_mutex);
-    if (!p->closing || running || p->maintenance_running || p->closed == NULL) return;
+    if (!p->closing || running || p->maintenance_running || p->cleaning || p->closed == NULL) return;
     struct loop_event *e = p->closed;
     p->closed = NULL;
     loop_event_set(e);
@@ -393,13 +397,13 @@ static void sync_failed(void *arg) { // owner; takes over the reference of the s
     p->sync_running = false;
     sys_mutex_unlock(&p->sync_mutex);
     sync_start(p);
-    check_closed(p);
+    partition_check_closed(p);
     partition_unref(p);
 }
 
 static void sync_ended(void *arg) { // owner; takes over the reference of the sync
     struct partition *p = arg;
-    check_closed(p);
+    partition_check_closed(p);
     partition_unref(p);
 }
 
@@ -475,7 +479,7 @@ static void maintain_work(void *arg) { // on a worker
 static void maintain_done(void *arg) { // owner
     struct partition *p = arg;
     p->maintenance_running = false;
-    check_closed(p);
+    partition_check_closed(p);
     partition_unref(p);
 }
 
@@ -529,7 +533,7 @@ static void quiesce_on_owner(void *arg) {
         loop_timer_cancel(p->owner, &p->retry);
         partition_unref(p);
     }
-    check_closed(p);
+    partition_check_closed(p);
 }
 
 static void say_farewell(struct partition *p, loop_fn *fn) {

@@ -3,6 +3,7 @@
 #include "broker/producers.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 struct producer_batch {
     int32_t first_sequence, last_sequence;
@@ -90,6 +91,23 @@ size_t producers_expire(struct producers *s, int64_t before_ms) {
         gone++;
     }
     return gone;
+}
+
+static int by_id(const void *a, const void *b) {
+    const struct log_producer_last *x = a, *y = b;
+    return x->producer_id < y->producer_id ? -1 : x->producer_id > y->producer_id;
+}
+
+struct log_producer_last *producers_last(const struct producers *s, size_t *n) {
+    struct log_producer_last *out = mem_alloc((s->by_id.n + 1) * sizeof *out);
+    struct map_entry *e;
+    *n = 0;
+    for (size_t it = 0; (e = map_next(&s->by_id, &it)) != NULL;) {
+        const struct producer *p = e->value;
+        out[(*n)++] = (struct log_producer_last){p->id, p->n > 0 ? p->batches[p->n - 1].last_offset : -1, p->epoch};
+    }
+    if (*n > 1) qsort(out, *n, sizeof *out, by_id);
+    return out;
 }
 
 void producers_save(const struct producers *s, struct buf *out) {
