@@ -2,6 +2,7 @@
 // The calls of classic consumer groups: join, sync, heartbeat, leave. Every call is posted to the coordinator's loop and answered by a post to
 // the caller's. Checks are in Kafka's order.
 #include "broker/classic_group.h"
+#include "broker/consumer_group.h"
 
 // The member that a call names, or why it may not act: 0, UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID.
 static int find_member(const struct classic_group *g, const char *member_id, const char *instance_id, struct member **out) {
@@ -81,6 +82,7 @@ static void replace_static(struct classic_group *g, struct member *m, const char
     if (!same) {
         join_waits(g, m, j);
     } else {
+        classic_save(g);
         j->skip_assignment = led && j->may_skip_assignment;
         classic_answer_join(m, j, 0, j->skip_assignment);
         // Older clients that led would assign anew with stale members: they are told that somebody else leads.
@@ -140,12 +142,18 @@ static void join_with_id(struct classic_group *g, struct group_join *j) {
 
 // There is a group of another type. An empty one gives way; true = answered.
 static bool join_other_type(struct group *g, struct group_join *j) {
-    if (g->ops->has_members(g) || g->ops->keeps_empty) {
-        refuse_join(j, KAFKA_INCONSISTENT_GROUP_PROTOCOL, j->member_id, "the group is of another type");
-        return true;
+    bool members = g->ops->has_members(g);
+    if (g->ops == &consumer_group_ops && members) {
+        consumer_join_classic(g, j);
+    } else if (members || g->ops->keeps_empty) {
+        refuse_join(j, KAFKA_INCONSISTENT_GROUP_PROTOCOL, "", "the group is of another type");
+    } else if (j->member_id[0] != '\0') {
+        refuse_join(j, KAFKA_UNKNOWN_MEMBER_ID, j->member_id, "");
+    } else {
+        classic_take_over(g);
+        return false;
     }
-    classic_take_over(g);
-    return false;
+    return true;
 }
 
 static void join_on_loop(void *arg) {
@@ -154,21 +162,29 @@ static void join_on_loop(void *arg) {
     j->skip_assignment = false;
     j->protocol_type = j->protocol_type == NULL ? "" : j->protocol_type;
     bool is_new = j->member_id[0] == '\0';
+    if (j->group_id[0] == '\0') {
+        refuse_join(j, KAFKA_INVALID_GROUP_ID, j->member_id, "the group id is empty");
+        return;
+    }
+    if (j->session_timeout_ms < c->session_min_ms || j->session_timeout_ms > c->session_max_ms) {
+        refuse_join(j, KAFKA_INVALID_SESSION_TIMEOUT, j->member_id, "session time-out outside group.min/max.session.timeout.ms");
+        return;
+    }
+    if (c->stopping) {
+        refuse_join(j, KAFKA_COORDINATOR_NOT_AVAILABLE, j->member_id, "the coordinator is stopping");
+        return;
+    }
     struct group *head = group_find(c, j->group_id);
     if (head != NULL && head->ops != &classic_group_ops && join_other_type(head, j)) return;
     struct classic_group *g = classic_find(c, j->group_id);
-    if (j->group_id[0] == '\0') {
-        refuse_join(j, KAFKA_INVALID_GROUP_ID, j->member_id, "the group id is empty");
-    } else if (j->session_timeout_ms < c->session_min_ms || j->session_timeout_ms > c->session_max_ms) {
-        refuse_join(j, KAFKA_INVALID_SESSION_TIMEOUT, j->member_id, "session time-out outside group.min/max.session.timeout.ms");
-    } else if (g == NULL && !is_new) {
+    if (g == NULL && !is_new) {
         refuse_join(j, KAFKA_UNKNOWN_MEMBER_ID, j->member_id, "");
     } else if (!classic_accepts(g, j) && !(g != NULL && g->members.n == 1 && !is_new && member_find(g, j->member_id) != NULL && j->n_protocols > 0)) {
         refuse_join(j, KAFKA_INCONSISTENT_GROUP_PROTOCOL, j->member_id, "no protocol in common with the group");
-    } else if (c->stopping || (g == NULL && (g = classic_make(c, j->group_id)) == NULL)) {
+    } else if (g == NULL && (g = classic_make(c, j->group_id)) == NULL) {
         refuse_join(j, KAFKA_COORDINATOR_NOT_AVAILABLE, j->member_id, "the coordinator takes no more groups");
-    } else if (is_new && g->members.n + g->pending.n >= GROUP_MEMBERS_MAX) {
-        refuse_join(j, KAFKA_GROUP_MAX_SIZE_REACHED, j->member_id, "");
+    } else if (is_new && (int64_t)(g->members.n + g->pending.n) >= c->max_size) {
+        refuse_join(j, KAFKA_GROUP_MAX_SIZE_REACHED, "", "");
     } else if (is_new) {
         join_new(c, g, j);
     } else {
@@ -197,16 +213,25 @@ static void take_assignments(struct classic_group *g, const struct group_sync *s
 
 static bool protocol_differs(const char *wanted, const char *have) { return wanted != NULL && (have == NULL || strcmp(wanted, have) != 0); }
 
+static int check_sync(const struct classic_group *g, const struct group_sync *s, struct member **m) {
+    int error = find_member(g, s->member_id, s->group_instance_id, m);
+    if (error != 0) return error;
+    if (s->generation != g->generation) return KAFKA_ILLEGAL_GENERATION;
+    if (protocol_differs(s->protocol_type, g->protocol_type) || protocol_differs(s->protocol_name, g->protocol_name))
+        return KAFKA_INCONSISTENT_GROUP_PROTOCOL;
+    return g->state == CLASSIC_PREPARING ? KAFKA_REBALANCE_IN_PROGRESS : g->state == CLASSIC_EMPTY ? KAFKA_UNKNOWN_MEMBER_ID : 0;
+}
+
 static void sync_on_loop(void *arg) {
     struct group_sync *s = arg;
+    struct group *head = group_find(coordinator_of(&s->call), s->group_id);
+    if (head != NULL && head->ops == &consumer_group_ops) {
+        consumer_sync_classic(head, s);
+        return;
+    }
     struct classic_group *g = classic_find(coordinator_of(&s->call), s->group_id);
     struct member *m = NULL;
-    int error = find_member(g, s->member_id, s->group_instance_id, &m);
-    if (error == 0 && s->generation != g->generation) error = KAFKA_ILLEGAL_GENERATION;
-    if (error == 0 && (protocol_differs(s->protocol_type, g->protocol_type) || protocol_differs(s->protocol_name, g->protocol_name)))
-        error = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
-    if (error == 0 && g->state == CLASSIC_PREPARING) error = KAFKA_REBALANCE_IN_PROGRESS;
-    if (error == 0 && g->state == CLASSIC_EMPTY) error = KAFKA_UNKNOWN_MEMBER_ID;
+    int error = check_sync(g, s, &m);
     if (error != 0) {
         refuse_sync(s, error);
         return;
@@ -218,9 +243,9 @@ static void sync_on_loop(void *arg) {
     }
     if (m->syncing != NULL) classic_answer_sync(m, m->syncing, KAFKA_UNKNOWN_MEMBER_ID); // asked twice: the older one is given up
     m->syncing = s;
-    if (strcmp(m->id, g->leader) != 0) return;
+    if (strcmp(m->id, g->leader) != 0 || g->saving) return;
     take_assignments(g, s);
-    classic_stable(g);
+    classic_save_assignments(g);
 }
 
 void group_sync(struct broker *b, struct group_sync *s) { coordinator_submit(b, &s->call, sync_on_loop); }
@@ -229,6 +254,11 @@ void group_sync(struct broker *b, struct group_sync *s) { coordinator_submit(b, 
 
 static void heartbeat_on_loop(void *arg) {
     struct group_heartbeat *h = arg;
+    struct group *head = group_find(coordinator_of(&h->call), h->group_id);
+    if (head != NULL && head->ops == &consumer_group_ops) {
+        consumer_heartbeat_classic(head, h);
+        return;
+    }
     struct classic_group *g = classic_find(coordinator_of(&h->call), h->group_id);
     struct member *m = NULL;
     int error = find_member(g, h->member_id, h->group_instance_id, &m);
@@ -258,13 +288,17 @@ static int leave_one(struct classic_group *g, const struct group_leaver *l) {
 
 static void leave_on_loop(void *arg) {
     struct group_leave *l = arg;
-    struct classic_group *g = classic_find(coordinator_of(&l->call), l->group_id);
     bool left = false;
     for (size_t i = 0; i < l->n_members; i++) {
-        l->members[i].error = g == NULL ? KAFKA_UNKNOWN_MEMBER_ID : leave_one(g, &l->members[i]);
-        left = left || l->members[i].error == 0;
+        struct group *head = group_find(coordinator_of(&l->call), l->group_id); // a leaving member may change the group's type
+        struct group_leaver *x = &l->members[i];
+        if (head != NULL && head->ops == &consumer_group_ops) x->error = consumer_leave_classic(head, x);
+        else if (head == NULL || head->ops != &classic_group_ops) x->error = KAFKA_UNKNOWN_MEMBER_ID;
+        else x->error = leave_one(head->own, x);
+        left = left || x->error == 0;
     }
-    if (left) classic_after_removal(g);
+    struct classic_group *g = classic_find(coordinator_of(&l->call), l->group_id);
+    if (left && g != NULL) classic_after_removal(g);
     coordinator_answer(&l->call, 0, "");
 }
 

@@ -4,6 +4,7 @@
 // A rebalance asks all members to join again (they learn of it by heartbeat). It ends when all have, or when the longest rebalance time-out
 // of the members is over: dynamic members who did not come are dropped, static ones are kept until their session ends.
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/log.h"
 #include "broker/classic_group.h"
@@ -20,14 +21,13 @@ struct classic_group *classic_find(const struct coordinator *c, const char *id) 
     return g == NULL ? NULL : own(g);
 }
 
-static struct classic_group *own_new(struct group *head) {
+void classic_own_new(struct group *head) {
     struct classic_group *g = MEM_NEW(struct classic_group);
     g->head = head;
     head->own = g;
     map_init(&g->members);
     map_init(&g->statics);
     map_init(&g->pending);
-    return g;
 }
 
 static void put_live(const struct group *head, struct group_records *r);
@@ -35,7 +35,7 @@ static void put_live(const struct group *head, struct group_records *r);
 void classic_take_over(struct group *g) {
     struct group_records *r = group_records_new(g->coordinator);
     group_become(g, &classic_group_ops, r);
-    own_new(g);
+    classic_own_new(g);
     put_live(g, r);
     group_records_submit(r, g, NULL, NULL);
 }
@@ -44,7 +44,7 @@ struct group *classic_head(struct coordinator *c, const char *id) {
     struct group *g = group_find(c, id);
     if (g != NULL) return g;
     g = group_make(c, id, &classic_group_ops);
-    if (g != NULL) own_new(g);
+    if (g != NULL) classic_own_new(g);
     return g;
 }
 
@@ -62,10 +62,9 @@ static void drop_pending(struct classic_group *g) {
     }
 }
 
-static void free_own(struct group *head) {
-    struct classic_group *g = own(head);
+void classic_dispose(struct classic_group *g, struct loop *l) {
     struct map_entry *e;
-    loop_timer_cancel(head->coordinator->loop, &g->rebalance);
+    loop_timer_cancel(l, &g->rebalance);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) member_free(e->value);
     drop_pending(g);
     map_fini(&g->members);
@@ -76,6 +75,8 @@ static void free_own(struct group *head) {
     mem_free(g->leader);
     mem_free(g);
 }
+
+static void free_own(struct group *head) { classic_dispose(own(head), head->coordinator->loop); }
 
 static void stop(struct group *head) {
     struct classic_group *g = own(head);
@@ -124,17 +125,41 @@ static int check_fetch(struct group *g, const char *member_id, int32_t member_ep
 
 // ---- records --------------------------------------------------------------------------------------------------------
 
-static void put_live(const struct group *head, struct group_records *r) {
+static struct str metadata_of(const struct member *m, const char *protocol) {
+    for (size_t i = 0; i < m->protocols.n && protocol != NULL; i++)
+        if (strcmp(m->protocols.p[i].name, protocol) == 0) return buf_str(&m->protocols.p[i].metadata);
+    return (struct str){"", 0};
+}
+
+// With its members once they have assignments: so they go on after a restart. Those of a rebalance that is not over would have to join again.
+static void put_group(const struct group *head, struct group_records *r, bool members) {
     const struct classic_group *g = own(head);
+    struct map_entry *e;
     put_string(group_records_key(r, 2), str_c(head->id));
     struct buf *v = group_records_value(r, 3);
     put_string(v, str_c(protocol_type(head)));
     buf_put_be32(v, (uint32_t)g->generation);
-    put_nullable_string(v, NULL); // protocol
-    put_nullable_string(v, NULL); // leader
+    put_nullable_string(v, members ? g->protocol_name : NULL);
+    put_nullable_string(v, members ? g->leader : NULL);
     buf_put_be64(v, (uint64_t)r->time_ms);
-    buf_put_be32(v, 0); // members
+    buf_put_be32(v, members ? (uint32_t)g->members.n : 0);
+    for (size_t it = 0; members && (e = map_next(&g->members, &it)) != NULL;) {
+        const struct member *m = e->value;
+        put_string(v, str_c(m->id));
+        put_nullable_string(v, m->instance_id);
+        put_string(v, str_c(m->client_id));
+        put_string(v, str_c(m->client_host));
+        buf_put_be32(v, (uint32_t)m->rebalance_ms);
+        buf_put_be32(v, (uint32_t)m->session_ms);
+        put_bytes(v, metadata_of(m, g->protocol_name));
+        put_bytes(v, buf_str(&m->assignment));
+    }
     group_records_put(r);
+}
+
+static void put_live(const struct group *head, struct group_records *r) {
+    const struct classic_group *g = own(head);
+    put_group(head, r, g->protocol_name != NULL && (g->state == CLASSIC_STABLE || g->state == CLASSIC_PREPARING));
 }
 
 static void put_tombstones(const struct group *head, struct group_records *r) {
@@ -142,10 +167,58 @@ static void put_tombstones(const struct group *head, struct group_records *r) {
     group_records_delete(r);
 }
 
-static void save(struct classic_group *g) { // not waited for
+void classic_save(struct classic_group *g) {
     struct group_records *r = group_records_new(g->head->coordinator);
     put_live(g->head, r);
     group_records_submit(r, g->head, NULL, NULL);
+}
+
+// ---- replay ---------------------------------------------------------------------------------------------------------
+
+static void replay_member(struct classic_group *g, struct rd *v, uint16_t version, const char *protocol) {
+    struct str id = get_string(v), instance = version >= 3 ? get_string(v) : (struct str){NULL, 0}, client = get_string(v), host = get_string(v);
+    int32_t rebalance_ms = version >= 1 ? (int32_t)rd_be32(v) : -1, session_ms = (int32_t)rd_be32(v);
+    struct str metadata = get_bytes(v), assignment = get_bytes(v);
+    if (v->failed || id.p == NULL) return;
+    struct arena a;
+    arena_init(&a);
+    struct group_protocol one = {protocol, metadata.p == NULL ? (struct str){"", 0} : metadata};
+    struct group_join j = {.group_instance_id = instance.p == NULL ? NULL : arena_strndup(&a, instance.p, instance.n),
+                           .protocol_type = g->protocol_type == NULL ? "" : g->protocol_type,
+                           .client_id = arena_strndup(&a, client.p == NULL ? "" : client.p, client.n),
+                           .client_host = arena_strndup(&a, host.p == NULL ? "" : host.p, host.n)};
+    char type[128];
+    (void)snprintf(type, sizeof type, "%s", j.protocol_type); // member_add replaces it
+    j.protocol_type = type;
+    j.session_timeout_ms = session_ms;
+    j.rebalance_timeout_ms = rebalance_ms;
+    j.protocols = &one;
+    j.n_protocols = protocol == NULL ? 0 : 1;
+    struct member *m = member_add(g, arena_strndup(&a, id.p, id.n), &j);
+    buf_put_str(&m->assignment, assignment);
+    arena_fini(&a);
+}
+
+static bool replay_value(struct classic_group *g, struct rd *v) {
+    struct map_entry *e;
+    uint16_t version = rd_be16(v);
+    struct str type = get_string(v);
+    int32_t generation = (int32_t)rd_be32(v);
+    struct str protocol = get_string(v), leader = get_string(v);
+    if (version >= 2) (void)rd_be64(v);
+    uint32_t members = rd_be32(v);
+    if (v->failed || version > 3) return false;
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) member_remove(e->value, 0);
+    mem_free(g->protocol_type);
+    mem_free(g->protocol_name);
+    mem_free(g->leader);
+    g->protocol_type = type.n == 0 ? NULL : mem_strndup(type.p, type.n);
+    g->protocol_name = protocol.p == NULL ? NULL : mem_strndup(protocol.p, protocol.n);
+    g->leader = leader.p == NULL ? NULL : mem_strndup(leader.p, leader.n);
+    g->generation = generation;
+    for (uint32_t i = 0; i < members && !v->failed; i++) replay_member(g, v, version, g->protocol_name);
+    g->state = g->members.n > 0 ? CLASSIC_STABLE : CLASSIC_EMPTY;
+    return !v->failed;
 }
 
 bool classic_group_replay(struct coordinator *c, struct rd *key, struct rd *value);
@@ -153,22 +226,24 @@ bool classic_group_replay(struct coordinator *c, struct rd *key, struct rd *valu
     struct str id = get_string(key);
     if (key->failed || id.p == NULL) return false;
     char *name = mem_strndup(id.p, id.n);
-    struct group *head = group_find(c, name);
-    if (value == NULL) {
-        if (head != NULL && head->ops == &classic_group_ops && head->offsets.n == 0) group_free(head);
-        mem_free(name);
-        return true;
-    }
-    (void)rd_be16(value);
-    struct str type = get_string(value);
-    int32_t generation = (int32_t)rd_be32(value);
-    struct classic_group *g = value->failed ? NULL : classic_make(c, name);
+    struct group *head = group_find_type(c, name, &classic_group_ops);
+    struct classic_group *g = value == NULL ? NULL : classic_make(c, name);
     mem_free(name);
-    if (g == NULL) return false;
-    mem_free(g->protocol_type);
-    g->protocol_type = type.n == 0 ? NULL : mem_strndup(type.p, type.n);
-    g->generation = generation;
+    if (value != NULL) return g != NULL && replay_value(g, value);
+    if (head == NULL) return true;
+    if (head->offsets.n == 0) {
+        group_free(head);
+    } else { // its offsets live on
+        free_own(head);
+        classic_own_new(head);
+    }
     return true;
+}
+
+// Their sessions begin with the start: nobody could report while there was no broker.
+static void loaded(struct group *head) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&own(head)->members, &it)) != NULL;) member_touch(e->value);
 }
 
 const struct group_ops classic_group_ops = {
@@ -183,6 +258,7 @@ const struct group_ops classic_group_ops = {
     .check_fetch = check_fetch,
     .put_live = put_live,
     .put_tombstones = put_tombstones,
+    .loaded = loaded,
     .stop = stop,
     .free_own = free_own,
 };
@@ -363,12 +439,6 @@ const char *classic_choose(const struct classic_group *g) {
 
 // ---- answers --------------------------------------------------------------------------------------------------------
 
-static struct str metadata_of(const struct member *m, const char *protocol) {
-    for (size_t i = 0; i < m->protocols.n && protocol != NULL; i++)
-        if (strcmp(m->protocols.p[i].name, protocol) == 0) return buf_str(&m->protocols.p[i].metadata);
-    return (struct str){"", 0};
-}
-
 static void list_members(const struct classic_group *g, struct group_join *j) {
     struct arena *a = j->call.arena;
     struct group_joined_member *out = ARENA_ARRAY(a, struct group_joined_member, g->members.n);
@@ -463,12 +533,13 @@ static void complete_join(struct classic_group *g) {
         return;
     }
     g->generation = g->generation == INT32_MAX ? 1 : g->generation + 1;
+    g->saving = false;
     mem_free(g->protocol_name);
     g->protocol_name = NULL;
     if (g->members.n == 0) {
         g->state = CLASSIC_EMPTY;
         g->head->empty_since_ms = sys_now_us(g->head->coordinator->broker->sys) / 1000;
-        save(g);
+        classic_save(g);
         return;
     }
     const char *protocol = classic_choose(g);
@@ -537,15 +608,54 @@ void classic_after_removal(struct classic_group *g) {
     else if (g->state == CLASSIC_PREPARING && g->members.n == 0 && g->pending.n == 0) complete_join(g);
 }
 
-void classic_stable(struct classic_group *g) {
+// ---- the leader's assignments ---------------------------------------------------------------------------------------
+
+struct saving {
+    struct coordinator *coordinator;
+    char *group_id;
+    int32_t generation;
+};
+
+static void stable(struct classic_group *g) {
     struct map_entry *e;
     g->state = CLASSIC_STABLE;
     loop_timer_cancel(g->head->coordinator->loop, &g->rebalance);
-    save(g);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
         struct member *m = e->value;
         if (m->syncing == NULL) continue;
         classic_answer_sync(m, m->syncing, 0);
         member_touch(m);
     }
+}
+
+// As Kafka: nobody gets an assignment that is not stored; all are told to begin again.
+static void not_saved(struct classic_group *g) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
+        struct member *m = e->value;
+        buf_clear(&m->assignment);
+        if (m->syncing != NULL) classic_answer_sync(m, m->syncing, KAFKA_COORDINATOR_NOT_AVAILABLE);
+    }
+    classic_rebalance(g);
+}
+
+static void saved(void *arg, int error) {
+    struct saving *s = arg;
+    struct classic_group *g = classic_find(s->coordinator, s->group_id);
+    if (g != NULL && g->saving && g->generation == s->generation) {
+        g->saving = false;
+        if (g->state == CLASSIC_COMPLETING && error == 0) stable(g);
+        else if (g->state == CLASSIC_COMPLETING) not_saved(g);
+    }
+    mem_free(s->group_id);
+    mem_free(s);
+}
+
+void classic_save_assignments(struct classic_group *g) {
+    struct saving *s = MEM_NEW(struct saving);
+    struct group_records *r = group_records_new(g->head->coordinator);
+    *s = (struct saving){g->head->coordinator, mem_strdup(g->head->id), g->generation};
+    g->saving = true;
+    put_group(g->head, r, true);
+    group_records_submit(r, g->head, saved, s);
 }

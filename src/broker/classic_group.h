@@ -43,11 +43,13 @@ struct classic_group {
     struct map pending; // id -> pending_member
     struct loop_timer rebalance; // the initial delay, the join phase, or the wait for syncs
     bool initial_delay, new_member;
+    bool saving; // the leader's assignments are on their way to the disk
     int64_t initial_left_ms;
 };
 
 struct classic_group *classic_find(const struct coordinator *c, const char *id); // NULL = none, or of another type
 struct classic_group *classic_make(struct coordinator *c, const char *id);       // NULL = too many groups, or there is one of another type
+void classic_dispose(struct classic_group *g, struct loop *l); // frees it; its group has another one by now
 void classic_take_over(struct group *g); // an empty group of another type becomes a classic one
 struct member *member_find(const struct classic_group *g, const char *id);
 struct member *member_add(struct classic_group *g, const char *id, const struct group_join *j);
@@ -62,7 +64,8 @@ void classic_try_join(struct classic_group *g);            // completes the join
 void classic_after_removal(struct classic_group *g);
 void classic_answer_join(struct member *m, struct group_join *j, int error, bool with_members);
 void classic_answer_sync(struct member *m, struct group_sync *s, int error);
-void classic_stable(struct classic_group *g); // the leader's assignments are in: answers all who sync
+void classic_save_assignments(struct classic_group *g); // the leader's are in: stored, then all who sync are answered
+void classic_save(struct classic_group *g);             // not waited for
 void pending_add(struct classic_group *g, const char *id, int32_t session_ms);
 bool pending_remove(struct classic_group *g, const char *id);
 

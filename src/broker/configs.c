@@ -250,6 +250,12 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
     if (out->compact && out->max_compaction_lag_ms < out->log.segment_ms) out->log.segment_ms = out->max_compaction_lag_ms;
 }
 
+const char *configs_broker_text(const struct broker *b, const char *name) {
+    const struct config_row *row = static_row(name);
+    int source;
+    return row == NULL ? "" : value_of(b, NULL, row, &source);
+}
+
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise) {
     const struct config_row *row = static_row(name);
     int source;

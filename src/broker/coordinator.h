@@ -50,12 +50,21 @@ struct group {
     int64_t failures;   // of writes, when it was last written whole
 };
 
+struct consumer_limits { // group.consumer.* of the broker's configs
+    int32_t heartbeat_ms, session_ms, max_size, regex_refresh_ms;
+    bool upgrade, downgrade;
+    char *assignors; // a list; the first one is the default
+};
+
 struct coordinator {
     struct broker *broker;
     struct loop *loop;
     struct map groups;
-    int64_t initial_delay_ms, session_min_ms, session_max_ms, offsets_retention_ms;
+    int64_t initial_delay_ms, session_min_ms, session_max_ms, offsets_retention_ms, offsets_check_us;
+    int32_t max_size;        // members of a classic group
+    struct consumer_limits consumer;
     size_t writes;           // produces to the offsets topic under way
+    size_t resolving;        // regular expressions, on the pool
     int64_t submitted, durable; // sequence numbers of writes
     int64_t failures;        // failed writes
     struct group_records *last_write; // the last one submitted, while it is under way
@@ -79,13 +88,18 @@ struct group *group_make(struct coordinator *c, const char *id, const struct gro
 // An empty group becomes one of another type; offsets stay. The tombstones of what it was go to `r` (NULL: not written, while loading).
 void group_become(struct group *g, const struct group_ops *ops, struct group_records *r);
 void group_free(struct group *g);
+// A config of one group ("consumer.session.timeout.ms", ...), or what holds for all of them.
+int64_t group_config_i64(const struct group *g, const char *name, int64_t otherwise);
 int64_t coordinator_now_ms(const struct coordinator *c);
 void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn); // fn(call) on the coordinator's loop
 struct coordinator *coordinator_of(const struct group_call *call);
 void coordinator_answer(struct group_call *call, int error, const char *message); // posts call->done
+void classic_own_new(struct group *head); // head->own of an empty classic group
 struct group *classic_head(struct coordinator *c, const char *id); // the group, made as an empty classic one if it is not there; NULL = too many
 // What Kafka says of a group that is not there (`found` NULL), or of another type: GROUP_ID_NOT_FOUND, with its text in `call`.
 int group_not_found(struct group_call *call, const char *id, const struct group *found, const struct group_ops *wanted);
+
+void consumer_limits_load(struct coordinator *c); // consumer_group.c
 
 // ---- offsets.c ----------------------------------------------------------------------------------------------------------------
 void offsets_put_live(const struct group *g, struct group_records **r); // splits large ones: *r may be another one afterwards

@@ -70,7 +70,7 @@ static void write_done(struct broker_produce *p) {
     rewrite_ended(r);
     group_records_free(r);
     rewrite_when_quiet(c);
-    if (c->stopped != NULL && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
+    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
 }
 
 static void write_start(struct group_records *r) {

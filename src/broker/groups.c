@@ -7,8 +7,6 @@
 
 #include "broker/group_records.h"
 
-enum { TICK_US = 60 * 1000 * 1000 };
-
 // ---- calls and answers ----------------------------------------------------------------------------------------------
 
 static void answer_on_back(void *arg) {
@@ -30,6 +28,12 @@ void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn) 
 }
 
 struct coordinator *coordinator_of(const struct group_call *call) { return call->self_[0]; }
+
+int64_t group_config_i64(const struct group *g, const char *name, int64_t otherwise) {
+    (void)g; // groups have no configs of their own yet
+    (void)name;
+    return otherwise;
+}
 
 int64_t coordinator_now_ms(const struct coordinator *c) { return sys_now_us(c->broker->sys) / 1000; }
 
@@ -144,7 +148,7 @@ void group_delete(struct broker *b, struct group_delete *d) { coordinator_submit
 static void tick(void *arg) {
     struct coordinator *c = arg;
     offsets_expire(c);
-    loop_timer_set(c->loop, &c->tick, TICK_US, tick, c);
+    loop_timer_set(c->loop, &c->tick, c->offsets_check_us, tick, c);
 }
 
 static void upkeep_on_loop(void *arg) { offsets_expire(arg); }
@@ -152,7 +156,7 @@ void coordinator_upkeep(struct coordinator *c) { loop_post(c->loop, upkeep_on_lo
 
 static void tick_start(void *arg) {
     struct coordinator *c = arg;
-    loop_timer_set(c->loop, &c->tick, TICK_US, tick, c);
+    loop_timer_set(c->loop, &c->tick, c->offsets_check_us, tick, c);
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
         struct group *g = e->value;
@@ -169,7 +173,10 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     c->initial_delay_ms = configs_broker_i64(b, "group.initial.rebalance.delay.ms", 3000);
     c->session_min_ms = configs_broker_i64(b, "group.min.session.timeout.ms", 6000);
     c->session_max_ms = configs_broker_i64(b, "group.max.session.timeout.ms", 1800000);
+    c->offsets_check_us = configs_broker_i64(b, "offsets.retention.check.interval.ms", 600000) * 1000;
     c->offsets_retention_ms = configs_broker_i64(b, "offsets.retention.minutes", 10080) * 60000;
+    c->max_size = (int32_t)configs_broker_i64(b, "group.max.size", INT32_MAX);
+    consumer_limits_load(c);
     if (group_records_load(c, err) == ERR_OK) {
         loop_post(c->loop, tick_start, c);
         return c;
@@ -223,7 +230,7 @@ static void stop_on_loop(void *arg) {
     struct coordinator *c = s->coordinator;
     end_members(c);
     c->stopped = &s->event;
-    if (c->writes == 0) loop_event_set(c->stopped);
+    if (c->writes == 0 && c->resolving == 0) loop_event_set(c->stopped);
 }
 
 static void end_on_loop(void *arg) {
@@ -251,5 +258,6 @@ void coordinator_free(struct coordinator *c) {
         group_free(map_next(&c->groups, &it)->value);
     }
     map_fini(&c->groups);
+    mem_free(c->consumer.assignors);
     mem_free(c);
 }

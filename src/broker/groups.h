@@ -26,7 +26,7 @@ struct group_call {
     struct arena *arena;
     void *arg;
     int error;         // out: Kafka error code, 0 = none
-    char message[160]; // out: why, for those messages that carry a text
+    char message[400]; // out: why, for those messages that carry a text
     void *self_[6];
 };
 
@@ -157,6 +157,54 @@ struct group_delete {
     const char *group_id;
 };
 void group_delete(struct broker *b, struct group_delete *d);
+
+// ---- consumer groups (KIP-848) --------------------------------------------------------------------------------------------------
+struct group_partition {
+    uint8_t topic_id[16];
+    const char *topic; // describe: out, its name, "" when it is gone
+    int32_t partition;
+};
+struct consumer_heartbeat {
+    struct group_call call; // with a message
+    const char *group_id, *member_id, *group_instance_id, *rack_id, *client_id, *client_host; // member_id "" on a first join before v1
+    int32_t member_epoch;         // 0 = joins, -1 = leaves, -2 = leaves for a while (static members)
+    int32_t rebalance_timeout_ms; // -1 = as before
+    const char *const *topics;    // names subscribed; NULL = as before
+    size_t n_topics;
+    const char *regex;            // NULL = as before, "" = none
+    const char *assignor;         // NULL = as before
+    const struct group_partition *owned; // NULL = as before
+    size_t n_owned;
+    bool member_id_required; // v1 and later
+    // out
+    const char *out_member_id;
+    int32_t out_member_epoch, heartbeat_ms;
+    bool has_assignment;
+    const struct group_partition *assignment; // sorted by topic id
+    size_t n_assignment;
+    void *own; // the coordinator's
+};
+void group_consumer_heartbeat(struct broker *b, struct consumer_heartbeat *h);
+
+struct consumer_member_info {
+    const char *member_id, *group_instance_id, *rack_id, *client_id, *client_host, *regex;
+    int32_t member_epoch;
+    const char *const *topics;
+    size_t n_topics;
+    const struct group_partition *assignment, *target;
+    size_t n_assignment, n_target;
+    int member_type; // 0 = classic protocol, 1 = consumer protocol
+};
+struct consumer_describe {
+    struct group_call call; // GROUP_ID_NOT_FOUND, with a message
+    const char *group_id;
+    // out
+    const char *state, *assignor;
+    int32_t group_epoch, assignment_epoch;
+    struct consumer_member_info *members;
+    size_t n_members;
+};
+void group_consumer_describe(struct broker *b, struct consumer_describe *d);
 
 // Before the doors close: joins and syncs that wait are answered (COORDINATOR_NOT_AVAILABLE), later ones are refused; so that no door waits
 // for a group's rebalance. From a thread that may block, with the loops running; more than once is fine.

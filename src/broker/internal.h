@@ -115,6 +115,7 @@ const char *kvs_get(const topic_kvs *v, const char *name);
 void kvs_copy(topic_kvs *to, const topic_kvs *from);
 void kvs_free(topic_kvs *v);
 size_t configs_describe(const struct broker *b, const topic_kvs *own, struct arena *a, struct broker_config_entry **out);
+const char *configs_broker_text(const struct broker *b, const char *name); // "" = no such config; lives as long as the broker
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise);
 double configs_broker_double(const struct broker *b, const char *name, double otherwise);
 const char *configs_broker_text(const struct broker *b, const char *name); // "" = no such config; lives as long as the broker

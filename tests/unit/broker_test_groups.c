@@ -364,7 +364,9 @@ static void test_offsets(void **state) {
         fixture_restart(f, round == 0);
         assert_int_equal(fetch(f, "g", "t", 0), 13);
         assert_int_equal(fetch(f, "g", "t", 1), 12);
-        assert_int_equal(heartbeat(f, ids[0], NULL, g), KAFKA_UNKNOWN_MEMBER_ID); // members join again
+        assert_int_equal(heartbeat(f, ids[0], NULL, g), 0); // members go on
+        assert_int_equal(heartbeat(f, ids[1], NULL, g), 0);
+        assert_int_equal(heartbeat(f, ids[1], NULL, g - 1), KAFKA_ILLEGAL_GENERATION);
     }
     struct call all = {.fetch = {.group_id = "g", .all = true}};
     go(&all, f, do_fetch);
@@ -372,8 +374,12 @@ static void test_offsets(void **state) {
     assert_int_equal(all.fetch.n_offsets, 2);
     assert_true(all.fetch.offsets[0].partition == 0 && all.fetch.offsets[1].offset == 12);
     end(&all);
+    assert_int_equal(leave(f, ids[0], NULL), 0);
+    assert_int_equal(leave(f, ids[1], NULL), 0);
     char *again[2];
     assert_true(make_pair(f, again, NULL, 30000) > g); // generations go on
+    assert_int_equal(leave(f, again[0], NULL), 0);
+    assert_int_equal(leave(f, again[1], NULL), 0);
     free_pair(again);
     fixture_restart(f, true);
     struct call l = {.list = {.states = NULL}};

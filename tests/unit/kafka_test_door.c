@@ -178,6 +178,8 @@ GROUP_FAKE(group_leave, group_leave)
 GROUP_FAKE(group_commit, group_commit)
 GROUP_FAKE(group_list, group_list)
 GROUP_FAKE(group_delete, group_delete)
+GROUP_FAKE(group_consumer_heartbeat, consumer_heartbeat)
+GROUP_FAKE(group_consumer_describe, consumer_describe)
 void group_join(struct broker *b, struct group_join *c) {
     (void)b;
     assert_string_equal(c->client_host, "/127.0.0.1");
