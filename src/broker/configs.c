@@ -264,12 +264,6 @@ int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t oth
     return v;
 }
 
-const char *configs_broker_text(const struct broker *b, const char *name) {
-    const struct config_row *row = static_row(name);
-    int source;
-    return row == NULL ? "" : value_of(b, NULL, row, &source);
-}
-
 double configs_broker_double(const struct broker *b, const char *name, double otherwise) {
     double v = otherwise;
     (void)str_to_double(str_c(configs_broker_text(b, name)), &v);
