@@ -13,7 +13,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-PKGS := libmicrohttpd jansson yaml-0.1 snappy liblz4 libzstd zlib sqlite3 rdkafka libpq libcurl libcrypto libedit libpcre2-8
+PKGS := libmicrohttpd jansson yaml-0.1 snappy liblz4 libzstd zlib sqlite3 rdkafka libpq libcurl libssl libcrypto libedit libpcre2-8
 CPPFLAGS := -Isrc -isystem $(DEPS)/duckdb -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Wnull-dereference $(WERROR)

@@ -26,6 +26,21 @@ void digest_sha256(struct str in, uint8_t out[32]) { digest(EVP_sha256(), in, ou
 void digest_sha512(struct str in, uint8_t out[64]) { digest(EVP_sha512(), in, out); }
 void digest_hmac_sha256(struct str key, struct str in, uint8_t out[32]) { hmac(EVP_sha256(), key, in, out); }
 void digest_hmac_sha512(struct str key, struct str in, uint8_t out[64]) { hmac(EVP_sha512(), key, in, out); }
+
+static void pbkdf2(const EVP_MD *md, struct str password, struct str salt, int iterations, uint8_t *out, int n) {
+    assert(password.n <= 1 << 20 && salt.n <= 1 << 20 && iterations > 0);
+    int ok = PKCS5_PBKDF2_HMAC(password.n == 0 ? "" : password.p, (int)password.n, (const uint8_t *)(salt.n == 0 ? "" : salt.p), (int)salt.n,
+                               iterations, md, n, out);
+    assert(ok == 1);
+    (void)ok;
+}
+void digest_pbkdf2_sha256(struct str password, struct str salt, int iterations, uint8_t out[32]) {
+    pbkdf2(EVP_sha256(), password, salt, iterations, out, 32);
+}
+void digest_pbkdf2_sha512(struct str password, struct str salt, int iterations, uint8_t out[64]) {
+    pbkdf2(EVP_sha512(), password, salt, iterations, out, 64);
+}
+
 bool digest_equal(const void *a, const void *b, size_t n) { return CRYPTO_memcmp(a, b, n) == 0; }
 
 static const char standard[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

