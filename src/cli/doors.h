@@ -11,8 +11,8 @@ struct door {
     const char *suffix;      // behind it
     enum config_id listen;
     bool uses_flow; // closed before the workflows end; the others after them
-    // Opens the door; *port is the one taken. The handle is for close. NULL = failed.
-    void *(*open)(struct server *s, const char *host, int port, int *taken, struct err *err);
+    // Opens the door; *port becomes the one taken, and host (256 bytes) what was listened on if it was empty. The handle is for close. NULL = failed.
+    void *(*open)(struct server *s, char *host, int *port, struct err *err);
     void (*close)(void *handle);
 };
 

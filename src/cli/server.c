@@ -37,11 +37,13 @@ static enum err_code open_doors(struct cli *c, struct running *r, struct err *er
         const struct door *d = &doors[i];
         char host[256];
         int port;
-        if (!config_listen(&r->server->config, d->listen, host, &port)) continue; // off
-        r->handles[i] = d->open(r->server, host, port, &port, err);
+        bool on = config_listen(&r->server->config, d->listen, host, &port);
+        if (!on && !(d->listen == CFG_KAFKA_LISTEN && server_has_listeners(r->server))) continue;
+        if (!on) host[0] = 0;
+        r->handles[i] = d->open(r->server, host, &port, err);
         if (r->handles[i] == NULL) {
             const char *key = config_key(d->listen)->key;
-            if (err->code == ERR_EXISTS) { // the mend
+            if (err->code == ERR_EXISTS && on) { // the mend
                 struct err why = *err;
                 err_set(err, ERR_EXISTS, "%.600s; stop that one, or choose another port: --set %s=%s:PORT", why.msg, key, host);
             }

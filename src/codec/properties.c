@@ -70,14 +70,15 @@ static bool take_text(struct reader *r, bool name, struct buf *b) {
     return true;
 }
 
-static void put_property(struct property *list, size_t *n, const char *name, const char *value, int line) {
+static void put_property(struct property *list, size_t *n, const char *name, const char *value, int line, bool assigned) {
     for (size_t i = 0; i < *n; i++) {
         if (strcmp(list[i].name, name) != 0) continue;
         list[i].value = value;
         list[i].line = line;
+        list[i].assigned = assigned;
         return;
     }
-    list[(*n)++] = (struct property){name, value, line};
+    list[(*n)++] = (struct property){name, value, line, assigned};
 }
 
 enum err_code properties_parse(struct str text, struct arena *a, struct property **out, size_t *n, struct err *err) {
@@ -109,12 +110,13 @@ enum err_code properties_parse(struct str text, struct arena *a, struct property
         }
         ok = take_text(&r, true, &name);
         skip_blanks(&r);
-        if (r.p < r.end && (*r.p == '=' || *r.p == ':')) r.p++;
+        bool assigned = r.p < r.end && (*r.p == '=' || *r.p == ':');
+        if (assigned) r.p++;
         skip_blanks(&r);
         ok = ok && take_text(&r, false, &value);
         buf_cstr(&name), buf_cstr(&value); // so that there is memory, though nothing may be in it
         struct str v = str_trim(buf_str(&value)); // Java keeps blanks at the end; nobody means them
-        put_property(*out, n, arena_strndup(a, (const char *)name.p, name.n), arena_strndup(a, v.p, v.n), line);
+        put_property(*out, n, arena_strndup(a, (const char *)name.p, name.n), arena_strndup(a, v.p, v.n), line, assigned);
         if (!ok) err_set(err, ERR_PARSE, "line %d: a NUL byte or an impossible \\u escape", r.line);
         next_line(&r);
     }

@@ -12,6 +12,7 @@ enum { PROPERTIES_TEXT_MAX = 1 << 20 };
 struct property {
     const char *name, *value;
     int line;
+    bool assigned; // there was an = or :
 };
 // Of a name that is written twice the last value counts. ERR_PARSE, ERR_TOO_LARGE.
 enum err_code properties_parse(struct str text, struct arena *a, struct property **out, size_t *n, struct err *err);

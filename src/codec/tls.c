@@ -271,7 +271,7 @@ void tls_keep(struct tls *t) {
     t->in.p = (const char *)t->kept;
 }
 
-bool tls_holds_input(const struct tls *t) { return !t->ended && (t->in.n > 0 || SSL_has_pending(t->ssl)); }
+bool tls_holds_input(const struct tls *t) { return !t->ended && (t->in.n > 0 || SSL_pending(t->ssl) > 0); }
 
 int64_t tls_read(struct tls *t, void *p, size_t n, struct err *err) {
     ERR_clear_error();

@@ -91,7 +91,7 @@ void kafka_do_find_coordinator(struct kafka_req *q) {
     struct str message;
     int error = coordinator_error(req->key_type, &message);
     int32_t node = error == 0 ? config->node_id : -1, port = error == 0 ? kafka_req_advertised_port(q) : -1;
-    struct str host = error == 0 ? str_c(config->advertised_host) : STR("");
+    struct str host = error == 0 ? str_c(kafka_req_advertised_host(q)) : STR("");
     if (q->version < 4) {
         res->error_code = (int16_t)error;
         res->error_message = message;

@@ -10,7 +10,7 @@
 #include "kafka/acl.h"
 #include "kafka/conn.h"
 
-bool kafka_has_authorizer(const struct kafka_req *q);
+static inline bool kafka_has_authorizer(const struct kafka_req *q) { return q->authorizer; }
 bool kafka_check(const struct kafka_req *q, enum acl_operation op, enum acl_resource type, struct str name);
 bool kafka_check_any(const struct kafka_req *q, enum acl_operation op, enum acl_resource type);
 

@@ -32,7 +32,7 @@ void kafka_do_describe_cluster(struct kafka_req *q) {
     }
     struct kafka_describe_cluster_response_brokers *b = KAFKA_ELEMENTS(&q->arena, kafka_describe_cluster_response_brokers, 1);
     b->broker_id = config->node_id;
-    b->host = str_c(config->advertised_host);
+    b->host = str_c(kafka_req_advertised_host(q));
     b->port = kafka_req_advertised_port(q);
     res->brokers.p = b;
     res->brokers.n = 1;

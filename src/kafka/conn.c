@@ -5,12 +5,16 @@
 // Kafka does; only Produce requests may be under way together, so that one fdatasync serves many, and they are appended and answered in order.
 // Back-pressure: while a request cannot be started the socket is not read. Large frames are received straight into their own memory.
 // Bad input closes this connection only, with a logged reason.
+// With TLS the socket's bytes go through codec/tls on their way in and out; the rest is the same. A handshake is worked off as its bytes come, so
+// it costs the loop the time of one signature.
 #include "kafka/conn.h"
 
 #include <assert.h>
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "kafka/auth.h"
+#include "kafka/security.h"
 
 enum { SPARE_MAX = 64, SPARE_BUF = 64 << 10, IOV_MAX_ = 64 };
 
@@ -19,8 +23,13 @@ struct conn {
     struct door_loop *home;
     struct sys_sock *sock; // NULL = closed, waits for its requests
     struct loop_watch watch;
-    char peer[64];
-    int64_t last_us;
+    struct listener *listener;
+    struct tls *tls; // NULL = plaintext
+    bool tls_ready;  // its handshake is over
+    bool last;       // nothing is read any more, and it is closed when all has been sent
+    struct conn_auth auth;
+    char peer[64], host[64];
+    int64_t opened_us, last_us;
     struct kafka_req *head, *tail; // under way or not yet sent, in order
     size_t n_reqs, req_bytes;
     uint8_t size_bytes[4]; // of the frame that comes in
@@ -40,10 +49,18 @@ struct broker *kafka_req_broker(struct kafka_req *q) { return q->conn->home->doo
 const struct kafka_config *kafka_req_config(const struct kafka_req *q) { return &q->conn->home->door->config; }
 struct loop *kafka_req_loop(struct kafka_req *q) { return q->conn->home->loop; }
 const char *kafka_req_peer(struct kafka_req *q) { return q->conn->peer; }
-int kafka_req_advertised_port(struct kafka_req *q) {
-    struct kafka_door *d = kafka_req_door(q);
-    return d->config.advertised_port != 0 ? d->config.advertised_port : d->port;
+const char *kafka_req_host(const struct kafka_req *q) { return q->conn->host; }
+const char *kafka_req_principal(const struct kafka_req *q) { return q->conn->auth.principal; }
+const char *kafka_req_advertised_host(const struct kafka_req *q) { return q->conn->listener->advertised_host; }
+int kafka_req_advertised_port(const struct kafka_req *q) {
+    const struct listener *l = q->conn->listener;
+    return l->advertised_port != 0 ? l->advertised_port : l->port;
 }
+const char *kafka_req_listener_name(const struct kafka_req *q) { return q->conn->listener->name; }
+struct listener *kafka_req_listener(const struct kafka_req *q) { return q->conn->listener; }
+struct security *kafka_req_security(const struct kafka_req *q) { return q->conn->home->door->security; }
+struct conn_auth *kafka_req_auth(struct kafka_req *q) { return &q->conn->auth; }
+void kafka_req_close_after(struct kafka_req *q) { q->close_after = true; }
 
 const char *kafka_req_name(struct kafka_req *q, struct str name) {
     if (name.p == NULL) return NULL;
@@ -96,9 +113,15 @@ void kafka_req_done(struct kafka_req *q) {
     if (c->sock != NULL && !q->no_reply) {
         struct err err = {0};
         const struct kafka_message *m = q->api->response;
-        kafka_frame_begin_response(&q->out, m, q->version, q->header.correlation_id);
-        kafka_msg_encode(m, q->version, q->res, &q->out);
-        if (kafka_frame_end(&q->out, &err) != ERR_OK) {
+        if (q->bare) {
+            const struct kafka_sasl_authenticate_response *res = q->res;
+            buf_put_be32(&q->out.buf, (uint32_t)res->auth_bytes.n);
+            buf_put_str(&q->out.buf, res->auth_bytes);
+        } else {
+            kafka_frame_begin_response(&q->out, m, q->version, q->header.correlation_id);
+            kafka_msg_encode(m, q->version, q->res, &q->out);
+        }
+        if (!q->bare && kafka_frame_end(&q->out, &err) != ERR_OK) {
             log_error("kafka", "response dropped", "api", q->api->name, "error", err.msg, NULL);
             q->no_reply = true;
             conn_close(c, "response too large");
@@ -160,6 +183,7 @@ static void pop_head(struct conn *c) {
     if (c->head == NULL) c->tail = NULL;
     c->n_reqs--;
     c->req_bytes -= q->frame_n;
+    c->last |= q->close_after;
     req_free(c->home, q);
 }
 
@@ -175,6 +199,84 @@ static void pop_sent(struct conn *c, size_t n) {
     }
 }
 
+// ---- TLS ----------------------------------------------------------------------------------------------------------------
+// Sends what is encrypted. ERR_BUSY: the socket takes no more now.
+static enum err_code flush_tls(struct conn *c, struct err *err) {
+    for (;;) {
+        struct str out = tls_out(c->tls);
+        if (out.n == 0) return ERR_OK;
+        struct sys_iov iov = {out.p, out.n};
+        int64_t sent = sys_sock_send(c->sock, &iov, 1, err);
+        if (sent < 0) return err->code;
+        c->last_us = loop_now_us(c->home->loop);
+        tls_sent(c->tls, (size_t)sent);
+    }
+}
+
+// Encrypts a piece of what is given and sends it: bytes taken. Short parts share a record.
+static int64_t send_tls(struct conn *c, const struct sys_iov *iov, int n, struct err *err) {
+    enum { RECORD = 16 << 10 };
+    uint8_t gathered[RECORD];
+    size_t have = 0, taken = 0;
+    if (flush_tls(c, err) != ERR_OK) return -1;
+    for (int i = 0; i < n && taken < CONN_TLS_PIECE; i++) {
+        size_t part = iov[i].n < CONN_TLS_PIECE - taken ? iov[i].n : CONN_TLS_PIECE - taken;
+        if (have > 0 && part > RECORD - have) {
+            if (tls_write(c->tls, gathered, have, err) != ERR_OK) return -1;
+            have = 0;
+        }
+        if (part > RECORD / 4) {
+            if (have > 0 && tls_write(c->tls, gathered, have, err) != ERR_OK) return -1;
+            have = 0;
+            if (tls_write(c->tls, iov[i].p, part, err) != ERR_OK) return -1;
+        } else {
+            memcpy(gathered + have, iov[i].p, part);
+            have += part;
+        }
+        taken += part;
+    }
+    if (have > 0 && tls_write(c->tls, gathered, have, err) != ERR_OK) return -1;
+    enum err_code code = flush_tls(c, err);
+    return code == ERR_OK || code == ERR_BUSY ? (int64_t)taken : -1;
+}
+
+// The first time that the handshake is over: who is it? False = closed.
+static bool tls_established_now(struct conn *c) {
+    c->tls_ready = true;
+    if (conn_auth_by_certificate(&c->auth, c->listener, c->tls)) return true;
+    conn_close(c, "no rule maps the certificate to a principal");
+    return false;
+}
+
+// Plain bytes out of what the socket has, as sys_sock_recv says it. Fills as much of the room as one round of the socket gives.
+static int64_t recv_tls(struct conn *c, uint8_t *to, size_t room, struct err *err) {
+    struct door_loop *dl = c->home;
+    size_t have = 0;
+    int64_t n;
+    bool received = false;
+    for (;;) {
+        n = tls_read(c->tls, to + have, room - have, err);
+        if (n > 0 && (have += (size_t)n) < room) continue;
+        if (have > 0 || n == 0 || err->code != ERR_BUSY || received) break;
+        int64_t got = sys_sock_recv(c->sock, dl->cipher, sizeof dl->cipher, err);
+        if (got <= 0) {
+            n = got;
+            break;
+        }
+        c->last_us = loop_now_us(dl->loop);
+        received = true;
+        tls_feed(c->tls, dl->cipher, (size_t)got);
+    }
+    tls_keep(c->tls);
+    if (have > 0) return (int64_t)have;
+    if (n < 0 && err->code != ERR_BUSY && !c->tls_ready) {
+        log_warn("kafka", "TLS handshake failed", "peer", c->peer, "listener", c->listener->name, "error", err->msg, NULL);
+        struct err ignored = {0};
+        flush_tls(c, &ignored); // the alert
+    }
+    return n;
+}
+
 // Sends what is ready, in order. False = the connection is closed now.
 static bool conn_send(struct conn *c) {
     for (;;) {
@@ -184,9 +286,15 @@ static bool conn_send(struct conn *c) {
         for (struct kafka_req *q = c->head; q != NULL && q->done && n < IOV_MAX_; q = q->next)
             if (!q->no_reply) req_iov(q, iov, &n);
         for (int i = 0; i < n; i++) total += iov[i].n;
-        if (total == 0) break;
         struct err err = {0};
-        int64_t sent = sys_sock_send(c->sock, iov, n, &err);
+        if (total == 0) {
+            if (c->tls != NULL && flush_tls(c, &err) != ERR_OK && err.code != ERR_BUSY) {
+                conn_close(c, NULL);
+                return false;
+            }
+            break;
+        }
+        int64_t sent = c->tls == NULL ? sys_sock_send(c->sock, iov, n, &err) : send_tls(c, iov, n, &err);
         if (sent < 0) {
             if (err.code == ERR_BUSY) break;
             conn_close(c, NULL);
@@ -194,10 +302,12 @@ static bool conn_send(struct conn *c) {
         }
         c->last_us = loop_now_us(c->home->loop);
         pop_sent(c, (size_t)sent);
-        if ((size_t)sent < total) break;
+        if (c->tls == NULL ? (size_t)sent < total : tls_out(c->tls).n > 0) break;
     }
     pop_sent(c, 0); // answers without bytes (acks=0)
-    return true;
+    if (!c->last || (c->tls != NULL && tls_out(c->tls).n > 0)) return true;
+    conn_close(c, NULL);
+    return false;
 }
 
 static void watch_what_matters(struct conn *c);
@@ -212,6 +322,7 @@ static void conn_free(struct conn *c) {
     if (c->prev != NULL) c->prev->next = c->next;
     else dl->conns = c->next;
     if (c->next != NULL) c->next->prev = c->prev;
+    conn_auth_fini(&c->auth, dl->loop);
     mem_free(c);
     dl->n_conns--;
     if (dl->closing && dl->n_conns == 0) loop_event_set(&dl->closed);
@@ -284,6 +395,13 @@ void conn_close(struct conn *c, const char *reason) {
         metric_add(M_KAFKA_REJECTED, reason, 1);
     }
     loop_unwatch(dl->loop, &c->watch);
+    if (c->tls != NULL) {
+        struct err ignored = {0};
+        tls_end(c->tls);
+        flush_tls(c, &ignored);
+        tls_free(c->tls);
+        c->tls = NULL;
+    }
     sys_sock_close(c->sock);
     c->sock = NULL;
     atomic_fetch_sub(&dl->door->connections, 1);
@@ -311,7 +429,13 @@ void conn_sweep(struct door_loop *dl) {
     for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
         next = c->next;
         bool waiting = c->head != NULL && !c->head->done; // the broker has it, not the client
-        if (c->sock == NULL || waiting) continue;
+        if (c->sock == NULL) continue;
+        bool stranger = (c->tls != NULL && !c->tls_ready) || (c->listener->sasl && c->auth.state != AUTH_OPEN && !c->auth.again);
+        if (stranger && now - c->opened_us > CONN_LOGIN_US) {
+            conn_close(c, "not logged in in time");
+            continue;
+        }
+        if (waiting) continue;
         if (c->frame_cap > 0 && now - c->last_us > CONN_STALL_US) { // it holds memory that others may want
             conn_close(c, "stalled in the middle of a request");
         } else if (now - c->last_us > dl->door->config.idle_us) {
@@ -332,6 +456,7 @@ static const struct kafka_handler *find_handler(int key) {
 static struct kafka_req *req_parse(struct conn *c, uint8_t *frame, size_t n) {
     struct kafka_req *q = req_new(c->home);
     q->conn = c;
+    q->authorizer = c->home->door->has_authorizer;
     q->frame = frame;
     q->frame_n = n;
     q->start_us = sys_mono_us(loop_sys(c->home->loop));
@@ -339,6 +464,7 @@ static struct kafka_req *req_parse(struct conn *c, uint8_t *frame, size_t n) {
     struct err err = {0};
     const char *reason = NULL;
     if (kafka_header_decode(&r, &q->header, &err) != ERR_OK) reason = "bad request header";
+    else if ((reason = conn_auth_refusal(&c->auth, q->header.api_key, q->start_us)) != NULL) {}
     else if ((q->h = find_handler(q->header.api_key)) == NULL) reason = "API not supported";
     if (reason == NULL) {
         q->api = kafka_api_find(q->header.api_key);
@@ -361,6 +487,26 @@ static struct kafka_req *req_parse(struct conn *c, uint8_t *frame, size_t n) {
     return NULL;
 }
 
+// A SASL token without a header (after SaslHandshake 0) becomes a SaslAuthenticate request. Takes the memory.
+static struct kafka_req *bare_token(struct conn *c, uint8_t *frame, size_t n) {
+    struct kafka_req *q = req_new(c->home);
+    q->conn = c;
+    q->authorizer = c->home->door->has_authorizer;
+    q->frame = frame;
+    q->frame_n = n;
+    q->start_us = sys_mono_us(loop_sys(c->home->loop));
+    q->header.api_key = KAFKA_API_SASL_AUTHENTICATE;
+    q->h = find_handler(KAFKA_API_SASL_AUTHENTICATE);
+    q->api = kafka_api_find(KAFKA_API_SASL_AUTHENTICATE);
+    q->res = arena_alloc(&q->arena, q->api->response->body->size);
+    kafka_msg_init(q->api->response, q->res);
+    q->msg = arena_alloc(&q->arena, q->api->request->body->size);
+    kafka_msg_init(q->api->request, q->msg);
+    ((struct kafka_sasl_authenticate_request *)q->msg)->auth_bytes = str_n(frame, n);
+    q->bare = true;
+    return q;
+}
+
 static bool may_start(const struct conn *c, const struct kafka_req *q) {
     if (c->head == NULL) return true;
     return q->h->pipelined && c->tail->h == q->h && c->n_reqs < CONN_PIPELINE_MAX && c->req_bytes + q->frame_n <= CONN_PIPELINE_BYTES;
@@ -373,7 +519,7 @@ static void req_start(struct conn *c, struct kafka_req *q) {
     c->tail = q;
     c->n_reqs++;
     c->req_bytes += q->frame_n;
-    if (log_enabled(LOG_DEBUG)) {
+    if (log_enabled(LOG_DEBUG) && q->h->key != KAFKA_API_SASL_AUTHENTICATE) { // passwords are nobody's
         struct buf b;
         buf_init(&b, 1 << 16);
         kafka_msg_print(q->api->request, q->version, q->msg, 2000, &b);
@@ -389,10 +535,13 @@ static bool begin_frame(struct conn *c) {
     const uint8_t *b = c->size_bytes;
     int32_t size = (int32_t)((uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]);
     const char *reason = NULL;
+    bool stranger = c->listener->sasl && c->auth.state != AUTH_OPEN;
+    size_t max = stranger ? c->home->door->security->sasl_receive_max : c->home->door->config.max_request_bytes;
+    int32_t min = c->auth.state == AUTH_BARE_TOKENS ? 1 : 8;
     if (b[0] == 0x16 && b[1] == 3) reason = "TLS on a plaintext port";
     else if (memcmp(b, "GET ", 4) == 0 || memcmp(b, "POST", 4) == 0 || memcmp(b, "HEAD", 4) == 0) reason = "HTTP on the Kafka port";
-    else if (size < 8) reason = "frame size too small";
-    else if ((size_t)size > c->home->door->config.max_request_bytes) reason = "frame too large";
+    else if (size < min) reason = "frame size too small";
+    else if ((size_t)size > max) reason = "frame too large";
     if (reason != NULL) {
         conn_close(c, reason);
         return false;
@@ -442,7 +591,7 @@ static bool end_frame(struct conn *c) {
     size_t n = c->frame_size;
     c->frame = NULL;
     c->frame_cap = c->size_have = 0;
-    struct kafka_req *q = req_parse(c, frame, n);
+    struct kafka_req *q = c->auth.state == AUTH_BARE_TOKENS ? bare_token(c, frame, n) : req_parse(c, frame, n);
     if (q == NULL) return false;
     if (may_start(c, q)) req_start(c, q);
     else c->parked = q;
@@ -501,11 +650,13 @@ static int64_t receive(struct conn *c) {
     if (direct && !frame_room(c)) return 0;
     uint8_t *to = direct ? c->frame + c->frame_have : dl->scratch;
     size_t room = direct ? c->frame_cap - c->frame_have : CONN_SCRATCH;
-    int64_t n = sys_sock_recv(c->sock, to, room, &err);
+    int64_t n = c->tls == NULL ? sys_sock_recv(c->sock, to, room, &err) : recv_tls(c, to, room, &err);
+    if (c->tls != NULL && !c->tls_ready && tls_established(c->tls) && !tls_established_now(c)) return -1;
     if (n < 0 && err.code == ERR_BUSY) return 0;
     if (n <= 0) {
         bool middle = n == 0 && (c->size_have > 0 || c->parked != NULL);
-        conn_close(c, middle ? "closed in the middle of a request" : NULL);
+        bool handshake = c->tls != NULL && !c->tls_ready && n < 0;
+        conn_close(c, middle ? "closed in the middle of a request" : handshake ? "TLS handshake failed" : NULL);
         return -1;
     }
     c->last_us = loop_now_us(dl->loop);
@@ -519,10 +670,13 @@ static int64_t receive(struct conn *c) {
     return n;
 }
 
-static bool may_read(const struct conn *c) { return c->parked == NULL && c->stash == NULL && !c->hungry; }
+static bool may_read(const struct conn *c) {
+    if (c->tls != NULL && tls_out(c->tls).n > CONN_TLS_OUT_MAX) return false; // it asks and does not read
+    return !c->last && c->parked == NULL && c->stash == NULL && !c->hungry;
+}
 
 static void watch_what_matters(struct conn *c) {
-    bool unsent = c->head != NULL && c->head->done;
+    bool unsent = (c->head != NULL && c->head->done) || (c->tls != NULL && tls_out(c->tls).n > 0);
     int events = (may_read(c) ? SYS_EV_READ : 0) | (unsent ? SYS_EV_WRITE : 0);
     if (events != c->watch.events) loop_watch_change(c->home->loop, &c->watch, events);
 }
@@ -536,6 +690,7 @@ static void pump_round(struct conn *c, bool readable) {
     }
     if (c->sock != NULL && c->parked == NULL) take_stash(c);
     size_t total = 0;
+    readable |= c->tls != NULL && tls_holds_input(c->tls); // the socket does not tell of what we have taken from it already
     while (readable && c->sock != NULL && may_read(c) && total < CONN_READ_ROUND) {
         int64_t n = receive(c);
         if (n <= 0) break;
@@ -561,6 +716,7 @@ static void conn_pump_events(struct conn *c, bool readable) {
         return;
     }
     watch_what_matters(c);
+    if (c->tls != NULL && may_read(c) && tls_holds_input(c->tls)) conn_mark_dirty(c); // more than one round takes
 }
 
 static void conn_pump(struct conn *c) { conn_pump_events(c, false); }
@@ -574,7 +730,19 @@ static void conn_ready(struct loop_watch *w, int events) {
     conn_pump_events(c, (events & (SYS_EV_READ | SYS_EV_CLOSED)) != 0);
 }
 
-void conn_open(struct door_loop *dl, struct sys_sock *sock, const char *peer) {
+// "127.0.0.1" of "127.0.0.1:9092", "::1" of "[::1]:9092"; an IPv4 address inside of an IPv6 one is itself.
+static void host_of(const char *peer, char out[64]) {
+    struct str s = str_c(peer);
+    while (s.n > 0 && s.p[s.n - 1] != ':') s.n--;
+    if (s.n > 0) s.n--;
+    if (s.n >= 2 && s.p[0] == '[') s = str_n(s.p + 1, s.n - 2);
+    if (str_starts(s, STR("::ffff:")) && memchr(s.p, '.', s.n) != NULL) s = str_n(s.p + 7, s.n - 7);
+    if (s.n > 63) s.n = 63;
+    memcpy(out, s.p, s.n);
+    out[s.n] = 0;
+}
+
+void conn_open(struct door_loop *dl, struct listener *l, struct sys_sock *sock, const char *peer) {
     struct err err = {0};
     struct conn *c = MEM_NEW(struct conn);
     c->home = dl;
@@ -582,14 +750,19 @@ void conn_open(struct door_loop *dl, struct sys_sock *sock, const char *peer) {
     size_t n = strlen(peer);
     if (n >= sizeof c->peer) n = sizeof c->peer - 1;
     memcpy(c->peer, peer, n);
-    c->last_us = loop_now_us(dl->loop);
+    host_of(c->peer, c->host);
+    c->listener = l;
+    c->opened_us = c->last_us = loop_now_us(dl->loop);
+    conn_auth_init(&c->auth, l);
     if (dl->closing || loop_watch_sock(dl->loop, &c->watch, sock, SYS_EV_READ, conn_ready, c, &err) != ERR_OK) {
         if (!dl->closing) log_error("kafka", "cannot watch a connection", "peer", peer, "error", err.msg, NULL);
         sys_sock_close(sock);
         atomic_fetch_sub(&dl->door->connections, 1);
+        conn_auth_fini(&c->auth, dl->loop);
         mem_free(c);
         return;
     }
+    if (l->tls) c->tls = listener_tls(l);
     c->next = dl->conns;
     if (c->next != NULL) c->next->prev = c;
     dl->conns = c;

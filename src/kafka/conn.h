@@ -22,10 +22,17 @@ enum {
     CONN_FETCH_BYTES = 256 << 20,        // fetched bytes not yet sent, of one loop; above it fetches get CONN_FETCH_MIN each
     CONN_FETCH_MIN = 1 << 20,
     CONN_STALL_US = 60 * 1000000,        // without a byte in the middle of a request: closed
+    CONN_LOGIN_US = 30 * 1000000,        // from connecting to being known (TLS handshake and SASL): closed
+    CONN_TLS_PIECE = 256 << 10,          // bytes encrypted at once for one connection
+    CONN_TLS_OUT_MAX = 1 << 20,          // encrypted bytes not yet taken by the socket; above it nothing is read
 };
 
 struct conn;
+struct conn_auth;
 struct kafka_req;
+struct listener;
+struct listeners;
+struct security;
 
 struct kafka_handler {
     int16_t key, min, max; // versions advertised
@@ -54,6 +61,9 @@ struct kafka_req {
     struct kafka_out out;
     size_t sent; // bytes of the response already taken by the socket
     bool done, no_reply;
+    bool authorizer;  // there is one: ask kafka_may (authorize.h)
+    bool bare;        // SASL without Kafka's framing: only the token goes back
+    bool close_after; // the connection is closed when the response has been sent
 };
 
 // What a handler may use.
@@ -63,7 +73,16 @@ struct broker *kafka_req_broker(struct kafka_req *q);
 const struct kafka_config *kafka_req_config(const struct kafka_req *q);
 struct loop *kafka_req_loop(struct kafka_req *q);
 const char *kafka_req_peer(struct kafka_req *q); // "127.0.0.1:50312"
-int kafka_req_advertised_port(struct kafka_req *q);
+const char *kafka_req_host(const struct kafka_req *q); // the same without the port, "127.0.0.1", "::1"
+const char *kafka_req_principal(const struct kafka_req *q); // "User:alice", "User:ANONYMOUS"
+// What clients of this listener are told to connect to.
+const char *kafka_req_advertised_host(const struct kafka_req *q);
+int kafka_req_advertised_port(const struct kafka_req *q);
+const char *kafka_req_listener_name(const struct kafka_req *q);
+struct listener *kafka_req_listener(const struct kafka_req *q);
+struct security *kafka_req_security(const struct kafka_req *q);
+struct conn_auth *kafka_req_auth(struct kafka_req *q);
+void kafka_req_close_after(struct kafka_req *q); // when its response has been sent
 void kafka_req_done(struct kafka_req *q); // q may be gone when it returns
 // A name as a C string in the request's arena; NULL stays NULL. One with a NUL byte inside becomes "", which is no name of anything.
 const char *kafka_req_name(struct kafka_req *q, struct str name);
@@ -87,22 +106,24 @@ struct door_loop {
     size_t n_spare;
     struct loop_event closed; // set when closing and no connection is left
     uint8_t scratch[CONN_SCRATCH];
+    uint8_t cipher[CONN_SCRATCH]; // received, not yet decrypted
 };
 
 struct kafka_door {
     struct kafka_config config;
     struct broker *broker;
-    struct sys_sock *listener;
-    struct loop_watch accept_watch;
-    struct loop_timer accept_pause;
-    int port;
+    struct listeners *listeners;
+    struct security *security;
+    bool has_authorizer; // the one branch of kafka_may
     size_t n_loops, next_loop;
     struct door_loop **loops;
     atomic_int connections;
     struct loop_event listener_closed;
+    struct loop_timer reload; // on the first loop: looks whether certificates have changed
+    atomic_bool reloading;
 };
 
-void conn_open(struct door_loop *dl, struct sys_sock *sock, const char *peer); // takes the socket
+void conn_open(struct door_loop *dl, struct listener *l, struct sys_sock *sock, const char *peer); // takes the socket
 void conn_close(struct conn *c, const char *reason);                           // NULL = the peer closed, nothing to log
 void conn_close_all(struct door_loop *dl);
 void conn_sweep(struct door_loop *dl); // closes the idle ones

@@ -11,22 +11,24 @@
 #include "base/metrics.h"
 #include "broker/groups.h"
 #include "kafka/conn.h"
+#include "kafka/security.h"
 
-enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000 };
+enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000, RELOAD_US = 10000000 };
 
 struct handover {
     struct door_loop *dl;
+    struct listener *listener;
     struct sys_sock *sock;
     char peer[64];
 };
 
 static void take_over(void *arg) {
     struct handover *h = arg;
-    conn_open(h->dl, h->sock, h->peer);
+    conn_open(h->dl, h->listener, h->sock, h->peer);
     mem_free(h);
 }
 
-static void accept_one(struct kafka_door *d, struct sys_sock *sock, const char peer[64]) {
+static void accept_one(struct kafka_door *d, struct listener *l, struct sys_sock *sock, const char peer[64]) {
     if (atomic_fetch_add(&d->connections, 1) >= d->config.max_connections) {
         atomic_fetch_sub(&d->connections, 1);
         log_warn("kafka", "connection closed", "peer", peer, "reason", "too many connections", NULL);
@@ -35,7 +37,7 @@ static void accept_one(struct kafka_door *d, struct sys_sock *sock, const char p
         return;
     }
     struct handover *h = MEM_NEW(struct handover);
-    *h = (struct handover){.dl = d->loops[d->next_loop], .sock = sock};
+    *h = (struct handover){.dl = d->loops[d->next_loop], .listener = l, .sock = sock};
     memcpy(h->peer, peer, sizeof h->peer);
     d->next_loop = (d->next_loop + 1) % d->n_loops;
     if (h->dl->loop == loop_current()) take_over(h);
@@ -43,25 +45,26 @@ static void accept_one(struct kafka_door *d, struct sys_sock *sock, const char p
 }
 
 static void accept_again(void *arg) {
-    struct kafka_door *d = arg;
-    loop_watch_change(d->loops[0]->loop, &d->accept_watch, SYS_EV_READ);
+    struct listener *l = arg;
+    loop_watch_change(l->door->loops[0]->loop, &l->watch, SYS_EV_READ);
 }
 
 static void accept_ready(struct loop_watch *w, int events) {
     (void)events;
-    struct kafka_door *d = w->arg;
+    struct listener *l = w->arg;
+    struct kafka_door *d = l->door;
     for (int i = 0; i < 64; i++) {
         char peer[64];
         struct err err = {0};
-        struct sys_sock *sock = sys_accept(d->listener, peer, &err);
+        struct sys_sock *sock = sys_accept(l->sock, peer, &err);
         if (sock != NULL) {
-            accept_one(d, sock, peer);
+            accept_one(d, l, sock, peer);
             continue;
         }
         if (err.code == ERR_BUSY) return;
         log_error("kafka", "cannot accept connections, trying again", "error", err.msg, NULL); // out of descriptors, most likely
         loop_watch_change(d->loops[0]->loop, w, 0);
-        loop_timer_set(d->loops[0]->loop, &d->accept_pause, ACCEPT_PAUSE_US, accept_again, d);
+        loop_timer_set(d->loops[0]->loop, &l->pause, ACCEPT_PAUSE_US, accept_again, l);
         return;
     }
 }
@@ -73,11 +76,54 @@ struct opening {
     struct loop_event ready;
 };
 
+// Certificates and key sets may have changed: a worker looks.
+static void reload_files(void *arg) {
+    struct kafka_door *d = arg;
+    listeners_reload(d->listeners, loop_sys(d->loops[0]->loop), false);
+}
+static void reloaded(void *arg) { atomic_store(&((struct kafka_door *)arg)->reloading, false); }
+
+static void reload_time(void *arg) {
+    struct kafka_door *d = arg;
+    struct err err;
+    loop_timer_set(d->loops[0]->loop, &d->reload, RELOAD_US, reload_time, d);
+    if (atomic_exchange(&d->reloading, true)) return;
+    if (broker_submit(d->broker, reload_files, d, d->loops[0]->loop, reloaded, &err) != ERR_OK) atomic_store(&d->reloading, false);
+}
+
+void kafka_door_reload(struct kafka_door *d) { listeners_reload(d->listeners, loop_sys(d->loops[0]->loop), true); }
+
 static void start_listening(void *arg) {
     struct opening *o = arg;
     struct kafka_door *d = o->d;
-    o->code = loop_watch_sock(d->loops[0]->loop, &d->accept_watch, d->listener, SYS_EV_READ, accept_ready, d, o->err);
+    struct loop *loop = d->loops[0]->loop;
+    bool files = false;
+    for (size_t i = 0; i < d->listeners->n && o->code == ERR_OK; i++) {
+        struct listener *l = &d->listeners->p[i];
+        o->code = loop_watch_sock(loop, &l->watch, l->sock, SYS_EV_READ, accept_ready, l, o->err);
+        files |= l->n_files > 0;
+    }
+    if (files) loop_timer_set(loop, &d->reload, RELOAD_US, reload_time, d);
     loop_event_set(&o->ready);
+}
+
+// Binds all listeners. What is bound already when one fails is closed by the caller.
+static enum err_code bind_all(struct kafka_door *d, struct sys *s, struct err *err) {
+    for (size_t i = 0; i < d->listeners->n; i++) {
+        struct listener *l = &d->listeners->p[i];
+        l->door = d;
+        l->sock = sys_listen(s, l->host, l->port, err);
+        if (l->sock == NULL) return err_wrap(err, "listener %s", l->name);
+        l->port = sys_sock_port(l->sock);
+    }
+    return ERR_OK;
+}
+
+static void unbind_all(struct listeners *all) {
+    for (size_t i = 0; i < all->n; i++) {
+        if (all->p[i].sock != NULL) sys_sock_close(all->p[i].sock);
+        all->p[i].sock = NULL;
+    }
 }
 
 static void sweep(void *arg) {
@@ -100,6 +146,10 @@ static void door_free(struct kafka_door *d) {
         mem_free(dl);
     }
     loop_event_fini(&d->listener_closed);
+    listeners_fini(d->listeners);
+    security_fini(d->security);
+    mem_free(d->listeners);
+    mem_free(d->security);
     mem_free(d->loops);
     mem_free((char *)d->config.host);
     mem_free((char *)d->config.advertised_host);
@@ -109,8 +159,8 @@ static void door_free(struct kafka_door *d) {
 
 static struct kafka_config own_config(const struct kafka_config *from) {
     struct kafka_config c = *from;
-    c.host = mem_strdup(from->host);
-    c.advertised_host = mem_strdup(from->advertised_host != NULL ? from->advertised_host : from->host);
+    c.host = from->host == NULL ? NULL : mem_strdup(from->host);
+    c.advertised_host = from->advertised_host == NULL ? NULL : mem_strdup(from->advertised_host);
     c.cluster_id = mem_strdup(from->cluster_id != NULL ? from->cluster_id : "millrace");
     if (c.max_request_bytes == 0) c.max_request_bytes = (size_t)100 << 20;
     if (c.frame_bytes_max == 0) c.frame_bytes_max = CONN_LOOP_BYTES;
@@ -119,21 +169,34 @@ static struct kafka_config own_config(const struct kafka_config *from) {
     return c;
 }
 
+// The settings become listeners that are bound, or nothing stays.
+static struct kafka_door *door_new(struct sys *s, struct broker *broker, const struct kafka_config *config, struct err *err) {
+    struct security *security = MEM_NEW(struct security);
+    struct listeners *listeners = MEM_NEW(struct listeners);
+    struct kafka_door *d = MEM_NEW(struct kafka_door);
+    bool secured = security_init(security, s, broker_store(broker), config, err) == ERR_OK;
+    if (secured && listeners_init(listeners, s, config, security, err) == ERR_OK) {
+        d->listeners = listeners;
+        d->security = security;
+        d->has_authorizer = security->authorizer;
+        if (bind_all(d, s, err) == ERR_OK) return d;
+        unbind_all(listeners);
+        listeners_fini(listeners);
+    }
+    if (secured) security_fini(security);
+    mem_free(security);
+    mem_free(listeners);
+    mem_free(d);
+    return NULL;
+}
+
 struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, struct broker *broker, const struct kafka_config *config,
                                    struct err *err) {
-    assert(n_loops > 0 && broker != NULL && config->host != NULL && loop_current() == NULL);
-    const char *told = config->advertised_host != NULL ? config->advertised_host : config->host;
-    if (strcmp(told, "0.0.0.0") == 0 || strcmp(told, "::") == 0) {
-        err_set(err, ERR_CONFIG, "clients cannot be told to connect to %s: set kafka.advertised to a host:port that they reach", told);
-        return NULL;
-    }
-    struct sys_sock *listener = sys_listen(loop_sys(loops[0]), config->host, config->port, err);
-    if (listener == NULL) return NULL;
-    struct kafka_door *d = MEM_NEW(struct kafka_door);
+    assert(n_loops > 0 && broker != NULL && loop_current() == NULL);
+    struct kafka_door *d = door_new(loop_sys(loops[0]), broker, config, err);
+    if (d == NULL) return NULL;
     d->config = own_config(config);
     d->broker = broker;
-    d->listener = listener;
-    d->port = sys_sock_port(listener);
     d->n_loops = n_loops;
     d->loops = mem_alloc(n_loops * sizeof *d->loops);
     loop_event_init(&d->listener_closed);
@@ -150,21 +213,31 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     loop_event_wait(&o.ready);
     loop_event_fini(&o.ready);
     if (o.code == ERR_OK) return d;
-    sys_sock_close(listener);
-    d->listener = NULL;
     kafka_door_close(d);
     return NULL;
 }
 
-int kafka_door_port(const struct kafka_door *d) { return d->port; }
+int kafka_door_port(const struct kafka_door *d) { return d->listeners->p[0].port; }
+const char *kafka_door_host(const struct kafka_door *d) { return d->listeners->p[0].host; }
+bool kafka_door_listener(const struct kafka_door *d, size_t i, const char **name, const char **protocol, const char **host, int *port) {
+    if (i >= d->listeners->n) return false;
+    const struct listener *l = &d->listeners->p[i];
+    *name = l->name;
+    *protocol = listener_protocol(l);
+    *host = l->host;
+    *port = l->port;
+    return true;
+}
 
 static void stop_listening(void *arg) {
     struct kafka_door *d = arg;
-    if (d->listener != NULL) {
-        loop_timer_cancel(d->loops[0]->loop, &d->accept_pause);
-        loop_unwatch(d->loops[0]->loop, &d->accept_watch);
-        sys_sock_close(d->listener);
+    loop_timer_cancel(d->loops[0]->loop, &d->reload);
+    for (size_t i = 0; i < d->listeners->n; i++) {
+        struct listener *l = &d->listeners->p[i];
+        loop_timer_cancel(d->loops[0]->loop, &l->pause);
+        if (l->watch.active) loop_unwatch(d->loops[0]->loop, &l->watch);
     }
+    unbind_all(d->listeners);
     loop_event_set(&d->listener_closed);
 }
 
@@ -186,6 +259,7 @@ void kafka_door_close(struct kafka_door *d) {
         loop_event_wait(&done);
         loop_event_fini(&done);
     }
+    while (all && atomic_load(&d->reloading)) sys_sleep_us(loop_sys(d->loops[0]->loop), 1000); // a worker still reads files for us
     if (all) door_free(d);
     else log_warn("kafka", "requests still under way in the broker", NULL); // they still point here: the memory is left to the process's end
 }

@@ -133,7 +133,7 @@ void kafka_do_metadata(struct kafka_req *q) {
     res->brokers.p = KAFKA_ELEMENTS(&q->arena, kafka_metadata_response_brokers, 1);
     res->brokers.n = 1;
     res->brokers.p->node_id = config->node_id;
-    res->brokers.p->host = str_c(config->advertised_host);
+    res->brokers.p->host = str_c(kafka_req_advertised_host(q));
     res->brokers.p->port = kafka_req_advertised_port(q);
     res->cluster_id = str_c(config->cluster_id);
     res->controller_id = config->node_id;

@@ -66,9 +66,11 @@ bool sasl_plain_parse(struct str token, struct str *authzid, struct str *user, s
 
 static enum sasl_result plain_step(struct sasl *s, struct str token, struct err *err) {
     struct str authzid, user, password;
-    if (!sasl_plain_parse(token, &authzid, &user, &password)) return fail(err, "Invalid SASL/PLAIN response: expected an authorization id, a user name and a password");
+    if (!sasl_plain_parse(token, &authzid, &user, &password))
+        return fail(err, "Invalid SASL/PLAIN response: expected an authorization id, a user name and a password");
     if (!s->server->plain_ok(s->server->arg, user, password)) return fail(err, "Authentication failed: Invalid username or password");
-    if (authzid.n > 0 && !str_eq(authzid, user)) return fail(err, "Authentication failed: Client requested an authorization id that is different from username");
+    if (authzid.n > 0 && !str_eq(authzid, user))
+        return fail(err, "Authentication failed: Client requested an authorization id that is different from username");
     s->user = arena_str(&s->arena, user);
     return SASL_DONE;
 }

@@ -4,9 +4,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "codec/properties.h"
 #include "sys/sys.h"
-
-enum { TEXT_MAX = 1 << 20 };
 
 static const struct {
     const char *kafka, *ours;
@@ -15,54 +14,52 @@ static const struct {
     {"broker.id", "broker.node_id"},         {"socket.request.max.bytes", "kafka.request_max"},
 };
 
-static void put(struct properties *out, const char *name, const char *value) {
-    for (size_t i = 0; i < out->n; i++)
-        if (str_eqc(str_c(name), out->p[i].name)) {
-            out->p[i].value = value;
-            return;
-        }
-    out->p[out->n++] = (struct broker_kv){name, value};
-}
-
 static enum err_code set_ours(struct config *c, const char *key, struct str value, const char *place, struct err *err) {
     int id = config_find(str_c(key));
     if (c->values[id].source != CONFIG_FROM_DEFAULT) return ERR_OK;
     return config_set(c, str_c(key), value, CONFIG_FROM_DEFAULT, place, err);
 }
 
-static enum err_code take_line(struct str line, struct config *c, struct arena *a, const char *place, struct properties *out, struct err *err) {
-    size_t at = 0;
-    while (at < line.n && line.p[at] != '=' && line.p[at] != ':') at++;
-    if (at == line.n) return err_set(err, ERR_CONFIG, "%s: name=value is expected", place);
-    struct str name = str_trim(str_n(line.p, at)), value = str_trim(str_n(line.p + at + 1, line.n - at - 1));
+// Families of names that the door checks: it refuses those it does not know, so that a slip of the pen leaves no door open.
+static bool is_the_doors(struct str name) {
+    static const char *const families[] = {
+        "listeners", "advertised.listeners", "listener.", "ssl.", "sasl.", "authorizer.", "super.users", "allow.everyone.if.no.acl.found",
+        "connections.max.reauth.ms", "connection.failed.authentication.delay.ms", "delegation.token.", "principal.builder.class",
+        "inter.broker.listener.name", "security.inter.broker.protocol", "early.start.listeners",
+    };
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (str_starts(name, str_c(families[i]))) return true;
+    return false;
+}
+
+static enum err_code take(const struct property *p, struct config *c, const char *place, struct properties *out, struct err *err) {
+    struct str name = str_c(p->name);
+    if (!p->assigned) return err_set(err, ERR_CONFIG, "%s: name=value is expected", place);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
-        if (str_eqc(name, same[i].kafka)) return set_ours(c, same[i].ours, value, place, err);
-    const char *owned = arena_strndup(a, name.p, name.n);
-    if (!broker_config_known(owned)) {
-        log_warn("server", "not a broker config here, left out", "at", place, "name", owned, NULL);
-        return ERR_OK;
-    }
-    put(out, owned, arena_strndup(a, value.p, value.n));
+        if (str_eqc(name, same[i].kafka)) return set_ours(c, same[i].ours, str_c(p->value), place, err);
+    if (is_the_doors(name)) out->door[out->n_door++] = (struct broker_kv){p->name, p->value};
+    else if (broker_config_known(p->name)) out->p[out->n++] = (struct broker_kv){p->name, p->value};
+    else log_warn("server", "not a broker config here, left out", "at", place, "name", p->name, NULL);
     return ERR_OK;
 }
 
 enum err_code properties_load(struct sys *s, const char *path, struct config *c, struct arena *a, struct properties *out, struct err *err) {
-    size_t n, lines = 1;
-    char *text = sys_read_file(s, path, TEXT_MAX, &n, err);
+    size_t n, n_lines = 0;
+    struct property *lines = NULL;
+    char *text = sys_read_file(s, path, PROPERTIES_TEXT_MAX, &n, err);
+    *out = (struct properties){0};
     if (text == NULL) {
         err_wrap(err, "broker.properties");
         return err->code = ERR_CONFIG;
     }
-    for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
-    *out = (struct properties){.p = ARENA_ARRAY(a, struct broker_kv, lines)};
-    struct str rest = str_n(text, n), line;
-    enum err_code code = ERR_OK;
-    for (int number = 1; code == ERR_OK && rest.n > 0; number++) {
-        str_cut(rest, '\n', &line, &rest);
-        line = str_trim(line);
-        if (line.n == 0 || line.p[0] == '#' || line.p[0] == '!') continue;
-        code = take_line(line, c, a, arena_printf(a, "%s:%d", path, number), out, err);
-    }
+    enum err_code code = properties_parse(str_n(text, n), a, &lines, &n_lines, err);
     mem_free(text);
+    if (code != ERR_OK) {
+        err_wrap(err, "%s", path);
+        return err->code = ERR_CONFIG;
+    }
+    out->p = ARENA_ARRAY(a, struct broker_kv, n_lines + 1);
+    out->door = ARENA_ARRAY(a, struct broker_kv, n_lines + 1);
+    for (size_t i = 0; i < n_lines && code == ERR_OK; i++) code = take(&lines[i], c, arena_printf(a, "%s:%d", path, lines[i].line), out, err);
     return code;
 }

@@ -9,11 +9,13 @@
 #include "server/config.h"
 
 struct properties {
-    struct broker_kv *p;
+    struct broker_kv *p; // the broker's
     size_t n;
+    struct broker_kv *door; // the Kafka door's: listeners, TLS, SASL, authorization
+    size_t n_door;
 };
 
-// Lines `name=value`, `name:value`, comments with # or !. The last line of a name counts. Names that the broker does not know are logged and
+// In the form of Java's properties (codec/properties.h); the last line of a name counts. Names that the broker does not know are logged and
 // left out, as Kafka does. What has a key of ours (num.partitions: broker.partitions) sets that key, unless it was set elsewhere, and is
 // not in `out`. ERR_CONFIG names the file and the line.
 enum err_code properties_load(struct sys *s, const char *path, struct config *c, struct arena *a, struct properties *out, struct err *err);

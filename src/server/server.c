@@ -52,13 +52,11 @@ static enum err_code open_workers(struct server *s, struct err *err) {
 static void close_workers(struct server *s) { pool_free(s->pool); }
 
 static enum err_code open_broker(struct server *s, struct err *err) {
-    struct arena a = {0};
     struct properties properties = {0};
     const char *file = config_text(&s->config, CFG_BROKER_PROPERTIES);
-    if (*file != 0 && properties_load(s->sys, file, &s->config, &a, &properties, err) != ERR_OK) {
-        arena_fini(&a);
-        return err->code;
-    }
+    if (*file != 0 && properties_load(s->sys, file, &s->config, &s->properties, &properties, err) != ERR_OK) return err->code;
+    s->door_settings = properties.door;
+    s->n_door_settings = properties.n_door;
     char *dir = path_in(s, "log");
     struct broker_config c = {.dir = dir,
                               .node_id = (int32_t)config_num(&s->config, CFG_BROKER_NODE_ID),
@@ -70,7 +68,6 @@ static enum err_code open_broker(struct server *s, struct err *err) {
                               .n_configs = properties.n};
     s->broker = broker_open(s->sys, &c, s->loops, s->n_loops, s->pool, err);
     mem_free(dir);
-    arena_fini(&a);
     return s->broker == NULL ? err->code : ERR_OK;
 }
 static void close_broker(struct server *s) { broker_close(s->broker); }
@@ -172,8 +169,15 @@ void server_close(struct server *s) {
     sys_mutex_fini(&s->mutex);
     sys_close(s->lock);
     config_fini(&s->config);
+    arena_fini(&s->properties);
     mem_free(s->dir);
     mem_free(s);
+}
+
+bool server_has_listeners(const struct server *s) {
+    for (size_t i = 0; i < s->n_door_settings; i++)
+        if (strcmp(s->door_settings[i].name, "listeners") == 0 && s->door_settings[i].value[0] != 0) return true;
+    return false;
 }
 
 // ---- workflows ----------------------------------------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "loop/loop.h"
 #include "server/config.h"
 #include "server/version.h"
 #include "sys/sys.h"
 
 struct broker;
+struct broker_kv;
 struct subjects;
 struct lake;
 struct engine;
@@ -32,6 +34,9 @@ struct server {
     size_t n_loops;
     struct pool *pool;
     struct broker *broker;
+    struct arena properties; // of broker.properties
+    const struct broker_kv *door_settings; // what is in it for the Kafka door
+    size_t n_door_settings;
     struct subjects *subjects;
     struct lake *lake;
     struct engine *engine;
@@ -47,6 +52,7 @@ struct server {
 // ERR_LOCKED: another process has DIR (names its pid). ERR_VERSION: DIR is of another version, says what to do.
 struct server *server_open(struct sys *s, const char *dir, struct config *config, struct err *err);
 void server_close(struct server *s);
+bool server_has_listeners(const struct server *s); // broker.properties names listeners of the Kafka door
 
 // Workflows begin when the doors are open, since tasks use them: `api_url` is the REST door's address, NULL = there is none.
 enum err_code server_start_flow(struct server *s, const char *api_url, struct err *err);

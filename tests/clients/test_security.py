@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS, SASL and ACLs of the Kafka door with confluent-kafka (librdkafka), kafka-python and kcat; certificates made by openssl."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import ssl
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import confluent_kafka
+import kafka
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
+
+
+def openssl(*args: str, stdin: str | None = None) -> bytes:
+    done = subprocess.run(["openssl", *args], input=None if stdin is None else stdin.encode(), capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+class Authority:
+    """A certificate authority and what it signs, as docs/SECURITY.md says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca = folder / "ca.pem"
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=test-ca",
+                "-keyout", str(folder / "ca.key"), "-out", str(self.ca))
+
+    def sign(self, name: str, subject: str) -> tuple[Path, Path]:
+        key, request, cert, extra = (self.folder / f"{name}.{end}" for end in ("key", "csr", "pem", "ext"))
+        openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject, "-keyout", str(key), "-out", str(request))
+        extra.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        openssl("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self.folder / "ca.key"), "-CAcreateserial", "-days", "2",
+                "-extfile", str(extra), "-out", str(cert))
+        return key, cert
+
+
+def free_ports(n: int) -> list[int]:
+    held = [socket.socket() for _ in range(n)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Tokens:
+    """An issuer of JSON web tokens with one RSA key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.key = folder / "jwt.key"
+        openssl("genrsa", "-out", str(self.key), "2048")
+        modulus = openssl("rsa", "-in", str(self.key), "-noout", "-modulus").decode().split("=")[1].strip()
+        self.jwks = {"keys": [{"kty": "RSA", "kid": "k1", "use": "sig", "alg": "RS256", "n": b64(bytes.fromhex(modulus)), "e": "AQAB"}]}
+
+    def token(self, sub: str, lifetime: float = 300, **claims) -> str:
+        now = time.time()
+        body = {"sub": sub, "iat": int(now) - 1, "exp": now + lifetime, "iss": "test-issuer", "aud": "kafka"} | claims
+        signed = b64(json.dumps({"alg": "RS256", "kid": "k1"}).encode()) + "." + b64(json.dumps(body).encode())
+        signature = openssl("dgst", "-sha256", "-sign", str(self.key), stdin=signed)
+        return signed + "." + b64(signature)
+
+
+class Secured:
+    """A server with one listener of each protocol."""
+
+    def __init__(self, new_server, folder: Path, more: str = "") -> None:
+        self.authority = Authority(folder / "ca")
+        self.tokens = Tokens(folder)
+        (folder / "jwks.json").write_text(json.dumps(self.tokens.jwks))
+        self.store = folder / "server.store.pem"
+        self.install("server")
+        self.ports = dict(zip(("SSL", "MTLS", "SASL_PLAINTEXT", "SASL_SSL"), free_ports(4), strict=True))
+        properties = folder / "server.properties"
+        properties.write_text(
+            f"""
+listeners={",".join(f"{name}://127.0.0.1:{port}" for name, port in self.ports.items())}
+listener.security.protocol.map=MTLS:SSL,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location={self.store}
+listener.name.mtls.ssl.truststore.location={self.authority.ca}
+listener.name.mtls.ssl.client.auth=required
+listener.name.mtls.ssl.principal.mapping.rules=RULE:^CN=(.*?),OU=clients$/$1/L,DEFAULT
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+plain.note=left out
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+    user_admin="admin-secret" \\
+    user_alice="it's \\\\"quoted\\\\"";
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_admin="admin-secret";
+listener.name.sasl_plaintext.scram-sha-512.connections.max.reauth.ms=2000
+sasl.oauthbearer.jwks.endpoint.url=file://{folder / "jwks.json"}
+sasl.oauthbearer.expected.issuer=test-issuer
+sasl.oauthbearer.expected.audience=other,kafka
+{more}
+"""
+        )
+        self.server = new_server(settings={"broker.properties": str(properties)}).start()
+
+    def install(self, name: str) -> None:
+        key, cert = self.authority.sign(name, f"/CN={name}")
+        new = self.store.with_suffix(".new")
+        new.write_bytes(key.read_bytes() + cert.read_bytes())
+        new.replace(self.store)
+
+    def config(self, listener: str, **more) -> dict:
+        protocol = "SSL" if listener == "MTLS" else listener
+        config = {"bootstrap.servers": f"127.0.0.1:{self.ports[listener]}", "security.protocol": protocol, "log_level": 0}
+        if "SSL" in protocol:
+            config["ssl.ca.location"] = str(self.authority.ca)
+        return config | {k.replace("_", "."): v for k, v in more.items()}
+
+    def plain(self, user: str = "admin", password: str = "admin-secret", listener: str = "SASL_PLAINTEXT") -> dict:
+        return self.config(listener, sasl_mechanism="PLAIN", sasl_username=user, sasl_password=password)
+
+
+@pytest.fixture(scope="module")
+def secured(scratch):
+    from conftest import Server
+
+    made = []
+
+    def make(settings):
+        made.append(Server(scratch / "secured", settings))
+        return made[0]
+
+    one = Secured(make, scratch)
+    yield one
+    one.server.stop()
+
+
+def name(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def round_trip(config: dict, topic: str | None = None) -> None:
+    """Creates a topic, writes and reads; every address that Metadata tells must be the listener's own."""
+    topic = topic or name("t")
+    admin = AdminClient(config)
+    admin.create_topics([NewTopic(topic, num_partitions=1)])[topic].result(30)
+    metadata = admin.list_topics(timeout=30)
+    assert [f"{b.host}:{b.port}" for b in metadata.brokers.values()] == [config["bootstrap.servers"]]
+    errors = []
+    producer = confluent_kafka.Producer(config)
+    values = [b"x" * size for size in (1, 100, 16384, 200_000, 900_000)] * 2
+    for value in values:
+        producer.produce(topic, value, on_delivery=lambda err, _: errors.append(err) if err else None)
+    assert producer.flush(60) == 0
+    assert not errors
+    consumer = confluent_kafka.Consumer(config | {"group.id": name("g"), "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    got: list[bytes] = []
+    deadline = time.monotonic() + 60
+    while len(got) < len(values):
+        assert time.monotonic() < deadline
+        message = consumer.poll(1)
+        if message is not None:
+            assert message.error() is None
+            got.append(message.value())
+    consumer.close()
+    assert got == values
+
+
+def refusal(config: dict) -> str:
+    """The first error that a client with that configuration sees."""
+    seen: list[str] = []
+    client = confluent_kafka.Producer(config | {"error_cb": lambda e: seen.append(str(e)), "log_level": 0})
+    deadline = time.monotonic() + 30
+    while not seen:
+        assert time.monotonic() < deadline, "no error came"
+        client.poll(0.1)
+    return seen[0]
+
+
+# ---- TLS ------------------------------------------------------------------------------------------------------------------
+def test_ssl(secured):
+    round_trip(secured.config("SSL"))
+
+
+def test_tls_versions(secured):
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ssl.create_default_context(cafile=str(secured.authority.ca))
+        context.minimum_version = context.maximum_version = version
+        with socket.create_connection(("127.0.0.1", secured.ports["SSL"])) as raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
+            assert tls.version() == ("TLSv1.2" if version == ssl.TLSVersion.TLSv1_2 else "TLSv1.3")
+            tls.sendall(bytes([0, 0, 0, 11, 0, 18, 0, 0, 0, 0, 0, 5, 0, 1, ord("t")]))  # ApiVersions 0
+            assert tls.recv(8)[4:8] == bytes([0, 0, 0, 5])
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", secured.ports["SSL"])) as raw, pytest.raises(ssl.SSLError):
+        old.wrap_socket(raw)
+
+
+def test_plaintext_at_a_tls_port_is_closed(secured):
+    with socket.create_connection(("127.0.0.1", secured.ports["SSL"])) as raw:
+        raw.sendall(bytes([0, 0, 0, 11, 0, 18, 0, 0, 0, 0, 0, 5, 0, 1, ord("t")]))
+        while raw.recv(100):
+            pass  # an alert, then the end
+
+
+def test_mutual_tls(secured):
+    key, cert = secured.authority.sign("alice", "/OU=clients/CN=Alice")
+    round_trip(secured.config("MTLS", ssl_key_location=str(key), ssl_certificate_location=str(cert)))
+    assert "ssl" in refusal(secured.config("MTLS")).lower()
+    stranger = Authority(secured.authority.folder / "other")
+    key, cert = stranger.sign("mallory", "/CN=mallory")
+    refusal(secured.config("MTLS", ssl_key_location=str(key), ssl_certificate_location=str(cert)))
+
+
+def common_name(secured) -> str:
+    context = ssl.create_default_context(cafile=str(secured.authority.ca))
+    with socket.create_connection(("127.0.0.1", secured.ports["SSL"])) as raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
+        return dict(pair[0] for pair in tls.getpeercert()["subject"])["commonName"]
+
+
+def test_certificates_are_read_again(secured):
+    assert common_name(secured) == "server"
+    consumer = confluent_kafka.Consumer(secured.config("SSL") | {"group.id": name("g")})
+    consumer.list_topics(timeout=30)
+    secured.install("renewed")
+    deadline = time.monotonic() + 60
+    while common_name(secured) != "renewed":
+        assert time.monotonic() < deadline
+        consumer.list_topics(timeout=30)  # the open connection goes on
+    consumer.close()
+
+
+# ---- SASL -----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_plain(secured, listener):
+    round_trip(secured.plain(listener=listener))
+    assert "Invalid username or password" in refusal(secured.plain(password="wrong", listener=listener))
+    assert "Invalid username or password" in refusal(secured.plain(user="nobody", listener=listener))
+
+
+def test_plain_with_kafka_python(secured):
+    config = {
+        "bootstrap_servers": f"127.0.0.1:{secured.ports['SASL_PLAINTEXT']}", "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "PLAIN", "sasl_plain_username": "alice", "sasl_plain_password": "it's \"quoted\"",
+    }
+    producer = kafka.KafkaProducer(**config)
+    assert producer.send(name("t"), b"hello").get(30).offset == 0
+    producer.close()
+
+
+def test_plain_with_kcat(secured):
+    args = ["-X", "security.protocol=SASL_SSL", "-X", f"ssl.ca.location={secured.authority.ca}", "-X", "sasl.mechanism=PLAIN", "-X", "sasl.username=admin"]
+    base = ["kcat", "-b", f"127.0.0.1:{secured.ports['SASL_SSL']}", "-L", "-J", *args]
+    done = subprocess.run([*base, "-X", "sasl.password=admin-secret"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["brokers"][0]["name"] == f"127.0.0.1:{secured.ports['SASL_SSL']}"
+    done = subprocess.run([*base, "-X", "sasl.password=no", "-m", "5"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+
+
+def set_scram(secured, user: str, password: str, *mechanisms: ScramMechanism) -> None:
+    admin = AdminClient({"bootstrap.servers": secured.server.kafka})
+    changes = [UserScramCredentialUpsertion(user, ScramCredentialInfo(m, 4096), password.encode()) for m in mechanisms]
+    for future in admin.alter_user_scram_credentials(changes).values():
+        future.result(30)
+
+
+BOTH = (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
+
+
+@pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_scram(secured, listener, mechanism):
+    user = name("us=er,")
+    config = secured.config(listener, sasl_mechanism=mechanism, sasl_username=user)
+    assert "invalid credentials" in refusal(config | {"sasl.password": "secret"})
+    set_scram(secured, user, "secret", *BOTH)
+    round_trip(config | {"sasl.password": "secret"})
+    assert "invalid credentials" in refusal(config | {"sasl.password": "wrong"})
+
+
+def test_scram_with_kafka_python(secured):
+    user = name("u")
+    set_scram(secured, user, "s3cret", *BOTH)
+    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+        producer = kafka.KafkaProducer(
+            bootstrap_servers=f"127.0.0.1:{secured.ports['SASL_PLAINTEXT']}", security_protocol="SASL_PLAINTEXT", sasl_mechanism=mechanism,
+            sasl_plain_username=user, sasl_plain_password="s3cret",
+        )
+        assert producer.send(name("t"), b"hello").get(30).offset == 0
+        producer.close()
+
+
+def test_scram_users_are_described_and_deleted(secured):
+    admin = AdminClient({"bootstrap.servers": secured.server.kafka})
+    user = name("u")
+    set_scram(secured, user, "x", ScramMechanism.SCRAM_SHA_512)
+    found = admin.describe_user_scram_credentials([user])[user].result(30)
+    assert [(i.mechanism, i.iterations) for i in found.scram_credential_infos] == [(ScramMechanism.SCRAM_SHA_512, 4096)]
+    assert user in admin.describe_user_scram_credentials().result(30)
+    few = UserScramCredentialUpsertion(user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 1000), b"x")
+    with pytest.raises(confluent_kafka.KafkaException, match="Too few iterations"):
+        admin.alter_user_scram_credentials([few])[user].result(30)
+    admin.alter_user_scram_credentials([UserScramCredentialDeletion(user, ScramMechanism.SCRAM_SHA_512)])[user].result(30)
+    with pytest.raises(confluent_kafka.KafkaException) as failure:
+        admin.alter_user_scram_credentials([UserScramCredentialDeletion(user, ScramMechanism.SCRAM_SHA_512)])[user].result(30)
+    assert failure.value.args[0].code() == confluent_kafka.KafkaError.RESOURCE_NOT_FOUND
+
+
+def bearer(secured, token: str, listener: str = "SASL_SSL", lifetime: float = 300) -> dict:
+    return secured.config(listener, sasl_mechanism="OAUTHBEARER") | {"oauth_cb": lambda _: (token, time.time() + lifetime)}
+
+
+def test_oauthbearer(secured):
+    round_trip(bearer(secured, secured.tokens.token("carol")))
+    for bad, why in (
+        (secured.tokens.token("carol", lifetime=-100), "(exp)"),
+        (secured.tokens.token("carol", iss="somebody"), "(iss)"),
+        (secured.tokens.token("carol", aud=["none"]), "(aud)"),
+        (secured.tokens.token("carol")[:-8] + "AAAAAAAA", "signature"),
+        (secured.tokens.token("carol").replace(".", ".e30.", 1), "JSON web token"),
+    ):
+        assert why in refusal(bearer(secured, bad))
+
+
+def test_sessions_end_and_are_renewed(secured):
+    """connections.max.reauth.ms is 2 s on that listener: librdkafka logs in again, and a raw client that does not is closed."""
+    user = name("u")
+    set_scram(secured, user, "secret", *BOTH)
+    config = secured.config("SASL_PLAINTEXT", sasl_mechanism="SCRAM-SHA-512", sasl_username=user, sasl_password="secret")
+    admin = AdminClient(config)
+    lost: list[str] = []
+    producer = confluent_kafka.Producer(config | {"error_cb": lambda e: lost.append(str(e))})
+    topic = name("t")
+    admin.create_topics([NewTopic(topic, num_partitions=1)])[topic].result(30)
+    ends = time.monotonic() + 5
+    sent = 0
+    while time.monotonic() < ends:
+        failed: list[str] = []
+        producer.produce(topic, b"x", on_delivery=lambda err, _, failed=failed: failed.append(str(err)) if err else None)
+        assert producer.flush(30) == 0
+        assert not failed
+        sent += 1
+    assert not lost, lost
+    log = secured.server.log()
+    assert "session expired" not in log
+    assert sent > 10
+
+
+# ---- what is refused at start ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("listeners=EXTERNAL://0.0.0.0:0\nlistener.security.protocol.map=EXTERNAL:PLAINTEXT\nadvertised.listeners=EXTERNAL://localhost:1", "kafka.allow_anonymous"),
+        ("listeners=EXTERNAL://127.0.0.1:0", "listener.security.protocol.map"),
+        ("listeners=SSL://127.0.0.1:0", "ssl.keystore.location"),
+        ("listeners=SASL_PLAINTEXT://127.0.0.1:0", "sasl.enabled.mechanisms"),
+        ("listeners=SASL_PLAINTEXT://127.0.0.1:0\nsasl.enabled.mechanisms=PLAIN", "PlainLoginModule"),
+        ("ssl.client.auht=required", "ssl.client.auht"),
+        ("super.users=User:x", "authorizer.class.name"),
+        ("listeners=PLAINTEXT://127.0.0.1:0", "kafka.listen=off"),
+    ],
+)
+def test_refused_at_start(millrace, scratch, lines, said):
+    path = scratch / f"{name('p')}.properties"
+    path.write_text(lines)
+    done = millrace("server", "--data", str(scratch / name("d")), "--set", "kafka.listen=127.0.0.1:0", "--set", f"broker.properties={path}", "--set", "pg.listen=off",
+                    "--set", "registry.listen=off", "--set", "http.listen=off")
+    assert done.returncode == 78, done.stderr
+    assert said in done.stderr
+
+
+def test_an_open_address_needs_a_word(millrace, scratch):
+    done = millrace("server", "--data", str(scratch / name("d")), "--set", "kafka.listen=0.0.0.0:0", "--set", "kafka.advertised=localhost:9092")
+    assert done.returncode == 78
+    assert "kafka.allow_anonymous" in done.stderr
