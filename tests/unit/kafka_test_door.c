@@ -11,6 +11,7 @@
 
 #include "base/metrics.h"
 #include "broker/groups.h"
+#include "broker/store.h"
 #include "kafka/conn.h"
 #include "kafka/door.h"
 #include "kafka/messages.h"
