@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules' own syntax is cut here; what is between the slashes is codec/regex's. A backslash takes the meaning from a slash.
+// The rules' own syntax is cut here; what is between the slashes is a pattern of PCRE2, whose syntax holds Java's. A backslash takes the meaning from a
+// slash. Matching has a bounded number of steps: a name for which a pattern would need more does not match.
 #include "kafka/principal.h"
 
-enum { RULES_MAX = 64 };
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+enum { RULES_MAX = 64, PATTERN_MAX = 4096, STEPS_MAX = 100000, HEAP_MAX_KIB = 1024, GROUPS = 10 };
 
 static void skip_blank(struct str *s) {
     while (s->n > 0 && (s->p[0] == ' ' || s->p[0] == '\t' || s->p[0] == '\n' || s->p[0] == '\r')) *s = str_n(s->p + 1, s->n - 1);
@@ -28,6 +32,35 @@ static bool cut_slash(struct str *rest, struct arena *a, struct str *out) {
     return false;
 }
 
+static pcre2_code *compile(struct str pattern, struct err *err) {
+    int error = 0;
+    PCRE2_SIZE at = 0;
+    if (pattern.n > PATTERN_MAX) return err_set(err, ERR_CONFIG, "a pattern is longer than %d bytes", PATTERN_MAX), NULL;
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
+    if (code != NULL) return code;
+    PCRE2_UCHAR why[120] = "";
+    (void)pcre2_get_error_message(error, why, sizeof why);
+    err_set(err, ERR_CONFIG, "pattern \"%.*s\", character %zu: %s", STR_ARG(pattern), (size_t)at + 1, (const char *)why);
+    return NULL;
+}
+
+static bool matches(const pcre2_code *code, struct str name, struct str groups[GROUPS]) {
+    pcre2_match_data *data = pcre2_match_data_create(GROUPS, NULL);
+    pcre2_match_context *limits = pcre2_match_context_create(NULL);
+    bool ok = false;
+    if (data != NULL && limits != NULL) {
+        pcre2_set_match_limit(limits, STEPS_MAX);
+        pcre2_set_heap_limit(limits, HEAP_MAX_KIB);
+        ok = pcre2_match(code, (PCRE2_SPTR)name.p, name.n, 0, 0, data, limits) >= 0;
+        const PCRE2_SIZE *at = pcre2_get_ovector_pointer(data);
+        for (uint32_t i = 0; i < GROUPS && i < pcre2_get_ovector_count(data) && ok; i++)
+            groups[i] = at[2 * i] == PCRE2_UNSET ? STR("") : str_n(name.p + at[2 * i], at[2 * i + 1] - at[2 * i]);
+    }
+    pcre2_match_context_free(limits);
+    pcre2_match_data_free(data);
+    return ok;
+}
+
 static enum err_code parse_rule(struct str *rest, struct arena *a, struct principal_rule *r, struct err *err) {
     struct str pattern;
     *r = (struct principal_rule){0};
@@ -44,9 +77,8 @@ static enum err_code parse_rule(struct str *rest, struct arena *a, struct princi
         r->change = rest->p[0];
         *rest = str_n(rest->p + 1, rest->n - 1);
     }
-    r->pattern = regex_compile(pattern, err);
-    if (r->pattern == NULL) return err->code = ERR_CONFIG;
-    return ERR_OK;
+    r->pattern = compile(pattern, err);
+    return r->pattern == NULL ? err->code : ERR_OK;
 }
 
 enum err_code principal_rules_parse(struct str text, struct arena *a, struct principal_rules *out, struct err *err) {
@@ -69,7 +101,7 @@ enum err_code principal_rules_parse(struct str text, struct arena *a, struct pri
 }
 
 void principal_rules_fini(struct principal_rules *r) {
-    for (size_t i = 0; i < r->n; i++) regex_free(r->p[i].pattern);
+    for (size_t i = 0; i < r->n; i++) pcre2_code_free(r->p[i].pattern);
     r->n = 0;
 }
 
@@ -82,7 +114,7 @@ static void put_changed(struct buf *out, struct str s, char change) {
     }
 }
 
-static void put_replacement(const struct principal_rule *r, const struct str groups[REGEX_GROUPS], struct buf *out) {
+static void put_replacement(const struct principal_rule *r, const struct str groups[GROUPS], struct buf *out) {
     for (size_t i = 0; i < r->replacement.n; i++) {
         char c = r->replacement.p[i], next = i + 1 < r->replacement.n ? r->replacement.p[i + 1] : 0;
         if (c == '$' && next >= '0' && next <= '9') put_changed(out, groups[next - '0'], r->change), i++;
@@ -97,12 +129,12 @@ bool principal_map(const struct principal_rules *r, struct str name, struct buf 
         return true;
     }
     for (size_t i = 0; i < r->n; i++) {
-        struct str groups[REGEX_GROUPS];
+        struct str groups[GROUPS] = {{NULL, 0}};
         if (r->p[i].pattern == NULL) {
             buf_put_str(out, name);
             return true;
         }
-        if (!regex_match(r->p[i].pattern, name, groups)) continue;
+        if (!matches(r->p[i].pattern, name, groups)) continue;
         put_replacement(&r->p[i], groups, out);
         return true;
     }

@@ -9,10 +9,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include "codec/regex.h"
 
+struct pcre2_real_code_8; // pcre2_code
 struct principal_rule {
-    struct regex *pattern; // NULL = DEFAULT
+    struct pcre2_real_code_8 *pattern; // NULL = DEFAULT
     struct str replacement;
     char change; // 'L', 'U' or 0
 };
