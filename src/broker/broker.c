@@ -88,6 +88,7 @@ static void free_broker(struct broker *b) {
     cleaner_free(b->cleaner);
     producer_ids_free(b->producer_ids);
     topics_free(b);
+    dynamic_free(b->dynamic);
     store_close(b->store);
     vec_fini(&b->stalled);
     kvs_free(&b->static_configs);
@@ -112,7 +113,9 @@ static enum err_code open_store(struct broker *b, struct err *err) {
     char *path = mem_printf("%s/store", b->dir);
     b->store = store_open(b->sys, path, err);
     mem_free(path);
-    return b->store == NULL ? err->code : ERR_OK;
+    if (b->store == NULL) return err->code;
+    dynamic_open(b);
+    return ERR_OK;
 }
 
 struct store *broker_store(struct broker *b) { return b->store; }

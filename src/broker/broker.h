@@ -42,10 +42,16 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
 void broker_close(struct broker *b); // syncs, writes the clean-shutdown mark. Loops must still run; no call may be in flight
 
 // ---- topics -----------------------------------------------------------------------------------------------------------
-struct broker_config_entry {
+struct broker_config_synonym { // one place where a value is set
     const char *name, *value;
+    int source;
+};
+struct broker_config_entry {
+    const char *name, *value; // value NULL = none
     const char *default_value;
-    int source; // DescribeConfigs' ConfigSource: 1 dynamic topic, 4 static broker, 5 default
+    int source; // DescribeConfigs' ConfigSource: 1 topic, 2 this broker, 3 all brokers, 4 at start, 5 default, 7 client metrics, 8 group
+    const struct broker_config_synonym *synonyms; // the one in force first
+    size_t n_synonyms;
     int type;   // DescribeConfigs' ConfigType: 1 boolean 2 string 3 int 4 short 5 long 6 double 7 list 8 class 9 password
     bool read_only, sensitive;
     const char *doc;

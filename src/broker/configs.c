@@ -3,22 +3,8 @@
 // Pure functions over lists of name and value; the callers hold the locks.
 #include <assert.h>
 
+#include "broker/configs_table.h"
 #include "broker/internal.h"
-
-enum config_type { BOOLEAN = 1, STRING = 2, INT = 3, SHORT = 4, LONG = 5, DOUBLE = 6, LIST = 7 };
-enum config_use { USED, QUIET, FIXED };
-enum config_source { SOURCE_TOPIC = 1, SOURCE_STATIC = 4, SOURCE_DEFAULT = 5 };
-
-struct config_row {
-    const char *name;
-    enum config_type type;
-    const char *value;
-    double min, max;
-    const char *choices;
-    enum config_use use;
-    const char *broker_name;
-    const char *doc;
-};
 
 static const struct config_row topic_rows[] = {
 #define TOPIC_CONFIG(field, name, type, value, min, max, choices, use, broker_name, doc) \
@@ -36,6 +22,9 @@ static const struct config_row broker_rows[] = {
 #define BROKER_CONFIG(name, type, value, min, max, doc) {name, type, value, min, max, NULL, USED, NULL, doc},
 #include "broker/broker_configs.def"
 #undef BROKER_CONFIG
+#define BROKER_KEPT(name, type, value, min, max, choices, doc) {name, type, value, min, max, choices, QUIET, NULL, doc},
+#include "broker/broker_configs_kept.def"
+#undef BROKER_KEPT
 };
 enum { N_BROKER_ROWS = sizeof broker_rows / sizeof broker_rows[0] };
 
@@ -47,7 +36,7 @@ const char *kvs_get(const topic_kvs *v, const char *name) {
     return NULL;
 }
 
-static void kvs_remove(topic_kvs *v, const char *name) {
+void kvs_remove(topic_kvs *v, const char *name) {
     for (size_t i = 0; i < v->n; i++) {
         if (strcmp(v->p[i].name, name) != 0) continue;
         mem_free(v->p[i].name);
@@ -57,7 +46,7 @@ static void kvs_remove(topic_kvs *v, const char *name) {
     }
 }
 
-static void kvs_set(topic_kvs *v, const char *name, const char *value) {
+void kvs_set(topic_kvs *v, const char *name, const char *value) {
     kvs_remove(v, name);
     size_t at = 0;
     while (at < v->n && strcmp(v->p[at].name, name) < 0) at++;
@@ -114,6 +103,8 @@ static bool value_ok(const struct config_row *row, const char *value) {
         if ((unsigned char)*c < ' ') return false; // one line each in the topics file
     switch (row->type) {
     case BOOLEAN: return str_ieq(str_c(value), STR("true")) || str_ieq(str_c(value), STR("false"));
+    case CLASS:
+    case PASSWORD:
     case STRING: return row->choices == NULL || is_choice(row->choices, str_c(value));
     case LIST: return list_ok(row, value);
     case INT:
@@ -124,8 +115,8 @@ static bool value_ok(const struct config_row *row, const char *value) {
     return false;
 }
 
-static enum err_code check_row(const struct config_row *row, const char *value, struct err *err) {
-    static const char *const types[] = {"", "boolean", "string", "int", "short", "long", "double", "list"};
+enum err_code configs_check_row(const struct config_row *row, const char *value, struct err *err) {
+    static const char *const types[] = {"", "boolean", "string", "int", "short", "long", "double", "list", "class", "password"};
     if (!value_ok(row, value)) {
         if (row->choices != NULL) return err_set(err, ERR_CONFIG, "%s: \"%s\" is not one of %s", row->name, value, row->choices);
         if (row->min < row->max)
@@ -151,14 +142,14 @@ enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, siz
             kvs_remove(own, row->name);
             continue;
         }
-        enum err_code code = check_row(row, changes[i].value, err);
+        enum err_code code = configs_check_row(row, changes[i].value, err);
         if (code != ERR_OK) return code;
         kvs_set(own, row->name, changes[i].value);
     }
     return ERR_OK;
 }
 
-static const struct config_row *static_row(const char *name) {
+const struct config_row *configs_broker_row(const char *name) {
     for (size_t i = 0; i < N_BROKER_ROWS; i++)
         if (strcmp(broker_rows[i].name, name) == 0) return &broker_rows[i];
     for (size_t i = 0; i < N_TOPIC_ROWS; i++)
@@ -166,7 +157,7 @@ static const struct config_row *static_row(const char *name) {
     return NULL;
 }
 
-bool broker_config_known(const char *name) { return static_row(name) != NULL; }
+bool broker_config_known(const char *name) { return configs_broker_row(name) != NULL; }
 
 // The struct's own fields are configs too: they become values of the list, so that there is one place to ask.
 static void add_fields(const struct broker_config *c, topic_kvs *out) {
@@ -183,15 +174,35 @@ static void add_fields(const struct broker_config *c, topic_kvs *out) {
     mem_free(delay);
 }
 
+// What Kafka lets one give in coarser units becomes the config in milliseconds, unless that is given too.
+static void add_units(topic_kvs *out) {
+    static const struct {
+        const char *from, *to;
+        int64_t ms;
+    } units[] = {{"log.retention.minutes", "log.retention.ms", 60000},
+                 {"log.retention.hours", "log.retention.ms", 3600000},
+                 {"log.roll.hours", "log.roll.ms", 3600000},
+                 {"log.roll.jitter.hours", "log.roll.jitter.ms", 3600000}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        const char *v = kvs_get(out, units[i].from);
+        int64_t n = 0;
+        if (v == NULL || kvs_get(out, units[i].to) != NULL || !str_to_i64(str_c(v), &n)) continue;
+        char *ms = mem_printf("%lld", (long long)(n < 0 ? n : n * units[i].ms));
+        kvs_set(out, units[i].to, ms);
+        mem_free(ms);
+    }
+}
+
 enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out, struct err *err) {
     add_fields(c, out);
     for (size_t i = 0; i < c->n_configs; i++) {
-        const struct config_row *row = static_row(c->configs[i].name);
+        const struct config_row *row = configs_broker_row(c->configs[i].name);
         if (row == NULL) return err_set(err, ERR_CONFIG, "%s: no such broker config", c->configs[i].name);
-        enum err_code code = check_row(row, c->configs[i].value, err);
+        enum err_code code = configs_check_row(row, c->configs[i].value, err);
         if (code != ERR_OK) return code;
         kvs_set(out, c->configs[i].name, c->configs[i].value);
     }
+    add_units(out);
     return ERR_OK;
 }
 
@@ -202,6 +213,10 @@ static const char *value_of(const struct broker *b, const topic_kvs *own, const 
     *source = SOURCE_TOPIC;
     if (v != NULL) return v;
     const char *name = row->broker_name == NULL ? row->name : row->broker_name;
+    *source = SOURCE_DYNAMIC;
+    if ((v = dynamic_value(b, name, true)) != NULL) return v;
+    *source = SOURCE_DYNAMIC_DEFAULT;
+    if ((v = dynamic_value(b, name, false)) != NULL) return v;
     v = kvs_get(&b->static_configs, name);
     *source = SOURCE_STATIC;
     if (v != NULL) return v;
@@ -251,16 +266,15 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
 }
 
 const char *configs_broker_text(const struct broker *b, const char *name) {
-    const struct config_row *row = static_row(name);
+    const struct config_row *row = configs_broker_row(name);
     int source;
-    return row == NULL ? "" : value_of(b, NULL, row, &source);
+    const char *v = row == NULL ? NULL : value_of(b, NULL, row, &source);
+    return v == NULL ? "" : v;
 }
 
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise) {
-    const struct config_row *row = static_row(name);
-    int source;
     int64_t v = otherwise;
-    if (row != NULL) (void)str_to_i64(str_c(value_of(b, NULL, row, &source)), &v);
+    (void)str_to_i64(str_c(configs_broker_text(b, name)), &v);
     return v;
 }
 
@@ -270,11 +284,31 @@ double configs_broker_double(const struct broker *b, const char *name, double ot
     return v;
 }
 
+// Every place where the value is set, the one in force first.
+static void add_synonyms(const struct broker *b, const topic_kvs *own, const struct config_row *row, struct arena *a, struct broker_config_entry *e) {
+    const char *name = row->broker_name == NULL ? row->name : row->broker_name;
+    const struct broker_config_synonym all[] = {
+        {row->name, own == NULL ? NULL : kvs_get(own, row->name), SOURCE_TOPIC},
+        {name, dynamic_value(b, name, true), SOURCE_DYNAMIC},
+        {name, dynamic_value(b, name, false), SOURCE_DYNAMIC_DEFAULT},
+        {name, kvs_get(&b->static_configs, name), SOURCE_STATIC},
+        {name, row->value, SOURCE_DEFAULT},
+    };
+    struct broker_config_synonym *to = ARENA_ARRAY(a, struct broker_config_synonym, sizeof all / sizeof *all);
+    e->synonyms = to;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].value != NULL)
+            to[e->n_synonyms++] = (struct broker_config_synonym){all[i].name, arena_strdup(a, all[i].value), all[i].source};
+}
+
 static void describe(const struct broker *b, const topic_kvs *own, const struct config_row *row, const char *name, struct arena *a,
                      struct broker_config_entry *e) {
     *e = (struct broker_config_entry){.name = name, .type = (int)row->type, .doc = row->doc, .default_value = row->value};
-    e->value = arena_strdup(a, value_of(b, own, row, &e->source));
-    e->read_only = own == NULL;
+    const char *v = value_of(b, own, row, &e->source);
+    e->value = v == NULL ? NULL : arena_strdup(a, v);
+    e->read_only = own == NULL && configs_dynamic(name) == CONFIG_READ_ONLY;
+    e->sensitive = row->type == PASSWORD;
+    add_synonyms(b, own, row, a, e);
 }
 
 // own NULL: the broker's own configs.
@@ -288,6 +322,9 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
         if (own == NULL && (row->broker_name == NULL || strcmp(row->broker_name, "min.insync.replicas") == 0)) continue;
         describe(b, own, row, own == NULL ? row->broker_name : row->name, a, &e[n++]);
     }
-    for (size_t i = 0; own == NULL && i < N_BROKER_ROWS; i++) describe(b, NULL, &broker_rows[i], broker_rows[i].name, a, &e[n++]);
+    for (size_t i = 0; own == NULL && i < N_BROKER_ROWS; i++) {
+        const struct config_row *row = configs_broker_row(broker_rows[i].name); // the first of that name
+        if (row == &broker_rows[i]) describe(b, NULL, row, row->name, a, &e[n++]);
+    }
     return n;
 }

@@ -93,7 +93,8 @@ struct broker {
     struct coordinator *coordinator;
     struct cleaner *cleaner;
     struct producer_ids *producer_ids;
-    struct store *store; // store.h
+    struct store *store;     // store.h
+    struct dynamic *dynamic; // dynamic.h
 };
 
 // ---- topics.c: the catalog and its file ----
@@ -101,6 +102,7 @@ enum err_code topics_create_file(struct broker *b, struct err *err); // an empty
 void topics_spare(struct broker *b); // sets aside what a change on a full disk needs; at opening and when there is room again
 enum err_code topics_load(struct broker *b, bool clean, struct err *err);
 void topics_free(struct broker *b);
+void topics_settings(struct broker *b); // the broker's configs changed: all partitions take what they inherit. Under broker.change
 bool topic_name_ok(const char *name, struct err *err);
 struct partition *partition_find(struct broker *b, const char *topic, int32_t index); // with a reference; NULL = none
 void partitions_all(struct broker *b, struct partition ***out, size_t *n);            // each with a reference; mem_free the array
@@ -112,13 +114,20 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
 enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, size_t n, struct err *err);
 enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out, struct err *err);
 const char *kvs_get(const topic_kvs *v, const char *name);
+void kvs_set(topic_kvs *v, const char *name, const char *value);
+void kvs_remove(topic_kvs *v, const char *name);
 void kvs_copy(topic_kvs *to, const topic_kvs *from);
 void kvs_free(topic_kvs *v);
 size_t configs_describe(const struct broker *b, const topic_kvs *own, struct arena *a, struct broker_config_entry **out);
 const char *configs_broker_text(const struct broker *b, const char *name); // "" = no such config; lives as long as the broker
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise);
 double configs_broker_double(const struct broker *b, const char *name, double otherwise);
-const char *configs_broker_text(const struct broker *b, const char *name); // "" = no such config; lives as long as the broker
+const char *configs_broker_text(const struct broker *b, const char *name); // "" = none
+
+// ---- dynamic.c: configs changed while the server runs (dynamic.h) ----
+void dynamic_open(struct broker *b); // loads them from the store
+void dynamic_free(struct dynamic *d);
+const char *dynamic_value(const struct broker *b, const char *name, bool self); // of the broker; NULL = not set. Lives until the end
 
 // ---- partition.c ----
 struct partition *partition_open(struct broker *b, const char *topic, int32_t index, const uint8_t id[16],

@@ -501,3 +501,13 @@ enum err_code broker_topic_alter(struct broker *b, const char *name, const struc
     kvs_free(&next);
     return code;
 }
+
+void topics_settings(struct broker *b) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&b->topics, &it)) != NULL;) { // nobody changes the maps but who holds broker.change
+        struct topic *t = e->value;
+        struct topic_setting_values v;
+        configs_settings(b, &t->configs, &v);
+        for (size_t i = 0; i < t->partitions.n; i++) partition_settings(t->partitions.p[i], &v);
+    }
+}

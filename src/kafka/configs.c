@@ -1,9 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// DescribeConfigs, IncrementalAlterConfigs and AlterConfigs, of topics and of the broker (describe only). The table of configs is the broker room's.
+// DescribeConfigs, IncrementalAlterConfigs, AlterConfigs, ListConfigResources: of topics, the broker, groups and client-metrics subscriptions.
+// The tables of configs and their rules are the broker room's; loggers (loggers.c) are the process's.
+#include "broker/dynamic.h"
+#include "kafka/configs.h"
 #include "kafka/conn.h"
 
-enum { RESOURCE_TOPIC = 2, RESOURCE_BROKER = 4 };
-enum { SOURCE_TOPIC = 1, SOURCE_DEFAULT = 5, TYPE_LIST = 7 };
+enum { TYPE_TOPIC = 2, TYPE_BROKER = 4, TYPE_LOGGER = 8, TYPE_CLIENT_METRICS = 16, TYPE_GROUP = 32 }; // of resources
+enum { SOURCE_TOPIC = 1, CONFIG_LIST = 7 };
+
+// A resource whose configs can be asked for and changed.
+struct target {
+    int type;
+    enum broker_resource kind; // of all but topics
+    const char *topic;
+    struct str name;
+    int own_source; // of what is set on it
+};
 
 typedef struct kafka_describe_configs_response_results describe_result;
 
@@ -15,14 +27,13 @@ static bool wanted(const struct kafka_describe_configs_request_resources *r, con
 }
 
 static void add_synonyms(struct kafka_req *q, const struct broker_config_entry *e, struct kafka_describe_configs_response_results_configs *c) {
-    c->synonyms.p = KAFKA_ELEMENTS(&q->arena, kafka_describe_configs_response_results_configs_synonyms, 2);
-    c->synonyms.n = 0;
-    if (e->source != SOURCE_DEFAULT)
-        c->synonyms.p[c->synonyms.n++] =
-            (struct kafka_describe_configs_response_results_configs_synonyms){str_c(e->name), str_c(e->value), (int8_t)e->source};
-    if (e->default_value != NULL || e->source == SOURCE_DEFAULT)
-        c->synonyms.p[c->synonyms.n++] =
-            (struct kafka_describe_configs_response_results_configs_synonyms){str_c(e->name), str_c(e->default_value), SOURCE_DEFAULT};
+    c->synonyms.n = (int32_t)e->n_synonyms;
+    c->synonyms.p = KAFKA_ELEMENTS(&q->arena, kafka_describe_configs_response_results_configs_synonyms, c->synonyms.n);
+    for (int32_t i = 0; i < c->synonyms.n; i++) {
+        const struct broker_config_synonym *s = &e->synonyms[i];
+        c->synonyms.p[i] = (struct kafka_describe_configs_response_results_configs_synonyms){
+            str_c(s->name), e->sensitive ? (struct str){NULL, 0} : str_c(s->value), (int8_t)s->source};
+    }
 }
 
 static void fill_entries(struct kafka_req *q, const struct kafka_describe_configs_request_resources *r, describe_result *res,
@@ -45,32 +56,64 @@ static void fill_entries(struct kafka_req *q, const struct kafka_describe_config
     }
 }
 
+// What a request's type and name mean. ERR_INVALID as Kafka says it.
+static enum err_code find_target(struct kafka_req *q, int type, struct str name, struct target *t, struct err *err) {
+    int32_t node = kafka_req_config(q)->node_id;
+    int64_t id;
+    *t = (struct target){.type = type, .name = name};
+    switch (type) {
+    case TYPE_TOPIC:
+        t->topic = kafka_req_name(q, name);
+        t->own_source = SOURCE_TOPIC;
+        return ERR_OK;
+    case TYPE_BROKER:
+        t->kind = name.n == 0 ? RESOURCE_BROKER_DEFAULT : RESOURCE_BROKER_SELF;
+        t->own_source = name.n == 0 ? 3 : 2;
+        if (name.n == 0) return ERR_OK;
+        if (!str_to_i64(name, &id)) return err_set(err, ERR_INVALID, "Node id must be an integer, but it is: " STR_FMT, STR_ARG(name));
+        if (id != node) return err_set(err, ERR_INVALID, "Unexpected broker id, expected %d, but received " STR_FMT, node, STR_ARG(name));
+        return ERR_OK;
+    case TYPE_GROUP:
+        t->kind = RESOURCE_GROUP;
+        t->own_source = 8;
+        return name.n == 0 ? err_set(err, ERR_INVALID, "Group name must not be empty.") : ERR_OK;
+    case TYPE_CLIENT_METRICS:
+        t->kind = RESOURCE_CLIENT_METRICS;
+        t->own_source = 7;
+        return name.n == 0 ? err_set(err, ERR_INVALID, "Client metrics subscription name must not be empty") : ERR_OK;
+    default: return err_set(err, ERR_INVALID, "Unknown resource type %d", type);
+    }
+}
+
+static enum err_code entries_of(struct kafka_req *q, const struct target *t, struct broker_config_entry **entries, size_t *n, struct err *err) {
+    if (t->type == TYPE_TOPIC) return broker_topic_configs(kafka_req_broker(q), t->topic, &q->arena, entries, n, err);
+    *n = broker_resource_describe(kafka_req_broker(q), t->kind, t->name, &q->arena, entries);
+    return ERR_OK;
+}
+
+static enum err_code alter_target(struct kafka_req *q, const struct target *t, const struct broker_kv *changes, size_t n, bool validate_only,
+                                  struct err *err) {
+    if (t->type == TYPE_TOPIC) return broker_topic_alter(kafka_req_broker(q), t->topic, changes, n, validate_only, err);
+    return broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, validate_only, err);
+}
+
 static void describe_one(struct kafka_req *q, const struct kafka_describe_configs_request_resources *r, describe_result *res) {
     struct broker_config_entry *entries = NULL;
+    struct target t;
+    struct err err = {0};
     size_t n = 0;
     res->resource_type = r->resource_type;
     res->resource_name = r->resource_name;
-    if (r->resource_type == RESOURCE_TOPIC) {
-        struct err err = {0};
-        const char *name = kafka_req_name(q, r->resource_name);
-        enum err_code code = broker_topic_configs(kafka_req_broker(q), name, &q->arena, &entries, &n, &err);
-        if (code == ERR_OK) {
-            fill_entries(q, r, res, entries, n);
-            return;
-        }
-        res->error_code = (int16_t)err_info(code)->kafka;
-        res->error_message = str_c(arena_strdup(&q->arena, err.msg));
-        return;
-    }
-    int64_t node;
-    if (r->resource_type == RESOURCE_BROKER && r->resource_name.n == 0) return; // the cluster-wide dynamic configs: none
-    if (r->resource_type == RESOURCE_BROKER && str_to_i64(r->resource_name, &node) && node == kafka_req_config(q)->node_id) {
-        n = broker_configs(kafka_req_broker(q), &q->arena, &entries);
+    enum err_code code;
+    if (r->resource_type == TYPE_LOGGER) code = loggers_describe(q, r->resource_name, &entries, &n, &err);
+    else code = find_target(q, r->resource_type, r->resource_name, &t, &err);
+    if (code == ERR_OK && r->resource_type != TYPE_LOGGER) code = entries_of(q, &t, &entries, &n, &err);
+    if (code == ERR_OK) {
         fill_entries(q, r, res, entries, n);
         return;
     }
-    res->error_code = KAFKA_INVALID_REQUEST;
-    res->error_message = r->resource_type == RESOURCE_BROKER ? STR("no broker of that id") : STR("only topics and the broker have configs here");
+    res->error_code = (int16_t)err_info(code)->kafka;
+    res->error_message = str_c(arena_strdup(&q->arena, err.msg));
 }
 
 void kafka_do_describe_configs(struct kafka_req *q) {
@@ -119,30 +162,35 @@ static enum err_code change_of(struct kafka_req *q, const struct kafka_increment
     kv->name = arena_strndup(&q->arena, c->name.p, c->name.n);
     kv->value = NULL;
     if (c->config_operation == OP_DELETE) return ERR_OK;
-    if (c->value.p == NULL) return err_set(err, ERR_INVALID, "config %s: null is not a value", kv->name);
+    if (c->value.p == NULL) return err_set(err, ERR_INVALID, "Null value not supported for : %s", kv->name);
     kv->value = arena_strndup(&q->arena, c->value.p, c->value.n);
     if (c->config_operation == OP_SET) return ERR_OK;
     if (c->config_operation != OP_APPEND && c->config_operation != OP_SUBTRACT)
         return err_set(err, ERR_INVALID, "config %s: unknown operation %d", kv->name, c->config_operation);
     for (size_t i = 0; i < n; i++) {
-        if (!str_eqc(c->name, entries[i].name) || entries[i].type != TYPE_LIST) continue;
+        if (!str_eqc(c->name, entries[i].name) || entries[i].type != CONFIG_LIST) continue;
         kv->value = edit_list(&q->arena, entries[i].value == NULL ? "" : entries[i].value, c->value, c->config_operation == OP_APPEND);
         return ERR_OK;
     }
     return err_set(err, ERR_CONFIG, "config %s is not a list: it can be set, not appended to", kv->name);
 }
 
-static enum err_code alter_topic(struct kafka_req *q, const alter_resource *r, struct err *err) {
+static enum err_code alter_one(struct kafka_req *q, const alter_resource *r, struct err *err) {
     const struct kafka_incremental_alter_configs_request *req = q->msg;
-    const char *name = kafka_req_name(q, r->resource_name);
     struct broker_config_entry *entries;
+    struct target t;
     size_t n;
-    enum err_code code = broker_topic_configs(kafka_req_broker(q), name, &q->arena, &entries, &n, err);
+    for (int32_t i = 0; i < r->configs.n; i++)
+        for (int32_t k = 0; k < i; k++)
+            if (str_eq(r->configs.p[i].name, r->configs.p[k].name)) return err_set(err, ERR_INVALID, "Error due to duplicate config keys");
+    if (r->resource_type == TYPE_LOGGER) return loggers_alter(q, r, req->validate_only, err);
+    enum err_code code = find_target(q, r->resource_type, r->resource_name, &t, err);
+    if (code == ERR_OK) code = entries_of(q, &t, &entries, &n, err);
     if (code != ERR_OK) return code;
     struct broker_kv *changes = ARENA_ARRAY(&q->arena, struct broker_kv, r->configs.n);
     for (int32_t i = 0; i < r->configs.n; i++)
         if ((code = change_of(q, &r->configs.p[i], entries, n, &changes[i], err)) != ERR_OK) return code;
-    return broker_topic_alter(kafka_req_broker(q), name, changes, (size_t)r->configs.n, req->validate_only, err);
+    return alter_target(q, &t, changes, (size_t)r->configs.n, req->validate_only, err);
 }
 
 static void put_result(struct kafka_req *q, enum err_code code, const struct err *err, int16_t *error, struct str *message) {
@@ -160,9 +208,10 @@ static void alter_all(void *arg) { // on the broker's pool
         const alter_resource *r = &req->resources.p[i];
         alter_result *out = &res->responses.p[i];
         struct err err = {0};
-        enum err_code code = ERR_OK;
-        if (r->resource_type == RESOURCE_TOPIC) code = alter_topic(q, r, &err);
-        else code = err_set(&err, ERR_INVALID, "only topics' configs can be changed while the server runs");
+        bool twice = false;
+        for (int32_t k = 0; k < req->resources.n; k++)
+            twice |= k != i && req->resources.p[k].resource_type == r->resource_type && str_eq(req->resources.p[k].resource_name, r->resource_name);
+        enum err_code code = twice ? err_set(&err, ERR_INVALID, "Each resource must appear at most once.") : alter_one(q, r, &err);
         put_result(q, code, &err, &out->error_code, &out->error_message);
     }
 }
@@ -190,23 +239,24 @@ static bool given(const replace_resource *r, const char *name) {
     return false;
 }
 
-static enum err_code replace_topic(struct kafka_req *q, const replace_resource *r, struct err *err) {
+static enum err_code replace_one(struct kafka_req *q, const replace_resource *r, struct err *err) {
     const struct kafka_alter_configs_request *req = q->msg;
-    const char *name = kafka_req_name(q, r->resource_name);
     struct broker_config_entry *entries;
+    struct target t;
     size_t n_entries, n = 0;
-    enum err_code code = broker_topic_configs(kafka_req_broker(q), name, &q->arena, &entries, &n_entries, err);
+    enum err_code code = find_target(q, r->resource_type, r->resource_name, &t, err);
+    if (code == ERR_OK) code = entries_of(q, &t, &entries, &n_entries, err);
     if (code != ERR_OK) return code;
     struct broker_kv *changes = ARENA_ARRAY(&q->arena, struct broker_kv, n_entries + (size_t)r->configs.n);
     for (int32_t i = 0; i < r->configs.n; i++) {
         const struct kafka_alter_configs_request_resources_configs *c = &r->configs.p[i];
         const char *key = arena_strndup(&q->arena, c->name.p, c->name.n);
-        if (c->value.p == NULL) return err_set(err, ERR_INVALID, "config %s: null is not a value", key);
+        if (c->value.p == NULL) return err_set(err, ERR_INVALID, "Null value not supported for : %s", key);
         changes[n++] = (struct broker_kv){key, arena_strndup(&q->arena, c->value.p, c->value.n)};
     }
     for (size_t i = 0; i < n_entries; i++)
-        if (entries[i].source == SOURCE_TOPIC && !given(r, entries[i].name)) changes[n++] = (struct broker_kv){entries[i].name, NULL};
-    return broker_topic_alter(kafka_req_broker(q), name, changes, n, req->validate_only, err);
+        if (entries[i].source == t.own_source && !given(r, entries[i].name)) changes[n++] = (struct broker_kv){entries[i].name, NULL};
+    return alter_target(q, &t, changes, n, req->validate_only, err);
 }
 
 static void replace_all(void *arg) { // on the broker's pool
@@ -216,9 +266,7 @@ static void replace_all(void *arg) { // on the broker's pool
     for (int32_t i = 0; i < req->resources.n; i++) {
         const replace_resource *r = &req->resources.p[i];
         struct err err = {0};
-        enum err_code code = r->resource_type == RESOURCE_TOPIC
-                                 ? replace_topic(q, r, &err)
-                                 : err_set(&err, ERR_INVALID, "only topics' configs can be changed while the server runs");
+        enum err_code code = replace_one(q, r, &err);
         put_result(q, code, &err, &res->responses.p[i].error_code, &res->responses.p[i].error_message);
     }
 }
@@ -233,4 +281,49 @@ void kafka_do_alter_configs(struct kafka_req *q) {
         res->responses.p[i].resource_name = req->resources.p[i].resource_name;
     }
     if (!kafka_req_submit(q, replace_all, answer)) kafka_req_reject(q, "too many administrative requests");
+}
+
+// ---- ListConfigResources (in version 0: ListClientMetricsResources) -----------------------------------------------------
+typedef struct kafka_list_config_resources_response_config_resources listed;
+
+static void add_listed(struct kafka_list_config_resources_response *res, int type, struct str name) {
+    res->config_resources.p[res->config_resources.n++] = (listed){name, (int8_t)type};
+}
+
+static bool asked(const struct kafka_req *q, int type) {
+    const struct kafka_list_config_resources_request *req = q->msg;
+    if (q->version == 0) return type == TYPE_CLIENT_METRICS;
+    for (int32_t i = 0; i < req->resource_types.n; i++)
+        if (req->resource_types.p[i] == type) return true;
+    return req->resource_types.n == 0; // none: all
+}
+
+static bool listable(int type) {
+    return type == TYPE_TOPIC || type == TYPE_BROKER || type == TYPE_LOGGER || type == TYPE_CLIENT_METRICS || type == TYPE_GROUP;
+}
+
+void kafka_do_list_config_resources(struct kafka_req *q) {
+    const struct kafka_list_config_resources_request *req = q->msg;
+    struct kafka_list_config_resources_response *res = q->res;
+    struct broker *b = kafka_req_broker(q);
+    for (int32_t i = 0; q->version > 0 && i < req->resource_types.n; i++)
+        if (!listable(req->resource_types.p[i])) res->error_code = KAFKA_UNSUPPORTED_VERSION;
+    if (res->error_code != 0) {
+        kafka_req_done(q);
+        return;
+    }
+    struct broker_topic_info *topics = NULL;
+    struct str *groups, *metrics, node = str_c(arena_printf(&q->arena, "%d", kafka_req_config(q)->node_id));
+    size_t n_topics = asked(q, TYPE_TOPIC) ? broker_topic_list(b, &q->arena, &topics) : 0;
+    size_t n_groups = broker_resource_names(b, RESOURCE_GROUP, &q->arena, &groups);
+    size_t n_metrics = broker_resource_names(b, RESOURCE_CLIENT_METRICS, &q->arena, &metrics);
+    res->config_resources.p =
+        KAFKA_ELEMENTS(&q->arena, kafka_list_config_resources_response_config_resources, (int32_t)(n_topics + n_groups + n_metrics + 2));
+    res->config_resources.n = 0;
+    for (size_t i = 0; i < n_topics; i++) add_listed(res, TYPE_TOPIC, str_c(topics[i].name));
+    if (asked(q, TYPE_BROKER)) add_listed(res, TYPE_BROKER, node);
+    if (asked(q, TYPE_LOGGER)) add_listed(res, TYPE_LOGGER, node);
+    for (size_t i = 0; asked(q, TYPE_CLIENT_METRICS) && i < n_metrics; i++) add_listed(res, TYPE_CLIENT_METRICS, metrics[i]);
+    for (size_t i = 0; asked(q, TYPE_GROUP) && i < n_groups; i++) add_listed(res, TYPE_GROUP, groups[i]);
+    kafka_req_done(q);
 }

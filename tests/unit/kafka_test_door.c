@@ -78,7 +78,8 @@ enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t n, b
 enum err_code broker_topic_configs(struct broker *b, const char *name, struct arena *a, struct broker_config_entry **out, size_t *n,
                                    struct err *err) {
     (void)b, (void)a, (void)err, (void)name;
-    static struct broker_config_entry one = {"cleanup.policy", "delete", "delete", 5, 7, false, false, "what happens to old data"};
+    static struct broker_config_entry one = {
+        .name = "cleanup.policy", .value = "delete", .default_value = "delete", .source = 5, .type = 7, .doc = "what happens to old data"};
     *out = &one;
     *n = 1;
     return ERR_OK;
@@ -96,6 +97,7 @@ size_t broker_configs(struct broker *b, struct arena *a, struct broker_config_en
     *out = NULL;
     return 0;
 }
+#include "unit/kafka_stub_dynamic.h"
 enum err_code broker_submit(struct broker *b, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err) {
     (void)b, (void)err;
     work(arg);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which of the broker's configs can be changed while it runs: Kafka's lists; and the patterns of client-metrics subscriptions. Pure, any thread.
+#include <regex.h>
+
+#include "broker/configs_table.h"
+#include "broker/dynamic.h"
+
+static const char *const per_broker[] = {
+    "advertised.listeners", "listener.security.protocol.map", "listeners", "principal.builder.class", "sasl.enabled.mechanisms", "sasl.jaas.config",
+    "sasl.kerberos.kinit.cmd", "sasl.kerberos.min.time.before.relogin", "sasl.kerberos.principal.to.local.rules", "sasl.kerberos.service.name",
+    "sasl.kerberos.ticket.renew.jitter", "sasl.kerberos.ticket.renew.window.factor", "sasl.login.refresh.buffer.seconds",
+    "sasl.login.refresh.min.period.seconds", "sasl.login.refresh.window.factor", "sasl.login.refresh.window.jitter",
+    "sasl.mechanism.inter.broker.protocol", "ssl.cipher.suites", "ssl.client.auth", "ssl.enabled.protocols",
+    "ssl.endpoint.identification.algorithm", "ssl.engine.factory.class", "ssl.key.password", "ssl.keymanager.algorithm",
+    "ssl.keystore.certificate.chain", "ssl.keystore.key", "ssl.keystore.location", "ssl.keystore.password", "ssl.keystore.type", "ssl.protocol",
+    "ssl.provider", "ssl.secure.random.implementation", "ssl.trustmanager.algorithm", "ssl.truststore.certificates", "ssl.truststore.location",
+    "ssl.truststore.password", "ssl.truststore.type",
+};
+static const char *const cluster_wide[] = {
+    "background.threads", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level", "cordoned.log.dirs",
+    "follower.fetch.last.tiered.offset.enable", "log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.delete.retention.ms",
+    "log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size", "log.cleaner.io.max.bytes.per.second", "log.cleaner.max.compaction.lag.ms",
+    "log.cleaner.min.cleanable.ratio", "log.cleaner.min.compaction.lag.ms", "log.cleaner.threads", "log.cleanup.policy",
+    "log.flush.interval.messages", "log.flush.interval.ms", "log.index.interval.bytes", "log.index.size.max.bytes", "log.local.retention.bytes",
+    "log.local.retention.ms", "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", "log.message.timestamp.type",
+    "log.preallocate", "log.retention.bytes", "log.retention.ms", "log.roll.jitter.ms", "log.roll.ms", "log.segment.bytes",
+    "log.segment.delete.delay.ms", "max.connection.creation.rate", "max.connections", "max.connections.per.ip", "max.connections.per.ip.overrides",
+    "message.max.bytes", "metric.reporters", "min.insync.replicas", "num.io.threads", "num.network.threads", "num.recovery.threads.per.data.dir",
+    "num.replica.fetchers", "producer.id.expiration.ms", "remote.fetch.max.wait.ms", "remote.list.offsets.request.timeout.ms",
+    "remote.log.index.file.cache.total.size.bytes", "remote.log.manager.copier.thread.pool.size", "remote.log.manager.copy.max.bytes.per.second",
+    "remote.log.manager.expiration.thread.pool.size", "remote.log.manager.fetch.max.bytes.per.second",
+    "remote.log.manager.follower.thread.pool.size", "remote.log.reader.threads", "transaction.partition.verification.enable",
+    "unclean.leader.election.enable",
+};
+
+static bool is_in(const char *const *names, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+enum config_dynamic configs_dynamic(const char *name) {
+    if (is_in(per_broker, sizeof per_broker / sizeof *per_broker, name)) return CONFIG_PER_BROKER;
+    return is_in(cluster_wide, sizeof cluster_wide / sizeof *cluster_wide, name) ? CONFIG_CLUSTER_WIDE : CONFIG_READ_ONLY;
+}
+
+bool configs_pattern_ok(struct str pattern) {
+    char text[512];
+    regex_t re;
+    if (pattern.n >= sizeof text || memchr(pattern.p, 0, pattern.n) != NULL) return false;
+    memcpy(text, pattern.p, pattern.n);
+    text[pattern.n] = 0;
+    if (regcomp(&re, text, REG_EXTENDED | REG_NOSUB) != 0) return false;
+    regfree(&re);
+    return true;
+}
+
+bool broker_pattern_matches(const char *pattern, const char *text) {
+    regex_t re;
+    regmatch_t m;
+    if (regcomp(&re, pattern, REG_EXTENDED) != 0) return false;
+    bool ok = regexec(&re, text, 1, &m, 0) == 0 && m.rm_so == 0 && text[m.rm_eo] == '\0';
+    regfree(&re);
+    return ok;
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Configs changed while the broker runs: sources and synonyms, what topics inherit, refusals, restarts, groups, subscriptions.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "broker/dynamic.h"
+#include "unit/broker_fixture.h"
+
+static enum err_code set(struct fixture *f, enum broker_resource kind, const char *name, const char *config, const char *value, struct err *err) {
+    struct broker_kv kv = {config, value};
+    return broker_resource_alter(f->broker, kind, str_c(name), &kv, 1, false, err);
+}
+
+static const struct broker_config_entry *entry(const struct broker_config_entry *e, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(e[i].name, name) == 0) return &e[i];
+    fail_msg("no config %s", name);
+    return e;
+}
+
+static const struct broker_config_entry *described(struct fixture *f, struct arena *a, enum broker_resource kind, const char *name, const char *config) {
+    struct broker_config_entry *e;
+    size_t n = broker_resource_describe(f->broker, kind, str_c(name), a, &e);
+    return entry(e, n, config);
+}
+
+static void assert_config(struct fixture *f, const char *config, const char *value, int source) {
+    struct arena a;
+    arena_init(&a);
+    const struct broker_config_entry *e = described(f, &a, RESOURCE_BROKER_SELF, "1", config);
+    assert_non_null(e);
+    assert_string_equal(e->value, value);
+    assert_int_equal(e->source, source);
+    assert_int_equal(e->synonyms[0].source, source);
+    arena_fini(&a);
+}
+
+static void test_layers(void **state) {
+    struct fixture *f = *state;
+    struct err err = {0};
+    assert_config(f, "log.segment.bytes", "1048576", 4); // the fixture gives it
+    assert_config(f, "log.retention.ms", "604800000", 5);
+    assert_int_equal(set(f, RESOURCE_BROKER_DEFAULT, "", "log.retention.ms", "1000", &err), ERR_OK);
+    assert_config(f, "log.retention.ms", "1000", 3);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "log.retention.ms", "2000", &err), ERR_OK);
+    assert_config(f, "log.retention.ms", "2000", 2);
+    assert_int_equal(broker_config_i64(f->broker, "log.retention.ms", -7), 2000);
+    fixture_restart(f, true);
+    assert_config(f, "log.retention.ms", "2000", 2);
+    struct arena a;
+    arena_init(&a);
+    const struct broker_config_entry *e = described(f, &a, RESOURCE_BROKER_SELF, "1", "log.retention.ms");
+    assert_int_equal(e->n_synonyms, 3);
+    assert_false(e->read_only);
+    assert_true(described(f, &a, RESOURCE_BROKER_SELF, "1", "node.id")->read_only);
+    assert_true(described(f, &a, RESOURCE_BROKER_SELF, "1", "ssl.key.password")->sensitive);
+    struct broker_config_entry *all;
+    size_t n = broker_resource_describe(f->broker, RESOURCE_BROKER_SELF, STR("1"), &a, &all);
+    assert_true(n > 340); // every one of Kafka's
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++) assert_string_not_equal(all[i].name, all[k].name);
+    assert_int_equal(broker_resource_describe(f->broker, RESOURCE_BROKER_DEFAULT, STR(""), &a, &all), 1);
+    assert_string_equal(all[0].value, "1000");
+    arena_fini(&a);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "log.retention.ms", NULL, &err), ERR_OK);
+    assert_int_equal(set(f, RESOURCE_BROKER_DEFAULT, "", "log.retention.ms", NULL, &err), ERR_OK);
+    assert_config(f, "log.retention.ms", "604800000", 5);
+}
+
+// Topics that do not set it themselves take the new value at once.
+static void test_topics_inherit(void **state) {
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct arena a;
+    arena_init(&a);
+    struct broker_kv own = {"max.message.bytes", "500"};
+    assert_int_equal(broker_topic_create(f->broker, "own", 1, &own, 1, false, NULL, NULL, &err), ERR_OK);
+    assert_int_equal(broker_topic_create(f->broker, "inherits", 1, NULL, 0, false, NULL, NULL, &err), ERR_OK);
+    assert_int_equal(set(f, RESOURCE_BROKER_DEFAULT, "", "message.max.bytes", "100", &err), ERR_OK);
+    char big[150] = "x";
+    struct broker_record r = {.value = str_n(big, sizeof big), .key_null = true, .timestamp_ms = -1};
+    int64_t offset;
+    assert_int_equal(broker_append(f->broker, "inherits", 0, &r, 1, &offset, &err), ERR_TOO_LARGE);
+    assert_int_equal(broker_append(f->broker, "own", 0, &r, 1, &offset, &err), ERR_OK);
+    struct broker_config_entry *e;
+    size_t n;
+    assert_int_equal(broker_topic_configs(f->broker, "inherits", &a, &e, &n, &err), ERR_OK);
+    const struct broker_config_entry *m = entry(e, n, "max.message.bytes");
+    assert_string_equal(m->value, "100");
+    assert_int_equal(m->source, 3);
+    assert_string_equal(m->synonyms[0].name, "message.max.bytes");
+    assert_int_equal(set(f, RESOURCE_BROKER_DEFAULT, "", "message.max.bytes", NULL, &err), ERR_OK);
+    assert_int_equal(broker_append(f->broker, "inherits", 0, &r, 1, &offset, &err), ERR_OK);
+    arena_fini(&a);
+}
+
+static void test_refusals(void **state) {
+    struct fixture *f = *state;
+    struct err err = {0};
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "node.id", "2", &err), ERR_INVALID); // read-only
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "no.such.config", "2", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "message.max.bytes", "-2", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "message.max.bytes", "many", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_BROKER_DEFAULT, "", "ssl.keystore.type", "PEM", &err), ERR_INVALID); // one broker's
+    struct broker_kv two[] = {{"message.max.bytes", "1000"}, {"log.retention.ms", "soon"}};
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_BROKER_SELF, STR("1"), two, 2, false, &err), ERR_INVALID);
+    assert_config(f, "message.max.bytes", "1048588", 5); // nothing of it
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_BROKER_SELF, STR("1"), two, 1, true, &err), ERR_OK);
+    assert_config(f, "message.max.bytes", "1048588", 5); // only validated
+    assert_int_equal(set(f, RESOURCE_GROUP, "", "consumer.session.timeout.ms", "50000", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_GROUP, "g", "session", "50000", &err), ERR_CONFIG);
+    assert_int_equal(set(f, RESOURCE_GROUP, "g", "consumer.session.timeout.ms", "1000", &err), ERR_CONFIG); // below the broker's least
+    assert_int_equal(set(f, RESOURCE_GROUP, "g", "share.isolation.level", "none", &err), ERR_CONFIG);
+    assert_int_equal(set(f, RESOURCE_GROUP, "g", "share.auto.offset.reset", "by_duration:P1D", &err), ERR_OK);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "interval.ms", "99", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "what", "99", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "match", "client_id=a,colour=red", &err), ERR_CONFIG);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "match", "client_id=a[", &err), ERR_CONFIG);
+}
+
+static void test_groups_and_subscriptions(void **state) {
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct arena a;
+    struct str *names;
+    arena_init(&a);
+    assert_int_equal(broker_group_config_i64(f->broker, STR("g"), "consumer.session.timeout.ms", -1), 45000);
+    assert_int_equal(set(f, RESOURCE_GROUP, "g", "consumer.session.timeout.ms", "50000", &err), ERR_OK);
+    assert_int_equal(broker_group_config_i64(f->broker, STR("g"), "consumer.session.timeout.ms", -1), 50000);
+    assert_int_equal(broker_group_config_i64(f->broker, STR("h"), "consumer.session.timeout.ms", -1), 45000);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "metrics", "org.apache.kafka.producer.,x", &err), ERR_OK);
+    fixture_restart(f, false);
+    assert_int_equal(broker_group_config_i64(f->broker, STR("g"), "consumer.session.timeout.ms", -1), 50000);
+    const struct broker_config_entry *e = described(f, &a, RESOURCE_GROUP, "g", "consumer.session.timeout.ms");
+    assert_int_equal(e->source, 8);
+    e = described(f, &a, RESOURCE_CLIENT_METRICS, "m", "metrics");
+    assert_string_equal(e->value, "org.apache.kafka.producer.,x");
+    assert_int_equal(e->source, 7);
+    assert_int_equal(broker_resource_names(f->broker, RESOURCE_CLIENT_METRICS, &a, &names), 1);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "metrics", NULL, &err), ERR_OK); // nothing left: gone
+    assert_int_equal(broker_resource_names(f->broker, RESOURCE_CLIENT_METRICS, &a, &names), 0);
+    arena_fini(&a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_layers, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_topics_inherit, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_groups_and_subscriptions, fixture_setup, fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
