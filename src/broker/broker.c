@@ -86,6 +86,7 @@ static void free_broker(struct broker *b) {
     pool_free(b->readers);
     coordinator_free(b->coordinator);
     cleaner_free(b->cleaner);
+    txn_free(b->txns);
     producer_ids_free(b->producer_ids);
     topics_free(b);
     dynamic_free(b->dynamic);
@@ -150,6 +151,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     if (code == ERR_OK) topics_spare(b);
     if (code == ERR_OK && (b->producer_ids = producer_ids_open(b, err)) == NULL) code = err->code;
     if (code == ERR_OK && (b->coordinator = coordinator_open(b, err)) == NULL) code = err->code;
+    if (code == ERR_OK && (b->txns = txn_open(b, err)) == NULL) code = err->code;
     if (code != ERR_OK) {
         free_broker(b);
         return NULL;
@@ -184,6 +186,7 @@ static void mark_clean(struct broker *b) {
 
 void broker_close(struct broker *b) {
     struct stop x = {.broker = b};
+    txn_stop(b->txns);
     coordinator_stop(b->coordinator);
     loop_event_init(&x.event);
     loop_post(b->loops[0], tick_stop, &x);
@@ -225,6 +228,7 @@ static void get_offsets(struct partition *p, struct broker_offsets *out) {
     out->start = log_start(p->log);
     out->high_watermark = log_durable_end(p->log);
     out->end = log_end(p->log);
+    out->stable = partition_stable(p, out->high_watermark);
 }
 
 enum err_code broker_offsets(struct broker *b, const char *topic, int32_t partition, struct broker_offsets *out, struct err *err) {

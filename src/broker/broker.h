@@ -85,6 +85,17 @@ bool broker_config_known(const char *name); // [any] whether broker_config.confi
 size_t broker_configs(struct broker *b, struct arena *a, struct broker_config_entry **out); // [any] the broker's own
 
 // ---- produce ------------------------------------------------------------------------------------------------------------
+enum broker_origin {
+    BROKER_FROM_CLIENT,
+    BROKER_FROM_COORDINATOR, // offsets in a transaction: a transactional batch without sequence numbers, verified by its sender
+    BROKER_MARKER,           // the end of a transaction
+    BROKER_MARKER_NEWER,     // the same; its epoch must be above the one that wrote the transaction (transactions V2)
+};
+enum broker_txn_level {
+    BROKER_TXN_VERIFY,           // a partition that is not in the transaction: INVALID_TXN_STATE (Produce 3-10)
+    BROKER_TXN_VERIFY_ABORTABLE, // TRANSACTION_ABORTABLE (Produce 11)
+    BROKER_TXN_ADD,              // it is added (Produce 12, transactions V2)
+};
 struct broker_produce {
     // in
     const char *topic;
@@ -93,6 +104,10 @@ struct broker_produce {
     // offset and leader epoch are written into these bytes.
     struct str batches;
     bool wait_durable; // acks=all: done after fdatasync; else done after the write
+    enum broker_origin origin;
+    // Of a transactional produce (transactional.id): the coordinator is asked whether the partition is in the transaction, once for each.
+    const char *transactional_id; // NULL = none; must live until done
+    enum broker_txn_level txn_level;
     void (*done)(struct broker_produce *p); // called once, on `back`, never from inside broker_produce; the struct is yours again
     struct loop *back;
     void *arg;
@@ -127,6 +142,7 @@ enum { BROKER_LEADER_EPOCH = 0 }; // of every partition: one node, one epoch
 
 struct broker_offsets {
     int64_t start, high_watermark, end; // end: next offset to be written (may be not yet durable)
+    int64_t stable; // last stable offset: below it every transaction has ended; at most the high watermark
 };
 enum err_code broker_offsets(struct broker *b, const char *topic, int32_t partition, struct broker_offsets *out, struct err *err); // [any]
 // Whole record batches from the one that holds `offset` up to the high watermark, at most max_bytes but at least one batch; appended to
@@ -140,6 +156,18 @@ enum err_code broker_read_view(struct broker *b, const char *topic, int32_t part
                                struct log_view *out, struct broker_offsets *offsets, struct err *err); // [any], or with may_block [block]
 // As broker_submit, on the threads that read from the disk.
 enum err_code broker_submit_read(struct broker *b, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err); // [any]
+// Committed data: up to the last stable offset. An offset between that and the high watermark gives nothing. The batches include markers and
+// aborted data; `aborted`, in the arena, says which transactions in them were aborted.
+struct broker_aborted {
+    int64_t producer_id, first, last; // offsets: its first record, its marker
+};
+enum err_code broker_read_committed(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, struct buf *out,
+                                    struct broker_offsets *offsets, struct arena *a, struct broker_aborted **aborted, size_t *n_aborted,
+                                    struct err *err); // [any]
+// The same for programs inside that look at records only: without markers and aborted batches, so nothing may be left of what was read;
+// *next is the offset to go on with.
+enum err_code broker_read_plain(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, struct buf *out,
+                                int64_t *next, struct broker_offsets *offsets, struct err *err); // [any]
 // The first record with a timestamp >= timestamp_ms, or for the BROKER_OFFSET_* values what they name (found_ms -1 for the first two).
 enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_t partition, int64_t timestamp_ms, int64_t *offset,
                                      int64_t *found_ms, struct err *err); // [any] offset -1 = none later
@@ -148,6 +176,7 @@ struct broker_wait {
     void (*fn)(struct broker_wait *w);
     void *arg;
     struct loop *back;
+    bool committed; // the last stable offset instead of the high watermark
     struct broker_wait *prev_, *next_;
     void *self_[4];
 };

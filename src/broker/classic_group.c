@@ -105,13 +105,14 @@ static bool subscribes(const struct group *g, const char *topic) {
 static int check_commit(struct group *head, const struct group_commit *x) {
     const struct classic_group *g = own(head);
     bool by_member = x->generation >= 0 || (x->member_id != NULL && x->member_id[0] != '\0') || x->group_instance_id != NULL;
-    if (!by_member) return g->state == CLASSIC_EMPTY ? 0 : KAFKA_UNKNOWN_MEMBER_ID;
+    bool in_txn = x->transactional_id != NULL; // an older producer says nothing of its consumer (before KIP-447)
+    if (!by_member) return g->state == CLASSIC_EMPTY || in_txn ? 0 : KAFKA_UNKNOWN_MEMBER_ID;
     if (g->state == CLASSIC_EMPTY && x->generation < 0) return 0;
     struct member *m = x->group_instance_id != NULL ? map_getc(&g->statics, x->group_instance_id) : member_find(g, x->member_id);
     if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
     if (x->member_id == NULL || strcmp(m->id, x->member_id) != 0) return KAFKA_FENCED_INSTANCE_ID;
     if (x->generation != g->generation) return KAFKA_ILLEGAL_GENERATION;
-    if (g->state == CLASSIC_COMPLETING) return KAFKA_REBALANCE_IN_PROGRESS;
+    if (g->state == CLASSIC_COMPLETING && !in_txn) return KAFKA_REBALANCE_IN_PROGRESS;
     member_touch(m);
     return 0;
 }

@@ -4,6 +4,7 @@
 // The coordinator rewrites the topic itself: when it is much larger than what it says, the segment is closed, all that is live is written
 // again, and the segments in front go. All on the coordinator's loop, except loading. Memory: a batch lives until it is durable or failed.
 #include "broker/group_records.h"
+#include "broker/txn_offsets.h"
 
 #include <assert.h>
 
@@ -78,6 +79,7 @@ static void write_start(struct group_records *r) {
     batch_end(&r->batch);
     c->writes++;
     r->produce = (struct broker_produce){.topic = OFFSETS_TOPIC, .batches = buf_str(&r->bytes), .wait_durable = true, .done = write_done};
+    if (r->in_txn) r->produce.origin = BROKER_FROM_COORDINATOR;
     r->produce.back = c->loop;
     r->produce.arg = r;
     broker_produce(c->broker, &r->produce);
@@ -130,6 +132,7 @@ void group_records_rewrite_check(struct coordinator *c) {
     for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) live += ENTRY_BYTES * (1 + ((struct group *)e->value)->offsets.n);
     partition_unref(p);
     if (size < REWRITE_MIN || size < live * REWRITE_FACTOR || c->compacting) return;
+    if (c->txn_pending.n > 0) return; // offsets that are neither committed nor gone are in the segments to be removed only
     c->compacting = true;
     rewrite_when_quiet(c);
 }
@@ -216,10 +219,21 @@ static replay_fn *replay_of(int version) {
 static enum err_code load_batch(struct coordinator *c, const struct batch *b, struct err *err) {
     struct batch_iter it;
     struct batch_record rec;
+    if ((b->attributes & BATCH_ATTR_CONTROL) != 0) {
+        struct txn_marker m;
+        if (txn_marker_read(b, &m)) offsets_txn_ended(c, b->producer_id, m.commit);
+        return ERR_OK;
+    }
+    bool in_txn = (b->attributes & BATCH_ATTR_TRANSACTION) != 0;
     enum err_code code = batch_iter_init(&it, b, 0, err);
     int got = 0;
     while (code == ERR_OK && (got = batch_iter_next(&it, &rec, err)) == 1) {
         struct rd key = rd_of(rec.key.p, rec.key.n), value = rd_of(rec.value.p, rec.value.n);
+        if (in_txn) {
+            if (!offsets_replay_txn(c, b->producer_id, &key, rec.value_null ? NULL : &value))
+                log_warn("broker", "unreadable record in " OFFSETS_TOPIC, "offset", log_i64(rec.offset), NULL);
+            continue;
+        }
         replay_fn *replay = replay_of(rd_be16(&key));
         if (replay == NULL || key.failed) continue; // of a kind that we do not know
         if (!replay(c, &key, rec.value_null ? NULL : &value))

@@ -32,6 +32,7 @@ struct group_records {
     int64_t sequence; // of the writes submitted
     VEC(struct group_waiter) waiters;
     struct broker_produce produce;
+    bool in_txn; // a batch of a transaction
     bool first_of_rewrite, last_of_rewrite;
     struct group_records *next;
 };
@@ -59,6 +60,7 @@ void put_compact_string(struct buf *out, struct str s);
 void put_compact_nullable(struct buf *out, const char *s); // NULL = null
 void put_compact_count(struct buf *out, size_t n);         // of an array's elements
 static inline void put_no_tags(struct buf *out) { buf_put_u8(out, 0); }
+bool offsets_replay_txn(struct coordinator *c, int64_t producer_id, struct rd *key, struct rd *value); // offsets.c: of a transaction
 struct str get_string(struct rd *r); // p NULL = null
 struct str get_bytes(struct rd *r);
 struct str get_compact_string(struct rd *r); // p NULL = null

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "broker/group_records.h"
+#include "broker/txn_offsets.h"
 
 // ---- calls and answers ----------------------------------------------------------------------------------------------
 
@@ -137,6 +138,7 @@ static void delete_ready(void *arg, int write_error) {
     struct group_records *r = group_records_new(c);
     offsets_put_tombstones(g, r);
     g->ops->put_tombstones(g, r);
+    txn_offsets_forget_group(c, g->id);
     group_free(g);
     group_records_submit(r, NULL, delete_deleted, &d->call);
 }
@@ -170,6 +172,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     c->broker = b;
     c->loop = b->loops[0];
     map_init(&c->groups);
+    map_init(&c->txn_pending);
     c->initial_delay_ms = configs_broker_i64(b, "group.initial.rebalance.delay.ms", 3000);
     c->session_min_ms = configs_broker_i64(b, "group.min.session.timeout.ms", 6000);
     c->session_max_ms = configs_broker_i64(b, "group.max.session.timeout.ms", 1800000);
@@ -259,5 +262,6 @@ void coordinator_free(struct coordinator *c) {
     }
     map_fini(&c->groups);
     mem_free(c->consumer.assignors);
+    txn_offsets_free(c);
     mem_free(c);
 }

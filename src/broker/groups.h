@@ -107,16 +107,26 @@ struct group_commit {
     const char *group_id, *member_id, *group_instance_id; // member "" and generation -1: a consumer without a group's membership
     int32_t generation;
     bool knows_epochs;            // v9 and later: the request may be of a member of a group that is not classic
+    // txn_offsets_commit only
+    const char *transactional_id;
+    int64_t producer_id;
+    int16_t producer_epoch;
+    bool txn_adds;        // transactions V2: adds the offsets to the transaction; else AddOffsetsToTxn must have
+    bool knows_abortable; // may be told TRANSACTION_ABORTABLE
     struct group_offset *offsets; // unknown topics and partitions get UNKNOWN_TOPIC_OR_PARTITION
     size_t n_offsets;
 };
 void group_commit(struct broker *b, struct group_commit *c);
+// The same in a transaction: seen by nobody until it is committed. INVALID_TXN_STATE, INVALID_PRODUCER_ID_MAPPING, INVALID_PRODUCER_EPOCH,
+// CONCURRENT_TRANSACTIONS and those of a commit.
+void txn_offsets_commit(struct broker *b, struct group_commit *c);
 
 struct group_fetch {
     struct group_call call;
     const char *group_id;
     const char *member_id; // v9 and later: NULL, or checked together with member_epoch >= 0
     int32_t member_epoch;
+    bool require_stable;          // v7 and later: an offset that a transaction may change is UNSTABLE_OFFSET_COMMIT
     bool all;                     // every offset of the group: `offsets` is then an output, in the arena, sorted by topic and partition
     struct group_offset *offsets; // else in: topic and partition
     size_t n_offsets;

@@ -15,6 +15,7 @@
 #include "broker/groups.h"
 #include "broker/kafka_error.h"
 #include "broker/producers.h"
+#include "broker/unstable.h"
 #include "log/log.h"
 
 struct topic_setting_values { // parsed, effective values of the configs that are USED
@@ -53,6 +54,7 @@ struct partition {
     // owner
     bool cleaning; // the cleaner is at work here
     struct producers producers;
+    struct verifying *verifying; // transactional batches that wait for the coordinator (verify.c)
     bool maintenance_running, stall_registered;
     atomic_bool closing;
     struct broker_produce *stalled_first, *stalled_last; // waiting for room in produce_bytes_max
@@ -66,6 +68,7 @@ struct partition {
     bool sync_running;
     uint64_t dirty_bytes, syncing_bytes; // not yet durable: before and in the running sync
     struct broker_produce *pending_first, *pending_last; // written, waiting for the sync
+    struct unstable unstable; // any thread
     // waits
     struct sys_mutex wait_mutex;
     struct wait_token *waits;
@@ -95,6 +98,7 @@ struct broker {
     struct producer_ids *producer_ids;
     struct store *store;     // store.h
     struct dynamic *dynamic; // dynamic.h
+    struct txn_coordinator *txns;
 };
 
 // ---- topics.c: the catalog and its file ----
@@ -141,8 +145,24 @@ void partition_quiesce(struct partition *p);  // blocks until nothing runs for i
 void partition_maintain(void *partition);     // owner; takes over a reference
 void partition_check_closed(struct partition *p); // owner; after something that ran for it has ended
 enum err_code broker_produce_code(struct broker_produce *r); // of an answered one
+int64_t partition_stable(struct partition *p, int64_t durable_end); // last stable offset; any thread
+void partition_resume(struct partition *p, struct broker_produce *r, bool verified); // owner: one that waited for the coordinator
+void partition_refuse(struct broker_produce *r, int kafka_error, const char *text);   // owner
+void partition_resumed(struct partition *p); // owner: after the last of them
 void partition_wait_fire(struct partition *p, int64_t durable_end);
 void broker_wake_stalled(struct broker *b);
+
+// ---- verify.c: the first batch of a transaction in a partition ----
+// True = an earlier batch of this producer waits: r waits behind it.
+bool verify_joins(struct partition *p, struct broker_produce *r, int64_t producer_id);
+void verify_start(struct partition *p, struct broker_produce *r, const struct batch *b);
+
+// ---- committed.c: reads up to the last stable offset ----
+
+// ---- txn*.c ----
+struct txn_coordinator *txn_open(struct broker *b, struct err *err); // reads __transaction_state
+void txn_stop(struct txn_coordinator *c); // blocks; loops run
+void txn_free(struct txn_coordinator *c);
 
 // ---- groups.c, offsets.c, producer_ids.c ----
 struct coordinator *coordinator_open(struct broker *b, struct err *err); // reads the offsets topic

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "broker/group_records.h"
+#include "broker/txn_offsets.h"
 
 enum { EMPTY_MS = 60000 }; // a group that says nothing is forgotten after this
 
@@ -19,11 +20,18 @@ static void committed_free(struct committed *o) {
     mem_free(o);
 }
 
+static void set_offset(struct group *g, struct str topic, int32_t partition, int64_t offset, int32_t epoch, struct str metadata,
+                       int64_t time);
+
 static void put_key(struct buf *key, struct str topic, int32_t partition) {
     buf_clear(key);
     buf_put_str(key, topic);
     buf_put_u8(key, 0);
     buf_put_be32(key, (uint32_t)partition);
+}
+
+void offsets_set(struct group *g, const struct committed *o) {
+    set_offset(g, str_c(o->topic), o->partition, o->offset, o->leader_epoch, str_n(o->metadata, o->metadata_n), o->commit_ms);
 }
 
 static void set_offset(struct group *g, struct str topic, int32_t partition, int64_t offset, int32_t epoch, struct str metadata,
@@ -89,6 +97,30 @@ void offsets_free(struct group *g) {
     map_fini(&g->offsets);
 }
 
+static bool read_value(struct rd *value, struct committed *out) { // strings are borrowed
+    uint16_t version = rd_be16(value);
+    out->offset = (int64_t)rd_be64(value);
+    out->leader_epoch = version >= 3 ? (int32_t)rd_be32(value) : -1;
+    struct str metadata = version >= 4 ? get_compact_string(value) : get_string(value);
+    out->metadata = (char *)(uintptr_t)metadata.p;
+    out->metadata_n = metadata.n;
+    out->commit_ms = (int64_t)rd_be64(value);
+    return !value->failed;
+}
+
+bool offsets_replay_txn(struct coordinator *c, int64_t producer_id, struct rd *key, struct rd *value) {
+    uint16_t version = rd_be16(key);
+    struct str group = get_string(key), topic = get_string(key);
+    struct committed o = {.partition = (int32_t)rd_be32(key)};
+    if (version > 1 || key->failed || group.p == NULL || topic.p == NULL || value == NULL || !read_value(value, &o)) return false;
+    char *id = mem_strndup(group.p, group.n);
+    o.topic = mem_strndup(topic.p, topic.n);
+    txn_offsets_put(c, producer_id, id, &o, 0);
+    mem_free(o.topic);
+    mem_free(id);
+    return true;
+}
+
 bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value);
 bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
     struct str group = get_string(key), topic = get_string(key);
@@ -101,15 +133,12 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
         mem_free(id);
         return true;
     }
-    uint16_t version = rd_be16(value);
-    int64_t offset = (int64_t)rd_be64(value);
-    int32_t epoch = version >= 3 ? (int32_t)rd_be32(value) : -1;
-    struct str metadata = version >= 4 ? get_compact_string(value) : get_string(value);
-    int64_t time = (int64_t)rd_be64(value);
-    if (g == NULL && !value->failed) g = classic_head(c, id);
+    struct committed o = {.partition = partition};
+    bool ok = read_value(value, &o);
+    if (g == NULL && ok) g = classic_head(c, id);
     mem_free(id);
-    if (value->failed || g == NULL) return false;
-    set_offset(g, topic, partition, offset, epoch, metadata, time);
+    if (!ok || g == NULL) return false;
+    set_offset(g, topic, partition, o.offset, o.leader_epoch, str_n(o.metadata, o.metadata_n), o.commit_ms);
     return true;
 }
 
@@ -164,7 +193,8 @@ void coordinator_forget_topic(struct coordinator *c, const char *topic) {
 
 // ---- commit ---------------------------------------------------------------------------------------------------------
 
-static int check_commit(struct group *g, const struct group_commit *x) {
+int offsets_check_commit(struct coordinator *c, const struct group_commit *x) {
+    struct group *g = group_find(c, x->group_id);
     if (x->group_id[0] == '\0') return KAFKA_INVALID_GROUP_ID;
     if (g != NULL) return g->ops->check_commit(g, x);
     if (x->generation < 0) return 0; // not a member of anything: the group is made by this
@@ -200,13 +230,7 @@ static void committed(void *arg, int error) {
     coordinator_answer(&x->call, error, "");
 }
 
-static void commit_on_loop(void *arg) {
-    struct group_commit *x = arg;
-    struct coordinator *c = coordinator_of(&x->call);
-    struct group *g = group_find(c, x->group_id);
-    int error = c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : check_commit(g, x);
-    if (error == 0 && g == NULL && (g = classic_head(c, x->group_id)) == NULL) error = KAFKA_COORDINATOR_NOT_AVAILABLE;
-    struct group_records *r = group_records_new(c);
+void offsets_put_commit(struct coordinator *c, struct group_records *r, struct group_commit *x, int error) {
     for (size_t i = 0; i < x->n_offsets; i++) {
         struct group_offset *o = &x->offsets[i];
         o->error = error;
@@ -215,6 +239,16 @@ static void commit_on_loop(void *arg) {
         offset_value(r, o->offset, o->leader_epoch, o->metadata, r->time_ms);
         group_records_put(r);
     }
+}
+
+static void commit_on_loop(void *arg) {
+    struct group_commit *x = arg;
+    struct coordinator *c = coordinator_of(&x->call);
+    struct group *g = group_find(c, x->group_id);
+    int error = c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : offsets_check_commit(c, x);
+    if (error == 0 && g == NULL && (g = classic_head(c, x->group_id)) == NULL) error = KAFKA_COORDINATOR_NOT_AVAILABLE;
+    struct group_records *r = group_records_new(c);
+    offsets_put_commit(c, r, x, error);
     if (error == 0 && !group_records_empty(r)) {
         group_records_submit(r, g, committed, x);
         return;
@@ -257,6 +291,12 @@ static void fetch_all(const struct group *g, struct group_fetch *f) {
     qsort(f->offsets, f->n_offsets, sizeof *f->offsets, by_partition);
 }
 
+static void set_unstable(const struct coordinator *c, const struct group_fetch *f, struct group_offset *o) {
+    if (!txn_offsets_pending(c, f->group_id, o->topic, o->partition)) return;
+    *o = (struct group_offset){.topic = o->topic, .partition = o->partition, .offset = -1, .leader_epoch = -1, .metadata = STR(""),
+                               .error = KAFKA_UNSTABLE_OFFSET_COMMIT};
+}
+
 static void fetch_on_loop(void *arg) {
     struct group_fetch *f = arg;
     struct coordinator *c = coordinator_of(&f->call);
@@ -269,9 +309,11 @@ static void fetch_on_loop(void *arg) {
         return;
     }
     if (f->all) fetch_all(g, f);
+    for (size_t i = 0; i < f->n_offsets && f->all && f->require_stable; i++) set_unstable(c, f, &f->offsets[i]);
     for (size_t i = 0; i < f->n_offsets && !f->all; i++) {
         put_key(&key, str_c(f->offsets[i].topic), f->offsets[i].partition);
         fill(g == NULL ? NULL : map_get(&g->offsets, buf_str(&key)), f->call.arena, &f->offsets[i]);
+        if (f->require_stable) set_unstable(c, f, &f->offsets[i]);
     }
     buf_fini(&key);
     coordinator_answer(&f->call, 0, "");
@@ -299,7 +341,8 @@ static void expire_group(struct group *g, int64_t now) {
         map_remove(&g->offsets, str_n(e->key, e->key_len));
         committed_free(o);
     }
-    bool empty = g->offsets.n == 0 && !g->ops->keeps_empty && now - g->empty_since_ms > EMPTY_MS;
+    bool empty = g->offsets.n == 0 && !g->ops->keeps_empty && now - g->empty_since_ms > EMPTY_MS &&
+                 !txn_offsets_pending(g->coordinator, g->id, NULL, 0);
     if (empty) g->ops->put_tombstones(g, r);
     group_records_submit(r, NULL, NULL, NULL);
     if (empty) group_free(g);

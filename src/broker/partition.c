@@ -16,6 +16,7 @@ struct produce_own { // lives in broker_produce.self_
     struct partition *partition; // a reference
     int64_t need;                // durable end that answers it
     enum err_code code;          // what broker_append gives its caller
+    bool verified;               // the transaction coordinator knows of it
 };
 static_assert(sizeof(struct produce_own) <= sizeof(((struct broker_produce *)0)->self_), "broker_produce.self_ is too small");
 
@@ -24,6 +25,7 @@ static struct produce_own *own_of(struct broker_produce *r) { return (struct pro
 struct wait_token { // outlives its broker_wait, so that an answer under way can be taken back
     struct broker_wait *wait; // touched on wait->back only; NULL = removed
     struct partition *partition; // with a reference; NULL = there is no such partition
+    bool committed;
     bool queued;                 // in the partition's list; under its wait_mutex
     struct loop *back;
     int64_t offset;
@@ -43,6 +45,19 @@ static void state_batch(void *arg, const struct batch *b) {
     producers_note(&p->producers, b, clock_ms(p));
 }
 
+// Found out before the marker ends the transaction in `producers`.
+static bool state_aborted(void *arg, const struct batch *b, struct log_aborted *out) {
+    struct partition *p = arg;
+    struct txn_marker m;
+    int64_t first = producers_txn_first(&p->producers, b->producer_id);
+    if (first < 0 || !txn_marker_read(b, &m) || m.commit) return false;
+    // While the log is being opened nobody else is there, and `unstable` is not filled yet.
+    int64_t open = p->log == NULL ? producers_first_open(&p->producers, b->producer_id) : unstable_first_open(&p->unstable, first);
+    int64_t last = batch_last_offset(b);
+    *out = (struct log_aborted){b->producer_id, first, last, open < last + 1 ? open : last + 1};
+    return true;
+}
+
 void partition_settings(struct partition *p, const struct topic_setting_values *v) {
     p->compact = v->compact;
     p->delete_old = v->delete_old;
@@ -59,10 +74,18 @@ void partition_settings(struct partition *p, const struct topic_setting_values *
 
 static void partition_free(struct partition *p) {
     producers_fini(&p->producers);
+    unstable_fini(&p->unstable);
     sys_mutex_fini(&p->wait_mutex);
     sys_mutex_fini(&p->sync_mutex);
     mem_free(p->topic_name);
     mem_free(p);
+}
+
+static void find_open(struct partition *p) { // transactions that the last process left
+    size_t n = 0;
+    int64_t *firsts = producers_all_open(&p->producers, &n);
+    for (size_t i = 0; i < n; i++) unstable_begin(&p->unstable, firsts[i]);
+    mem_free(firsts);
 }
 
 struct partition *partition_open(struct broker *b, const char *topic, int32_t index, const uint8_t id[16],
@@ -74,14 +97,18 @@ struct partition *partition_open(struct broker *b, const char *topic, int32_t in
     atomic_init(&p->refs, 1);
     p->owner = b->loops[((size_t)id[0] + (size_t)id[1] * 256 + (size_t)index) % b->n_loops];
     producers_init(&p->producers);
+    unstable_init(&p->unstable);
     sys_mutex_init(&p->sync_mutex);
     sys_mutex_init(&p->wait_mutex);
     partition_settings(p, v);
     char *dir = mem_printf("%s/%s-%d", b->dir, topic, index);
-    struct log_state state = {p, state_save, state_load, state_batch};
+    struct log_state state = {p, state_save, state_load, state_batch, state_aborted};
     p->log = log_open(b->sys, dir, &v->log, &state, clean, err);
     mem_free(dir);
-    if (p->log != NULL) return p;
+    if (p->log != NULL) {
+        find_open(p);
+        return p;
+    }
     partition_free(p);
     return NULL;
 }
@@ -162,27 +189,36 @@ static bool all_keyed(const struct batch *b) {
     return ok && got == 0;
 }
 
-static bool check_batch(struct partition *p, const struct batch *b, int64_t now, struct checked *c) {
+static bool check_producer(const struct broker_produce *r, const struct batch *b, struct checked *c) {
+    bool marker = r->origin == BROKER_MARKER || r->origin == BROKER_MARKER_NEWER, in_txn = (b->attributes & BATCH_ATTR_TRANSACTION) != 0;
+    if (((b->attributes & BATCH_ATTR_CONTROL) != 0) != marker) return fault(c, KAFKA_INVALID_RECORD, "clients may not write control batches");
+    if (r->origin != BROKER_FROM_CLIENT) return true;
+    if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
+        return fault(c, KAFKA_INVALID_RECORD, "producer id without epoch or sequence");
+    if (in_txn && b->producer_id < 0) return fault(c, KAFKA_INVALID_RECORD, "a transactional batch without a producer id");
+    if (in_txn && r->transactional_id == NULL) return fault(c, KAFKA_INVALID_RECORD, "a transactional batch in a request without a transactional id");
+    return true;
+}
+
+static bool check_batch(struct partition *p, const struct broker_produce *r, const struct batch *b, int64_t now, struct checked *c) {
     if ((int64_t)b->size > p->max_message_bytes) return fault(c, KAFKA_MESSAGE_TOO_LARGE, "record batch is larger than max.message.bytes");
     if (!batch_crc_ok(b)) return fault(c, KAFKA_CORRUPT_MESSAGE, "record batch has a wrong CRC");
     if (b->count <= 0 || b->last_offset_delta != b->count - 1)
         return fault(c, KAFKA_INVALID_RECORD, "record count and last offset delta do not agree");
-    if ((b->attributes & BATCH_ATTR_CONTROL) != 0) return fault(c, KAFKA_INVALID_RECORD, "clients may not write control batches");
-    if ((b->attributes & BATCH_ATTR_TRANSACTION) != 0) return fault(c, KAFKA_INVALID_RECORD, "transactions are not supported");
+    if (!check_producer(r, b, c)) return false;
     if (batch_codec(b) > 4) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "unknown compression codec");
-    if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
-        return fault(c, KAFKA_INVALID_RECORD, "producer id without epoch or sequence");
     if (!p->append_time && b->max_timestamp >= 0) {
         if (b->max_timestamp - now > p->timestamp_after_max_ms)
             return fault(c, KAFKA_INVALID_TIMESTAMP, "timestamp is further in the future than message.timestamp.after.max.ms");
         if (now - b->max_timestamp > p->timestamp_before_max_ms)
             return fault(c, KAFKA_INVALID_TIMESTAMP, "timestamp is further in the past than message.timestamp.before.max.ms");
     }
-    if (p->compact && !all_keyed(b)) return fault(c, KAFKA_INVALID_RECORD, "a compacted topic accepts no record without a key");
+    if (p->compact && (b->attributes & BATCH_ATTR_CONTROL) == 0 && !all_keyed(b)) return fault(c, KAFKA_INVALID_RECORD, "a compacted topic accepts no record without a key");
     return true;
 }
 
-static bool check(struct partition *p, struct str batches, struct checked *c) {
+static bool check(struct partition *p, const struct broker_produce *r, struct checked *c) {
+    struct str batches = r->batches;
     static const char *const texts[] = {"", "record batch is cut short", "record batch has a damaged header", "record format is older than 2"};
     static const int errors[] = {0, KAFKA_CORRUPT_MESSAGE, KAFKA_CORRUPT_MESSAGE, KAFKA_UNSUPPORTED_FOR_MESSAGE_FORMAT};
     int64_t now = clock_ms(p);
@@ -191,7 +227,7 @@ static bool check(struct partition *p, struct str batches, struct checked *c) {
     for (size_t at = 0; at < batches.n; at += b.size) {
         enum batch_status status = batch_read(batches.p + at, batches.n - at, &b);
         if (status != BATCH_OK) return fault(c, errors[status], texts[status]);
-        if (!check_batch(p, &b, now, c)) return false;
+        if (!check_batch(p, r, &b, now, c)) return false;
         if (c->n++ == 0) c->first = b;
         c->records += b.count;
         c->has_producer = c->has_producer || b.producer_id >= 0;
@@ -259,12 +295,32 @@ void broker_wake_stalled(struct broker *b) {
     }
 }
 
+static enum producer_verdict verdict_on(struct partition *p, struct broker_produce *r, const struct batch *b, int64_t *base, int64_t *last) {
+    struct txn_marker m;
+    switch (r->origin) {
+    case BROKER_FROM_COORDINATOR: return PRODUCER_APPEND;
+    case BROKER_MARKER:
+    case BROKER_MARKER_NEWER:
+        if (!txn_marker_read(b, &m)) return PRODUCER_FENCED;
+        return producers_check_marker(&p->producers, b, &m, r->origin == BROKER_MARKER_NEWER);
+    case BROKER_FROM_CLIENT: break;
+    }
+    return producers_check(&p->producers, b, own_of(r)->verified, base, last);
+}
+
 // Answers repeats and refusals of idempotent producers; false = it is to be appended.
 static bool answer_sequence(struct partition *p, struct broker_produce *r, const struct batch *b, bool may_call) {
     int64_t base = -1, last = -1;
     if (b->producer_id < 0) return false;
-    switch (producers_check(&p->producers, b, &base, &last)) {
+    switch (verdict_on(p, r, b, &base, &last)) {
     case PRODUCER_APPEND: return false;
+    case PRODUCER_UNVERIFIED: verify_start(p, r, b); return true;
+    case PRODUCER_IN_TXN:
+        refuse(r, KAFKA_INVALID_TXN_STATE, ERR_CONFLICT, "this producer has a transaction open here: only transactional writes", may_call);
+        return true;
+    case PRODUCER_COORDINATOR_OLD:
+        refuse(r, KAFKA_TRANSACTION_COORDINATOR_FENCED, ERR_CONFLICT, "a newer transaction coordinator has written", may_call);
+        return true;
     case PRODUCER_REPEAT: // written before; when its sync failed there will be no other one
         if (log_offline(p->log) && log_durable_end(p->log) <= last)
             refuse(r, KAFKA_STORAGE_ERROR, ERR_OFFLINE, "the partition is offline after a failed sync", may_call);
@@ -280,6 +336,20 @@ static bool answer_sequence(struct partition *p, struct broker_produce *r, const
     return false;
 }
 
+// Says where a transaction begins or ends, before its batch can become durable: readers of committed data go by it. After the append failed,
+// `undo` takes it back.
+static void bound_stable(struct partition *p, const struct batch *b, bool undo) {
+    int64_t at = log_end(p->log);
+    if (b->producer_id < 0 || (b->attributes & BATCH_ATTR_TRANSACTION) == 0) return;
+    int64_t first = producers_txn_first(&p->producers, b->producer_id);
+    if ((b->attributes & BATCH_ATTR_CONTROL) != 0) {
+        if (first >= 0) unstable_end(&p->unstable, first, undo ? INT64_MAX : at);
+    } else if (first < 0) {
+        if (undo) unstable_cancel(&p->unstable, at);
+        else unstable_begin(&p->unstable, at);
+    }
+}
+
 // True when bytes were written.
 static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call) {
     struct checked c;
@@ -287,16 +357,19 @@ static bool produce_now(struct partition *p, struct broker_produce *r, bool may_
         refuse(r, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", may_call);
         return false;
     }
-    if (!check(p, r->batches, &c)) {
+    if (!check(p, r, &c)) {
         refuse(r, c.kafka_error, c.kafka_error == KAFKA_MESSAGE_TOO_LARGE ? ERR_TOO_LARGE : ERR_INVALID, c.why, may_call);
         return false;
     }
     r->log_append_time_ms = p->append_time ? clock_ms(p) : -1;
+    if (p->verifying != NULL && r->origin == BROKER_FROM_CLIENT && verify_joins(p, r, c.first.producer_id)) return false;
     if (answer_sequence(p, r, &c.first, may_call)) return false;
+    bound_stable(p, &c.first, false);
     struct log_appended a;
     struct err err = {0};
     enum err_code code = log_append(p->log, r->batches, BROKER_LEADER_EPOCH, &a, &err);
     if (code != ERR_OK) {
+        bound_stable(p, &c.first, true);
         if (code == ERR_NO_SPACE) log_warn("broker", "not written: the disk is full", "topic", p->topic_name, "error", err.msg, NULL);
         refuse(r, code == ERR_TOO_LARGE ? KAFKA_MESSAGE_TOO_LARGE : KAFKA_STORAGE_ERROR, code, err.msg, may_call);
         return false;
@@ -318,6 +391,7 @@ static bool produce_now(struct partition *p, struct broker_produce *r, bool may_
 void partition_produce(struct partition *p, struct broker_produce *r) {
     own_of(r)->partition = p;
     own_of(r)->code = ERR_OK;
+    own_of(r)->verified = false;
     r->log_append_time_ms = -1;
     r->log_start_offset = -1;
     if (is_stalled(p) && !p->deleted) {
@@ -330,6 +404,19 @@ void partition_produce(struct partition *p, struct broker_produce *r) {
     if (produce_now(p, r, false)) sync_start(p);
     partition_unref(p);
 }
+
+void partition_resume(struct partition *p, struct broker_produce *r, bool verified) {
+    own_of(r)->verified = verified;
+    if (is_stalled(p) && !p->deleted) {
+        push(&p->stalled_first, &p->stalled_last, r);
+        stall_register(p);
+        return;
+    }
+    (void)produce_now(p, r, true);
+}
+
+void partition_refuse(struct broker_produce *r, int kafka_error, const char *text) { refuse(r, kafka_error, ERR_CONFLICT, text, true); }
+void partition_resumed(struct partition *p) { sync_start(p); }
 
 static void produce_on_owner(void *arg) {
     struct broker_produce *r = arg;
@@ -347,7 +434,9 @@ void broker_produce(struct broker *b, struct broker_produce *r) {
         return;
     }
     own_of(r)->partition = p;
-    if (loop_current() == p->owner) partition_produce(p, r);
+    // A marker always goes through the queue: what the coordinator let in before it is in there too.
+    bool marker = r->origin == BROKER_MARKER || r->origin == BROKER_MARKER_NEWER;
+    if (loop_current() == p->owner && !marker) partition_produce(p, r);
     else loop_post(p->owner, produce_on_owner, r);
 }
 
@@ -571,12 +660,15 @@ static void unlink_token(struct partition *p, struct wait_token *t) {
     t->queued = false;
 }
 
+int64_t partition_stable(struct partition *p, int64_t durable_end) { return unstable_limit(&p->unstable, durable_end); }
+
 void partition_wait_fire(struct partition *p, int64_t durable_end) {
+    int64_t stable = durable_end == INT64_MAX ? INT64_MAX : partition_stable(p, durable_end);
     struct wait_token *fired = NULL;
     sys_mutex_lock(&p->wait_mutex);
     for (struct wait_token *t = p->waits, *next; t != NULL; t = next) {
         next = t->next;
-        if (t->offset >= durable_end) continue;
+        if (t->offset >= (t->committed ? stable : durable_end)) continue;
         unlink_token(p, t);
         t->next = fired;
         fired = t;
@@ -591,14 +683,15 @@ void partition_wait_fire(struct partition *p, int64_t durable_end) {
 
 void broker_wait_add(struct broker *b, const char *topic, int32_t partition, int64_t offset, struct broker_wait *w) {
     struct wait_token *t = MEM_NEW(struct wait_token);
-    *t = (struct wait_token){.wait = w, .back = w->back, .offset = offset};
+    *t = (struct wait_token){.wait = w, .back = w->back, .offset = offset, .committed = w->committed};
     w->self_[0] = t;
     struct partition *p = t->partition = partition_find(b, topic, partition);
     bool queued = false;
     if (p != NULL) {
         sys_mutex_lock(&p->wait_mutex);
         // The sync publishes first and looks at the list second, so nothing slips between these two.
-        queued = t->queued = !p->deleted && !p->closing && log_durable_end(p->log) <= offset;
+        int64_t end = log_durable_end(p->log);
+        queued = t->queued = !p->deleted && !p->closing && (w->committed ? partition_stable(p, end) : end) <= offset;
         if (queued) {
             t->next = p->waits;
             if (p->waits != NULL) p->waits->prev = t;

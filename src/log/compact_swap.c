@@ -89,6 +89,7 @@ void compact_unlink_cleaned(struct log *l, int64_t base) {
     if (l->swap == SWAP_DOUBT) return;
     (void)unlink_of(l, base, "log.cleaned", NULL);
     (void)unlink_of(l, base, "index.cleaned", NULL);
+    (void)unlink_of(l, base, "txnindex.cleaned", NULL);
 }
 
 static enum err_code take_name(struct log *l, int64_t base, const char *from_suffix, const char *suffix, struct err *err) {
@@ -134,6 +135,7 @@ static enum err_code carry_out(struct log *l, const int64_t v[SWAP_NUMBERS], str
     enum err_code code = ERR_OK;
     if (is_there(l, v)) {
         code = remove_between(l, v[SWAP_BASE], v[SWAP_END], err);
+        if (code == ERR_OK) code = take_name(l, v[SWAP_BASE], "txnindex.cleaned", "txnindex", err);
         if (code == ERR_OK) code = take_name(l, v[SWAP_BASE], "log.cleaned", "log", err);
         if (code == ERR_OK) code = take_name(l, v[SWAP_BASE], "index.cleaned", "index", err);
         if (code == ERR_OK) code = sys_sync_dir(l->sys, l->dir, err);
@@ -185,7 +187,8 @@ static enum err_code swap_locked(struct log *l, struct segment *g, struct segmen
     sys_mutex_unlock(&l->mutex);
     if (at == count) return err_set(err, ERR_CONFLICT, "%s: retention has removed what was compacted", l->dir);
     int64_t v[SWAP_NUMBERS] = {g->base, sources[n - 1]->end, (int64_t)g->size};
-    code = segment_write_index(l, g, "index.cleaned", err);
+    code = segment_write_aborted(l, g, "txnindex.cleaned", err);
+    if (code == ERR_OK) code = segment_write_index(l, g, "index.cleaned", err);
     if (code == ERR_OK) code = write_numbers(l, "swap", v, SWAP_NUMBERS, err);
     if (code != ERR_OK) { // it may be there all the same, and must not be found after a power cut
         char *swap = file_path(l, "swap");
@@ -204,6 +207,7 @@ static enum err_code swap_locked(struct log *l, struct segment *g, struct segmen
 
 enum err_code compact_swap(struct log *l, struct segment *g, struct segment *const *sources, size_t n, struct err *err) {
     enum err_code code = sys_fdatasync(g->file, err);
+    if (code == ERR_OK) code = segment_carry_aborted(l, g, sources, n, err);
     if (code != ERR_OK) return code;
     sys_mutex_lock(&l->names);
     code = swap_locked(l, g, sources, n, err);

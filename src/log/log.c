@@ -81,6 +81,7 @@ static enum err_code write_end(struct log *l, struct err *err) {
     struct segment *g = active(l);
     g->index_loaded = true;
     enum err_code code = segment_trim(g, err);
+    if (code == ERR_OK) code = segment_write_aborted(l, g, "txnindex", err);
     if (code == ERR_OK) code = segment_write_index(l, g, "index", err);
     if (code != ERR_OK || l->state.save == NULL) return code;
     struct buf state;
@@ -185,6 +186,11 @@ static enum err_code write_bytes(struct log *l, struct segment *g, struct str by
     return err->code;
 }
 
+static void note_control(struct log *l, struct segment *g, const struct batch *b) {
+    struct log_aborted a;
+    if (l->state.aborted != NULL && l->state.aborted(l->state.arg, b, &a)) segment_note_aborted(l, g, &a);
+}
+
 enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch, struct log_appended *out, struct err *err) {
     assert(batches.n >= BATCH_HEADER);
     if (log_offline(l)) return err_set(err, ERR_OFFLINE, "%s: offline after an earlier failure", l->dir);
@@ -217,6 +223,7 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
     for (size_t at = 0; at < batches.n; at += b.size) {
         (void)batch_read(p + at, batches.n - at, &b);
         segment_note_batch(g, &b, g->size + at, interval);
+        if ((b.attributes & BATCH_ATTR_CONTROL) != 0) note_control(l, g, &b);
     }
     if (g->opened_ms < 0) g->opened_ms = now_ms(l);
     g->size += batches.n;
@@ -305,6 +312,7 @@ static enum err_code tidy_segment(struct log *l, struct segment *g, struct err *
     }
     if (!g->closed || g->index_on_disk) return ERR_OK;
     code = sys_fdatasync(g->file, err); // its length: room behind the bytes was given back when it was closed
+    if (code == ERR_OK) code = segment_write_aborted(l, g, "txnindex", err);
     if (code == ERR_OK) code = segment_write_index(l, g, "index", err);
     if (code == ERR_OK) g->index_on_disk = true;
     return code;
@@ -348,8 +356,8 @@ static struct segment *expired(struct log *l, int64_t now, int64_t before) {
 
 // Removed first, forgotten second: when the removal fails the log is as it was. Readers in the middle of it have the file open.
 static enum err_code drop_first(struct log *l, struct segment *g, struct err *err) {
-    static const char *const suffixes[] = {"index", "snapshot", "log"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const suffixes[] = {"index", "txnindex", "snapshot", "log"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
         char *path = segment_path(l, g->base, suffixes[i]);
         enum err_code code = sys_exists(l->sys, path) ? sys_unlink(l->sys, path, err) : ERR_OK;
         mem_free(path);

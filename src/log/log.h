@@ -12,6 +12,7 @@
 #define LOG_LOG_H
 
 #include "base/buf.h"
+#include "base/vec.h"
 #include "log/batch.h"
 #include "log/view.h"
 #include "sys/sys.h"
@@ -19,6 +20,13 @@
 struct log;
 
 enum { LOG_FORMAT_VERSION = 1 };
+
+// A transaction that was aborted: the records of its producer from offset `first` to its marker at `last` do not count.
+struct log_aborted {
+    int64_t producer_id, first, last;
+    int64_t stable; // behind the marker no transaction was open that began below this offset
+};
+typedef VEC(struct log_aborted) log_aborteds;
 
 struct log_config { // may be changed at any time with log_configure
     uint64_t segment_bytes;       // a segment is closed before it grows past this
@@ -35,6 +43,8 @@ struct log_state {
     void (*save)(void *arg, struct buf *out);                 // the state after every batch so far
     bool (*load)(void *arg, struct str snapshot);             // false = unusable: older one is tried, else replay from the start
     void (*batch)(void *arg, const struct batch *b);          // a batch behind the snapshot
+    // A control batch that is being appended or recovered, before `batch` sees it: true = it aborts a transaction. On the owner's thread.
+    bool (*aborted)(void *arg, const struct batch *b, struct log_aborted *out);
 };
 
 // Opens or creates the folder (the caller syncs the one above it) and recovers. `clean`: the previous process closed it properly (else the
@@ -79,6 +89,8 @@ enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, boo
 // The first durable record with a timestamp >= t: *offset -1 = none.
 enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err);
 enum err_code log_find_max_time(struct log *l, int64_t *offset, int64_t *found, struct err *err);
+// The aborted transactions with a record in [from, to), in the order of their markers; appended to *out. ERR_CORRUPT. May read files.
+enum err_code log_aborted(struct log *l, int64_t from, int64_t to, log_aborteds *out, struct err *err);
 // Removes segments by age and size, and those wholly below `before` (0 = none). Blocks; not together with itself. Returns how many.
 size_t log_retain(struct log *l, int64_t now_ms, int64_t before, struct err *err);
 

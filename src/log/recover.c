@@ -39,6 +39,13 @@ static enum err_code open_segments(struct recovery *x, const struct sys_list *na
         mem_free(path);
         vec_add(&l->segments, g);
     }
+    for (size_t i = 0; i < names->n; i++) {
+        int64_t base = 0;
+        if (!parse_name(names->names[i], ".txnindex", &base)) continue;
+        for (size_t k = 0; k < l->segments.n; k++)
+            if (l->segments.p[k]->base == base) l->segments.p[k]->aborted_on_disk = true;
+        l->has_aborted = true;
+    }
     return ERR_OK;
 }
 
@@ -48,7 +55,8 @@ static void remove_leftovers(struct recovery *x, const struct sys_list *names) {
     for (size_t i = 0; i < names->n; i++) {
         const char *name = names->names[i];
         int64_t base = 0;
-        bool index = parse_name(name, ".index", &base), snapshot = !index && parse_name(name, ".snapshot", &base);
+        bool index = parse_name(name, ".index", &base) || parse_name(name, ".txnindex", &base);
+        bool snapshot = !index && parse_name(name, ".snapshot", &base);
         bool remove = str_ends(str_c(name), STR(".tmp")) || str_ends(str_c(name), STR(".cleaned"));
         if (index || snapshot) {
             remove = true;
@@ -78,6 +86,9 @@ static bool note_batch(void *arg, const struct batch *b, uint64_t position) {
     struct recovery *x = arg;
     struct log *l = x->log;
     segment_note_batch(x->into, b, position, l->config.index_interval_bytes);
+    struct log_aborted a;
+    if ((b->attributes & BATCH_ATTR_CONTROL) != 0 && l->state.aborted != NULL && l->state.aborted(l->state.arg, b, &a))
+        segment_note_aborted(l, x->into, &a);
     if (l->state.batch != NULL) l->state.batch(l->state.arg, b);
     x->batches++;
     return true;
@@ -125,6 +136,7 @@ static enum err_code settle_trusted(struct recovery *x) {
         else if (last) {
             g->closed = true; // so that the loader may run; it is nobody else's yet
             code = segment_load_index(l, g, x->err);
+            if (code == ERR_OK && g->aborted_on_disk) code = segment_load_aborted(l, g, x->err); // it will get more
             g->closed = false;
         }
         if (code != ERR_OK) return code;
@@ -195,6 +207,8 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     struct log *l = x->log;
     g->index.n = 0;
     g->index_on_disk = false;
+    g->aborted.n = 0;
+    g->aborted_on_disk = false;
     g->max_time = INT64_MIN;
     g->end = g->base;
     g->opened_ms = g->size > 0 ? g->opened_ms : -1;
@@ -264,6 +278,7 @@ static enum err_code finish(struct recovery *x) {
     if (!last->index_loaded) { // all behind it was set aside
         last->closed = true;   // as the loader expects; it is nobody else's yet
         enum err_code code = segment_load_index(l, last, x->err);
+        if (code == ERR_OK && last->aborted_on_disk) code = segment_load_aborted(l, last, x->err);
         if (code != ERR_OK) return code;
     }
     for (size_t i = 0; i < l->segments.n; i++) l->segments.p[i]->closed = i + 1 < l->segments.n;

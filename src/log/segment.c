@@ -46,6 +46,7 @@ void segment_free(struct segment *g) {
     if (g == NULL) return;
     sys_close(g->file);
     vec_fini(&g->index);
+    vec_fini(&g->aborted);
     buf_fini(&g->snapshot);
     mem_free(g);
 }

@@ -6,6 +6,8 @@
 #ifndef LOG_SEGMENT_H
 #define LOG_SEGMENT_H
 
+#include <stdatomic.h>
+
 #include "base/vec.h"
 #include "log/log.h"
 
@@ -30,6 +32,8 @@ struct segment {
     bool closed;
     struct buf snapshot; // the caller's state at `base`, until it is on disk
     bool has_snapshot;
+    log_aborteds aborted;  // by marker
+    bool aborted_on_disk;  // `aborted` is still to be read from there
     int refs;
     bool dropped;
 };
@@ -56,6 +60,7 @@ struct log {
     struct sys_mutex names; // held while tidying, retention or a sync's mark make or remove files by name; guards `abandoned`
     bool abandoned;         // the folder's name may be another log's by now
     uint64_t dir_changes, dir_synced; // files created; of these, known to be in the folder after a power cut
+    atomic_bool has_aborted; // some segment has an aborted transaction
     struct read_hint hints[LOG_HINTS];
     size_t next_hint;
 };
@@ -92,6 +97,14 @@ struct scan {
     bool zeros;          // out: from good_end to `to` there is nothing but zeros: room that was reserved
 };
 enum err_code segment_scan(struct scan *c, struct err *err); // errors of the disk only
+
+// ---- aborted.c ----
+void segment_note_aborted(struct log *l, struct segment *g, const struct log_aborted *a); // under the mutex, or before the log is shared
+// To N.SUFFIX, before the index. Without entries an old file goes; a cleaned one is written all the same, to take the old one's place.
+enum err_code segment_write_aborted(struct log *l, struct segment *g, const char *suffix, struct err *err);
+// Compaction: the entries of `sources` whose markers are still in g. Sources are not changed.
+enum err_code segment_carry_aborted(struct log *l, struct segment *g, struct segment *const *sources, size_t n, struct err *err);
+enum err_code segment_load_aborted(struct log *l, struct segment *g, struct err *err);    // takes the mutex
 
 int64_t segment_newest_ms(const struct segment *g); // what retention by time goes by
 int64_t log_start_locked(const struct log *l);      // under the mutex

@@ -68,7 +68,7 @@ static enum err_code sync(struct log *l, struct my *m) {
 }
 
 static struct log *open_log(struct sys *s, struct tally *t, bool clean, struct err *err) {
-    struct log_state st = {t, tally_save, tally_load, tally_batch};
+    struct log_state st = {t, tally_save, tally_load, tally_batch, NULL};
     *t = (struct tally){0};
     struct log *l = log_open(s, dir, &config, &st, clean, err);
     if (l == NULL || sys_sync_dir(s, ".", err) == ERR_OK) return l;

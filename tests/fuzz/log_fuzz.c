@@ -81,7 +81,7 @@ static void batch(void *arg, const struct batch *b) { (void)arg, (void)b; }
 static void files(const uint8_t *data, size_t size) {
     static const struct log_config config = {1 << 20, 0, -1, -1, 64};
     static char state[] = "state";
-    struct log_state st = {state, save, load, batch};
+    struct log_state st = {state, save, load, batch, NULL};
     struct sys *s = sys_sim_new(1);
     size_t third = size / 3;
     (void)sys_mkdir(s, "p", NULL);

@@ -452,7 +452,7 @@ static void test_state(void **state) {
     struct log_config small = config;
     small.segment_bytes = 20000;
     struct tally t = {0};
-    struct log_state st = {&t, tally_save, tally_load, tally_batch};
+    struct log_state st = {&t, tally_save, tally_load, tally_batch, NULL};
     struct log *l = log_open(sys, dir, &small, &st, true, NULL);
     assert_non_null(l);
     for (int i = 0; i < 200; i++) {
