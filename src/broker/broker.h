@@ -161,9 +161,10 @@ enum err_code broker_submit_read(struct broker *b, loop_fn *work, void *arg, str
 struct broker_aborted {
     int64_t producer_id, first, last; // offsets: its first record, its marker
 };
-enum err_code broker_read_committed(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, struct buf *out,
-                                    struct broker_offsets *offsets, struct arena *a, struct broker_aborted **aborted, size_t *n_aborted,
-                                    struct err *err); // [any]
+// As broker_read_view otherwise; `offsets` may not be NULL.
+enum err_code broker_read_committed(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, bool may_block,
+                                    struct log_view *out, struct broker_offsets *offsets, struct arena *a, struct broker_aborted **aborted,
+                                    size_t *n_aborted, struct err *err); // [any], or with may_block [block]
 // The same for programs inside that look at records only: without markers and aborted batches, so nothing may be left of what was read;
 // *next is the offset to go on with.
 enum err_code broker_read_plain(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, struct buf *out,

@@ -184,7 +184,7 @@ int64_t *producers_all_open(const struct producers *s, size_t *n) {
     return v.p;
 }
 
-static int by_id(const void *a, const void *b) {
+static int by_info(const void *a, const void *b) {
     const struct producer_info *x = a, *y = b;
     return x->producer_id < y->producer_id ? -1 : x->producer_id > y->producer_id;
 }
@@ -198,7 +198,7 @@ size_t producers_list(const struct producers *s, struct producer_info *out, size
                                           .last_sequence = p->n == 0 ? -1 : p->batches[p->n - 1].last_sequence,
                                           .coordinator_epoch = p->coordinator_epoch};
     }
-    if (n > 1) qsort(out, n, sizeof *out, by_id);
+    if (n > 1) qsort(out, n, sizeof *out, by_info);
     return s->by_id.n;
 }
 

@@ -109,7 +109,7 @@ struct txn_producers {
     struct group_call call; // UNKNOWN_TOPIC_OR_PARTITION
     const char *topic;
     int32_t partition;
-    struct producer_info *producers; // out, in the arena
+    struct producer_info *producers; // out; mem_free
     size_t n_producers;
     struct partition *partition_;
 };

@@ -116,7 +116,7 @@ static void list_on_owner(void *arg) {
     struct txn_producers *x = arg;
     struct partition *p = x->partition_;
     size_t n = p->producers.by_id.n;
-    x->producers = ARENA_ARRAY(x->call.arena, struct producer_info, n + 1);
+    x->producers = mem_alloc((n + 1) * sizeof *x->producers);
     x->n_producers = producers_list(&p->producers, x->producers, n);
     partition_unref(p);
     loop_post(x->call.back, answer_on_back, &x->call);

@@ -258,7 +258,7 @@ static enum err_code plan_parts(struct topic_scan *s, struct err *err) {
             if (at < 0) continue;
             if (at > from) from = at;
         }
-        int64_t to = b->to >= 0 && b->to < o.high_watermark ? b->to : o.high_watermark;
+        int64_t to = b->to >= 0 && b->to < o.stable ? b->to : o.stable; // behind it a transaction may be open
         if (from < to) s->parts[s->n_parts++] = (struct part){p, from, to};
     }
     return ERR_OK;
@@ -433,7 +433,8 @@ static enum err_code read_part(struct topic_scan *s, struct topic_thread *t, str
     struct broker_offsets now;
     struct part *p = t->part;
     buf_clear(&t->raw);
-    enum err_code code = broker_read(s->bind->e->broker, s->bind->topic, p->id, p->next, TOPIC_READ_BYTES, &t->raw, &now, err);
+    int64_t behind = p->next; // markers and what was aborted are passed over
+    enum err_code code = broker_read_plain(s->bind->e->broker, s->bind->topic, p->id, p->next, TOPIC_READ_BYTES, &t->raw, &behind, &now, err);
     if (code == ERR_OFFSET_RANGE && now.start > p->next) { // retention was faster
         p->next = now.start;
         if (p->next >= p->end) t->part = NULL;
@@ -450,7 +451,8 @@ static enum err_code read_part(struct topic_scan *s, struct topic_thread *t, str
         next = batch_last_offset(&b) + 1;
         at += b.size;
     }
-    if (at == 0 || next >= p->end) t->part = NULL;
+    if (code == ERR_OK && next < p->end) next = behind;
+    if (next == p->next || next >= p->end) t->part = NULL;
     p->next = next;
     return code;
 }

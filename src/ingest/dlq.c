@@ -85,9 +85,11 @@ enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, str
     enum err_code code = ERR_OK;
     while (next < o.high_watermark && code == ERR_OK) {
         buf_clear(&bytes);
-        code = broker_read(d->broker, d->topic, 0, next, READ_BYTES, &bytes, NULL, err);
-        if (code == ERR_OK && bytes.n == 0) break;
+        int64_t behind = next;
+        code = broker_read_plain(d->broker, d->topic, 0, next, READ_BYTES, &bytes, &behind, NULL, err);
+        if (code == ERR_OK && behind == next) break;
         if (code == ERR_OK) code = remember_batches(d, &bytes, &next, err);
+        if (code == ERR_OK) next = behind;
     }
     buf_fini(&bytes);
     d->position = next;

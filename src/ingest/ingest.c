@@ -141,7 +141,7 @@ static enum err_code find_offsets(struct copy *c, struct broker *broker, struct 
             log_warn("ingest", "retention removed events before they were copied", "table", c->full, "topic", c->topic, "partition",
                      log_i64(i), "lost", log_i64(o.start - next), NULL);
         if (next < o.start) next = o.start;
-        vec_add(&c->reader.partitions, ((struct reader_partition){.id = i, .from = next, .next = next, .end = o.high_watermark}));
+        vec_add(&c->reader.partitions, ((struct reader_partition){.id = i, .from = next, .next = next, .end = o.stable}));
     }
     return ERR_OK;
 }

@@ -102,9 +102,10 @@ static struct reader_partition *claim(struct reader *r) {
 // Reads the next bytes of a claimed partition and gives it back. *from is the offset to begin with.
 static enum err_code take_bytes(struct reader *r, struct reader_partition *p, struct buf *bytes, int64_t *from, int64_t *to, struct err *err) {
     *from = p->next;
-    enum err_code code = broker_read(r->broker, r->topic, p->id, p->next, READ_BYTES, bytes, NULL, err);
-    int64_t next = code == ERR_OK && bytes->n > 0 ? end_of(bytes) : p->end;
-    if (code == ERR_OK && next < 0)
+    int64_t next = p->next; // committed events only: markers and what was aborted are passed over
+    enum err_code code = broker_read_plain(r->broker, r->topic, p->id, p->next, READ_BYTES, bytes, &next, NULL, err);
+    if (next == p->next) next = p->end;
+    if (code == ERR_OK && bytes->n > 0 && end_of(bytes) < 0)
         code = err_set(err, ERR_CORRUPT, "topic '%s' partition %d offset %" PRId64 ": damaged batch", r->topic, p->id, p->next);
     sys_mutex_lock(&r->mutex);
     p->next = code != ERR_OK ? p->end : next < p->end ? next : p->end;

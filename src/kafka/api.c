@@ -71,15 +71,11 @@ void kafka_do_api_versions(struct kafka_req *q) {
     kafka_req_done(q);
 }
 
-// Of the groups we are the coordinator. A transactional id has none: the code is one that every client takes as final, not as "try again".
+// Of all groups and transactional ids we are the coordinator.
 static int coordinator_error(int key_type, struct str *message) {
     enum { GROUP = 0, TRANSACTION = 1 };
     *message = (struct str){NULL, 0};
-    if (key_type == GROUP) return 0;
-    if (key_type == TRANSACTION) {
-        *message = STR("Millrace does not support transactions");
-        return KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-    }
+    if (key_type == GROUP || key_type == TRANSACTION) return 0;
     *message = STR("Millrace does not support this type of coordinator");
     return KAFKA_INVALID_REQUEST;
 }

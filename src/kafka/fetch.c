@@ -10,6 +10,7 @@
 
 #include "kafka/conn.h"
 
+enum { READ_COMMITTED = 1 };         // isolation level
 enum { FETCH_MAX_BYTES = 55 << 20 }; // fetch.max.bytes of Kafka's broker
 
 struct fetch_part {
@@ -29,6 +30,7 @@ struct fetching {
     size_t n, next; // next: where the reading is
     size_t bytes, max_bytes, counted;
     struct loop_timer timer;
+    bool committed; // the isolation level
     bool failed, timed, reading, over; // over: answer with what is there
 };
 
@@ -55,11 +57,24 @@ static void show_records(struct fetch_part *p) {
     kafka_out_gather(&q->out, pieces[0].p, pieces, v->pieces.n);
 }
 
+static void show_aborted(struct fetching *all, struct kafka_fetch_response_responses_partitions *res, const struct broker_aborted *aborted, size_t n) {
+    res->aborted_transactions.n = all->committed ? (int32_t)n : -1;
+    if (n == 0) return;
+    res->aborted_transactions.p =
+        KAFKA_ELEMENTS(&all->q->arena, kafka_fetch_response_responses_partitions_aborted_transactions, (int32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        res->aborted_transactions.p[i].producer_id = aborted[i].producer_id;
+        res->aborted_transactions.p[i].first_offset = aborted[i].first;
+    }
+}
+
 // False: the disk is needed, and may_block is not set.
 static bool read_part(struct fetching *all, struct fetch_part *p, bool may_block) {
     struct kafka_fetch_response_responses_partitions *res = p->res;
     struct err err = {0};
-    struct broker_offsets offsets = {-1, -1, -1};
+    struct broker_offsets offsets = {-1, -1, -1, -1};
+    struct broker_aborted *aborted = NULL;
+    size_t n_aborted = 0;
     all->bytes -= p->view.n;
     log_view_release(&p->view);
     int error = fetch_error(all, p);
@@ -70,18 +85,22 @@ static bool read_part(struct fetching *all, struct fetch_part *p, bool may_block
         struct broker *b = kafka_req_broker(all->q);
         enum err_code code;
         if (room == 0 && all->bytes > 0) code = broker_offsets(b, p->topic, p->req->partition, &offsets, &err);
+        else if (all->committed)
+            code = broker_read_committed(b, p->topic, p->req->partition, p->req->fetch_offset, want, may_block, &p->view, &offsets, &all->q->arena,
+                                         &aborted, &n_aborted, &err);
         else code = broker_read_view(b, p->topic, p->req->partition, p->req->fetch_offset, want, may_block, &p->view, &offsets, &err);
         if (code == ERR_BUSY && !may_block) return false;
         if (code != ERR_OK) error = err_info(code)->kafka;
     }
     all->bytes += p->view.n;
     all->failed |= error != 0;
-    p->seen = offsets.high_watermark;
+    p->seen = all->committed ? offsets.stable : offsets.high_watermark;
     p->due = false;
     res->partition_index = p->req->partition;
     res->error_code = (int16_t)error;
     res->high_watermark = error == 0 ? offsets.high_watermark : -1;
-    res->last_stable_offset = res->high_watermark; // no transactions: all is stable
+    res->last_stable_offset = error == 0 ? offsets.stable : -1;
+    show_aborted(all, res, aborted, n_aborted);
     res->log_start_offset = error == 0 ? offsets.start : -1;
     return true;
 }
@@ -128,7 +147,7 @@ static void fetch_timeout(void *arg) { finish_fetch(arg); }
 static void partition_moved(struct broker_wait *w);
 
 static void wait_on(struct fetching *all, struct fetch_part *p) {
-    p->wait = (struct broker_wait){.fn = partition_moved, .arg = p, .back = kafka_req_loop(all->q)};
+    p->wait = (struct broker_wait){.fn = partition_moved, .arg = p, .back = kafka_req_loop(all->q), .committed = all->committed};
     p->waiting = true;
     broker_wait_add(kafka_req_broker(all->q), p->topic, p->req->partition, p->seen, &p->wait);
 }
@@ -211,7 +230,7 @@ static void collect_parts(struct fetching *all, const struct kafka_fetch_request
             struct fetch_part *p = &all->parts[at];
             *p = (struct fetch_part){.all = all, .topic = name, .req = &topic->partitions.p[i], .res = &out->partitions.p[i]};
             p->due = true;
-            p->res->aborted_transactions.n = req->isolation_level == 1 ? 0 : -1;
+            p->res->aborted_transactions.n = all->committed ? 0 : -1;
         }
     }
 }
@@ -226,6 +245,7 @@ void kafka_do_fetch(struct kafka_req *q) {
     }
     struct fetching *all = ARENA_NEW(&q->arena, struct fetching);
     all->q = q;
+    all->committed = req->isolation_level == READ_COMMITTED;
     all->max_bytes = req->max_bytes <= 0 || req->max_bytes > FETCH_MAX_BYTES ? FETCH_MAX_BYTES : (size_t)req->max_bytes;
     if (kafka_req_home(q)->fetch_bytes > CONN_FETCH_BYTES && all->max_bytes > CONN_FETCH_MIN) all->max_bytes = CONN_FETCH_MIN;
     q->state = all;
@@ -240,9 +260,10 @@ enum { LATEST = -1, EARLIEST = -2, MAX_TIMESTAMP = -3, EARLIEST_LOCAL = -4, LATE
 static void list_one(struct kafka_req *q, const char *topic, const struct kafka_list_offsets_request_topics_partitions *req,
                      struct kafka_list_offsets_response_topics_partitions *res) {
     struct err err = {0};
-    struct broker_offsets offsets;
+    struct broker_offsets offsets = {-1, -1, -1, -1};
     enum err_code code = broker_offsets(kafka_req_broker(q), topic, req->partition_index, &offsets, &err);
     int64_t offset = -1, found_ms = -1;
+    int64_t end = ((const struct kafka_list_offsets_request *)q->msg)->isolation_level == READ_COMMITTED ? offsets.stable : offsets.high_watermark;
     res->partition_index = req->partition_index;
     res->timestamp = res->offset = res->leader_epoch = -1;
     if (code == ERR_OK && req->current_leader_epoch > BROKER_LEADER_EPOCH) {
@@ -251,7 +272,7 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
     }
     if (code == ERR_OK) {
         switch (req->timestamp) {
-        case LATEST: offset = offsets.high_watermark; break;
+        case LATEST: offset = end; break;
         case EARLIEST:
         case EARLIEST_LOCAL: offset = offsets.start; break;
         case LATEST_TIERED:
@@ -265,6 +286,7 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
     }
     res->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) return;
+    if (req->timestamp >= 0 && offset >= end) offset = found_ms = -1; // not yet stable: as if it were not there
     res->offset = offset;
     res->timestamp = found_ms;
     res->leader_epoch = offset >= 0 ? BROKER_LEADER_EPOCH : -1;

@@ -222,7 +222,8 @@ struct offset_fetching {
 
 static void next_offset_fetch(struct kafka_req *q);
 
-static void fill_offset(struct kafka_offset_fetch_response_groups_topics_partitions *p, const struct group_offset *o, int error) {
+static void fill_offset(struct kafka_offset_fetch_response_groups_topics_partitions *p, const struct group_offset *o, int group_error) {
+    int error = group_error != 0 ? group_error : o->error;
     p->partition_index = o->partition;
     p->committed_offset = error == 0 ? o->offset : -1;
     p->committed_leader_epoch = error == 0 ? o->leader_epoch : -1;
@@ -321,7 +322,8 @@ static void next_offset_fetch(struct kafka_req *q) {
     struct group_fetch *f = &s->fetch;
     *f = (struct group_fetch){.call = call_of(q, offsets_fetched), .group_id = kafka_req_name(q, want->group_id), .member_id = kafka_req_name(q,
         want->member_id),
-                              .member_epoch = want->member_epoch, .all = want->topics.n < 0};
+                              .member_epoch = want->member_epoch, .all = want->topics.n < 0,
+                              .require_stable = ((const struct kafka_offset_fetch_request *)q->msg)->require_stable};
     f->offsets = f->all ? NULL : ARENA_ARRAY(&q->arena, struct group_offset, n);
     for (int32_t t = 0; t < want->topics.n; t++) {
         const struct kafka_offset_fetch_request_groups_topics *topic = &want->topics.p[t];

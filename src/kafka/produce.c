@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Produce and InitProducerId. The record batches stay where they were received; the broker checks them and writes them from there.
+// Produce. The record batches stay where they were received; the broker checks them and writes them from there.
 //
 // acks=all is answered when the batches are durable, acks=1 when they are written, acks=0 not at all. One partition's failure is that
 // partition's error code only.
-#include "broker/groups.h"
 #include "kafka/conn.h"
 
 typedef struct kafka_produce_response_responses_partition_responses partition_response;
@@ -16,6 +15,7 @@ struct part {
 struct producing {
     struct kafka_req *q;
     size_t pending;
+    const char *transactional_id; // NULL = none
 };
 
 static void finish_one(struct producing *all) {
@@ -35,10 +35,6 @@ static void produced(struct broker_produce *p) {
 
 // Why the whole request is refused; 0 = it is not.
 static int refusal(const struct kafka_produce_request *req, struct str *message) {
-    if (req->transactional_id.p != NULL) {
-        *message = STR("Millrace does not support transactions");
-        return KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-    }
     if (req->acks < -1 || req->acks > 1) {
         *message = STR("acks must be -1, 0 or 1");
         return KAFKA_INVALID_REQUIRED_ACKS;
@@ -52,6 +48,7 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
     const struct kafka_produce_request *req = q->msg;
     const char *name = NULL;
     struct broker_topic_info info;
+    enum broker_txn_level level = q->version >= 12 ? BROKER_TXN_ADD : q->version == 11 ? BROKER_TXN_VERIFY_ABORTABLE : BROKER_TXN_VERIFY;
     if (q->version < 13) name = kafka_req_name(q, topic->name);
     else if (broker_topic_get_id(kafka_req_broker(q), topic->topic_id.b, &q->arena, &info)) name = info.name;
     res->name = topic->name;
@@ -68,9 +65,10 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
         r->error_message = message;
         if (r->error_code != 0) continue;
         parts[i] = (struct part){.all = all, .res = r};
+        // A transactional id: from version 12 on the produce itself adds the partition to the transaction (KIP-890).
         parts[i].produce = (struct broker_produce){.topic = name, .partition = data->index, .batches = data->records,
                                                    .wait_durable = req->acks == -1, .done = produced, .back = kafka_req_loop(q),
-                                                   .arg = &parts[i]};
+                                                   .arg = &parts[i], .transactional_id = all->transactional_id, .txn_level = level};
         all->pending++;
         broker_produce(kafka_req_broker(q), &parts[i].produce);
     }
@@ -82,35 +80,10 @@ void kafka_do_produce(struct kafka_req *q) {
     struct producing *all = ARENA_NEW(&q->arena, struct producing);
     struct str message = {NULL, 0};
     int refused = refusal(req, &message);
-    *all = (struct producing){q, 1}; // one for this function
+    *all = (struct producing){q, 1, kafka_req_name(q, req->transactional_id)}; // one for this function
     q->no_reply = req->acks == 0;
     res->responses.n = req->topic_data.n;
     res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_produce_response_responses, req->topic_data.n);
     for (int32_t i = 0; i < req->topic_data.n; i++) produce_topic(all, &req->topic_data.p[i], &res->responses.p[i], refused, message);
     finish_one(all);
-}
-
-static void producer_id_ready(struct group_call *call) {
-    struct kafka_req *q = call->arg;
-    const struct producer_id_init *init = q->state;
-    struct kafka_init_producer_id_response *res = q->res;
-    res->error_code = (int16_t)call->error;
-    res->producer_id = call->error == 0 ? init->producer_id : -1;
-    res->producer_epoch = call->error == 0 ? init->producer_epoch : -1;
-    kafka_req_done(q);
-}
-
-void kafka_do_init_producer_id(struct kafka_req *q) {
-    const struct kafka_init_producer_id_request *req = q->msg;
-    struct kafka_init_producer_id_response *res = q->res;
-    if (req->transactional_id.p != NULL) { // final for every client: "you may not", not "try again"
-        res->error_code = KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-        res->producer_epoch = -1;
-        kafka_req_done(q);
-        return;
-    }
-    struct producer_id_init *init = ARENA_NEW(&q->arena, struct producer_id_init);
-    init->call = (struct group_call){.done = producer_id_ready, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
-    q->state = init;
-    broker_producer_id_init(kafka_req_broker(q), init);
 }

@@ -180,3 +180,5 @@ enum err_code log_aborted(struct log *l, int64_t from, int64_t to, log_aborteds 
     }
     return code;
 }
+
+bool log_has_aborted(struct log *l) { return atomic_load(&l->has_aborted); }

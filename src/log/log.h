@@ -90,6 +90,7 @@ enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, boo
 enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err);
 enum err_code log_find_max_time(struct log *l, int64_t *offset, int64_t *found, struct err *err);
 // The aborted transactions with a record in [from, to), in the order of their markers; appended to *out. ERR_CORRUPT. May read files.
+bool log_has_aborted(struct log *l); // is there any
 enum err_code log_aborted(struct log *l, int64_t from, int64_t to, log_aborteds *out, struct err *err);
 // Removes segments by age and size, and those wholly below `before` (0 = none). Blocks; not together with itself. Returns how many.
 size_t log_retain(struct log *l, int64_t now_ms, int64_t before, struct err *err);

@@ -52,8 +52,9 @@ static enum err_code read_all(struct broker *b, int64_t *next, int64_t end, subj
     enum err_code code = ERR_OK;
     while (*next < end && code == ERR_OK) {
         buf_clear(&bytes);
-        code = broker_read(b, topic, 0, *next, READ_BYTES, &bytes, NULL, err);
-        if (code != ERR_OK || bytes.n == 0) break;
+        int64_t behind = *next;
+        code = broker_read_plain(b, topic, 0, *next, READ_BYTES, &bytes, &behind, NULL, err);
+        if (code != ERR_OK || behind == *next) break;
         for (size_t at = 0; at < bytes.n && code == ERR_OK;) {
             struct batch batch;
             if (batch_read(bytes.p + at, bytes.n - at, &batch) != BATCH_OK)
@@ -61,6 +62,7 @@ static enum err_code read_all(struct broker *b, int64_t *next, int64_t end, subj
             else code = read_batch(&batch, next, fn, arg, err);
             at += code == ERR_OK ? batch.size : 0;
         }
+        if (code == ERR_OK) *next = behind;
     }
     buf_fini(&bytes);
     return code;
