@@ -196,7 +196,8 @@ static bool check_producer(const struct broker_produce *r, const struct batch *b
     if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
         return fault(c, KAFKA_INVALID_RECORD, "producer id without epoch or sequence");
     if (in_txn && b->producer_id < 0) return fault(c, KAFKA_INVALID_RECORD, "a transactional batch without a producer id");
-    if (in_txn && r->transactional_id == NULL) return fault(c, KAFKA_INVALID_RECORD, "a transactional batch in a request without a transactional id");
+    if (in_txn && r->transactional_id == NULL)
+        return fault(c, KAFKA_INVALID_RECORD, "a transactional batch in a request without a transactional id");
     return true;
 }
 
@@ -213,7 +214,8 @@ static bool check_batch(struct partition *p, const struct broker_produce *r, con
         if (now - b->max_timestamp > p->timestamp_before_max_ms)
             return fault(c, KAFKA_INVALID_TIMESTAMP, "timestamp is further in the past than message.timestamp.before.max.ms");
     }
-    if (p->compact && (b->attributes & BATCH_ATTR_CONTROL) == 0 && !all_keyed(b)) return fault(c, KAFKA_INVALID_RECORD, "a compacted topic accepts no record without a key");
+    if (p->compact && (b->attributes & BATCH_ATTR_CONTROL) == 0 && !all_keyed(b))
+        return fault(c, KAFKA_INVALID_RECORD, "a compacted topic accepts no record without a key");
     return true;
 }
 

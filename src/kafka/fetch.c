@@ -263,7 +263,8 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
     struct broker_offsets offsets = {-1, -1, -1, -1};
     enum err_code code = broker_offsets(kafka_req_broker(q), topic, req->partition_index, &offsets, &err);
     int64_t offset = -1, found_ms = -1;
-    int64_t end = ((const struct kafka_list_offsets_request *)q->msg)->isolation_level == READ_COMMITTED ? offsets.stable : offsets.high_watermark;
+    bool committed = ((const struct kafka_list_offsets_request *)q->msg)->isolation_level == READ_COMMITTED;
+    int64_t end = committed ? offsets.stable : offsets.high_watermark;
     res->partition_index = req->partition_index;
     res->timestamp = res->offset = res->leader_epoch = -1;
     if (code == ERR_OK && req->current_leader_epoch > BROKER_LEADER_EPOCH) {
@@ -286,7 +287,7 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
     }
     res->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) return;
-    if (req->timestamp >= 0 && offset >= end) offset = found_ms = -1; // not yet stable: as if it were not there
+    if (req->timestamp >= 0 && committed && offset >= end) offset = found_ms = -1; // not yet stable: as if it were not there
     res->offset = offset;
     res->timestamp = found_ms;
     res->leader_epoch = offset >= 0 ? BROKER_LEADER_EPOCH : -1;

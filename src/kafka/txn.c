@@ -300,8 +300,8 @@ static void marked(struct group_call *call) {
     finish_marking(one->q);
 }
 
-static void mark_topic(struct kafka_req *q, const struct kafka_write_txn_markers_request_markers *m, const struct kafka_write_txn_markers_request_markers_topics *topic,
-                       struct kafka_write_txn_markers_response_markers_topics *res) {
+static void mark_topic(struct kafka_req *q, const struct kafka_write_txn_markers_request_markers *m,
+                       const struct kafka_write_txn_markers_request_markers_topics *topic, struct kafka_write_txn_markers_response_markers_topics *res) {
     struct marking *s = q->state;
     int32_t n = topic->partition_indexes.n;
     const char *name = kafka_req_name(q, topic->name);
