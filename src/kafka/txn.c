@@ -456,10 +456,11 @@ struct listing {
     struct txn_list call;
     pcre2_code *pattern; // NULL = any id
     pcre2_match_data *match;
+    pcre2_match_context *limits;
 };
 
 static bool fits(const struct listing *s, const char *id) { // the whole id, as Kafka; one that takes too long to find out does not
-    return s->pattern == NULL || pcre2_match(s->pattern, (PCRE2_SPTR)id, strlen(id), 0, 0, s->match, NULL) >= 0;
+    return s->pattern == NULL || pcre2_match(s->pattern, (PCRE2_SPTR)id, strlen(id), 0, 0, s->match, s->limits) >= 0;
 }
 
 static bool is_wanted(const struct kafka_list_transactions_request *req, const struct listing *s, const struct txn_listed *t) {
@@ -487,6 +488,7 @@ static void listed(struct group_call *call) {
             str_c(t->transactional_id), t->producer_id, str_c(t->state)};
     }
     pcre2_match_data_free(s->match);
+    pcre2_match_context_free(s->limits);
     pcre2_code_free(s->pattern);
     kafka_req_done(q);
 }
@@ -501,15 +503,19 @@ void kafka_do_list_transactions(struct kafka_req *q) {
         if (txn_state_named(req->state_filters.p[i]) == NULL) res->unknown_state_filters.p[res->unknown_state_filters.n++] = req->state_filters.p[i];
     struct str pattern = req->transactional_id_pattern;
     if (pattern.n > 0) {
+        enum { STEPS_MAX = 10000 };
+        const uint32_t options = PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C;
         int code = 0;
         PCRE2_SIZE at = 0;
-        s->pattern = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED, &code, &at, NULL);
+        s->pattern = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, options, &code, &at, NULL);
         if (s->pattern == NULL) {
             res->error_code = KAFKA_INVALID_REGULAR_EXPRESSION;
             kafka_req_done(q);
             return;
         }
         s->match = pcre2_match_data_create_from_pattern(s->pattern, NULL);
+        s->limits = pcre2_match_context_create(NULL);
+        if (s->limits != NULL) pcre2_set_match_limit(s->limits, STEPS_MAX);
     }
     s->call.call.call = call_of(q, listed, q);
     txn_list(kafka_req_broker(q), &s->call);
