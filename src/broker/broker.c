@@ -10,7 +10,7 @@
 #include "broker/store.h"
 
 enum { READERS = 2, READERS_QUEUE = 16384 }; // a connection has one read at most
-enum { TICK_US = 5 * 1000 * 1000, PRODUCE_BYTES_DEFAULT = 64 << 20, PARTITIONS_DEFAULT = 10000 };
+enum { TICK_US = 1000 * 1000, PRODUCE_BYTES_DEFAULT = 64 << 20, PARTITIONS_DEFAULT = 10000 };
 static const char version_text[] = "millrace-log 1\n";
 
 // ---- open -----------------------------------------------------------------------------------------------------------

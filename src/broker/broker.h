@@ -172,6 +172,15 @@ enum err_code broker_read_plain(struct broker *b, const char *topic, int32_t par
 // The first record with a timestamp >= timestamp_ms, or for the BROKER_OFFSET_* values what they name (found_ms -1 for the first two).
 enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_t partition, int64_t timestamp_ms, int64_t *offset,
                                      int64_t *found_ms, struct err *err); // [any] offset -1 = none later
+// Makes `offset` (BROKER_OFFSET_LATEST = the high watermark) the first one; *low = where the partition begins now. Durable on return. [block]
+// ERR_OFFSET_RANGE; ERR_POLICY: only compacted; ERR_TOPIC_NAME: internal topic; ERR_NO_TOPIC.
+enum err_code broker_delete_records(struct broker *b, const char *topic, int32_t partition, int64_t offset, int64_t *low, struct err *err);
+int64_t broker_partition_bytes(struct broker *b, const char *topic, int32_t partition); // [any] -1 = there is none
+struct broker_disk {
+    const char *dir;       // lives as long as the broker
+    int64_t total, usable; // bytes of its file system; -1 = not known
+};
+void broker_disk(struct broker *b, struct broker_disk *out); // [block]
 // Calls fn(arg) on `back` once, when the partition's high watermark is above `offset`, or it is deleted. For long polls, sensors.
 struct broker_wait {
     void (*fn)(struct broker_wait *w);

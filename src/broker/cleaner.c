@@ -169,7 +169,8 @@ static void step_work(void *arg) { // on a worker; has the turn
     log_compaction_end(c->compaction, &stats);
     c->compaction = NULL;
     // A full disk, or a transaction that nobody ends: others come first, and this one later.
-    if (first_dirty(p) <= c->first_dirty) p->clean_not_before_us = sys_mono_us(c->broker->sys) + FRUITLESS_PAUSE_US;
+    int64_t pause = c->code == ERR_OK ? backoff_us(c) : FRUITLESS_PAUSE_US;
+    if (first_dirty(p) <= c->first_dirty) p->clean_not_before_us = sys_mono_us(c->broker->sys) + pause;
     report(c, &stats);
     loop_post(p->owner, end_on_owner, c);
 }

@@ -66,6 +66,10 @@ struct kafka_req {
     bool close_after; // the connection is closed when the response has been sent
 };
 
+// For handlers that answer for partitions.
+enum { KAFKA_TOPIC_OPERATIONS = 3576 }; // read, write, create, delete, alter, describe, describe and alter configs
+int kafka_check_leader_epoch(int32_t current); // what the client believes it is; 0, UNKNOWN_LEADER_EPOCH, FENCED_LEADER_EPOCH
+
 // What a handler may use.
 struct kafka_door *kafka_req_door(struct kafka_req *q);
 struct door_loop *kafka_req_home(struct kafka_req *q);

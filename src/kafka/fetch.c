@@ -36,11 +36,8 @@ struct fetching {
 
 static int fetch_error(const struct fetching *all, const struct fetch_part *p) {
     if (p->topic == NULL) return KAFKA_UNKNOWN_TOPIC_ID;
-    int32_t epoch = p->req->current_leader_epoch;
-    if (epoch > BROKER_LEADER_EPOCH) return KAFKA_UNKNOWN_LEADER_EPOCH;
-    if (epoch != -1 && epoch < BROKER_LEADER_EPOCH) return KAFKA_FENCED_LEADER_EPOCH;
     (void)all;
-    return 0;
+    return kafka_check_leader_epoch(p->req->current_leader_epoch);
 }
 
 // What a part of the answer has, in one piece or as pieces for the encoder.
@@ -256,6 +253,7 @@ void kafka_do_fetch(struct kafka_req *q) {
 
 // ---- ListOffsets --------------------------------------------------------------------------------------------------------
 enum { LATEST = -1, EARLIEST = -2, MAX_TIMESTAMP = -3, EARLIEST_LOCAL = -4, LATEST_TIERED = -5, EARLIEST_PENDING_UPLOAD = -6 };
+static const int special_since[] = {0, 0, 0, 7, 8, 9, 11}; // the first version in which -1, -2, … means something
 
 static void list_one(struct kafka_req *q, const char *topic, const struct kafka_list_offsets_request_topics_partitions *req,
                      struct kafka_list_offsets_response_topics_partitions *res) {
@@ -267,10 +265,12 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
     int64_t end = committed ? offsets.stable : offsets.high_watermark;
     res->partition_index = req->partition_index;
     res->timestamp = res->offset = res->leader_epoch = -1;
-    if (code == ERR_OK && req->current_leader_epoch > BROKER_LEADER_EPOCH) {
-        res->error_code = KAFKA_UNKNOWN_LEADER_EPOCH;
+    if (req->timestamp < EARLIEST_PENDING_UPLOAD || (req->timestamp < 0 && q->version < special_since[-req->timestamp])) {
+        res->error_code = KAFKA_UNSUPPORTED_VERSION;
         return;
     }
+    if (code == ERR_OK && q->version >= 4) res->error_code = (int16_t)kafka_check_leader_epoch(req->current_leader_epoch);
+    if (res->error_code != 0) return;
     if (code == ERR_OK) {
         switch (req->timestamp) {
         case LATEST: offset = end; break;
@@ -280,8 +280,7 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
         case EARLIEST_PENDING_UPLOAD: break; // nothing is tiered: -1
         default: {
             int64_t at = req->timestamp == MAX_TIMESTAMP ? (int64_t)BROKER_OFFSET_MAX_TIMESTAMP : req->timestamp;
-            if (at < MAX_TIMESTAMP) code = err_set(&err, ERR_INVALID, "timestamp %lld", (long long)at);
-            else code = broker_offset_for_time(kafka_req_broker(q), topic, req->partition_index, at, &offset, &found_ms, &err);
+            code = broker_offset_for_time(kafka_req_broker(q), topic, req->partition_index, at, &offset, &found_ms, &err);
         }
         }
     }

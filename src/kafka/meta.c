@@ -6,7 +6,6 @@
 #include "kafka/conn.h"
 
 enum { CREATE_MAX = 1000 }; // topics that one Metadata request may create
-enum { TOPIC_OPERATIONS = 3576 }; // read, write, create, delete, alter, describe, describe and alter configs
 
 typedef struct kafka_metadata_response_topics topic_response;
 
@@ -35,7 +34,7 @@ static void fill_topic(struct kafka_req *q, const struct broker_topic_info *info
         p->replica_nodes.p = p->isr_nodes.p = node;
         p->replica_nodes.n = p->isr_nodes.n = 1;
     }
-    if (req->include_topic_authorized_operations) t->topic_authorized_operations = TOPIC_OPERATIONS;
+    if (req->include_topic_authorized_operations) t->topic_authorized_operations = KAFKA_TOPIC_OPERATIONS;
 }
 
 static void answer_all(struct kafka_req *q) {

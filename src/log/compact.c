@@ -55,7 +55,6 @@ static int64_t first_dirty(const struct log *l) { // under the mutex
 // How many segments from the first one on may be compacted. Under the mutex.
 static size_t eligible(const struct log *l, int64_t now, int64_t min_lag) {
     size_t n = 0;
-    if (l->dir_changes != l->dir_synced) return 0;
     int64_t dirty = first_dirty(l);
     for (; n + 1 < l->segments.n; n++) {
         const struct segment *g = l->segments.p[n];

@@ -27,6 +27,7 @@ struct sys_ops {
     enum err_code (*rmdir)(struct sys *s, const char *path, struct err *err);
     enum err_code (*sync_dir)(struct sys *s, const char *path, struct err *err);
     enum err_code (*list_dir)(struct sys *s, const char *path, struct sys_list *out, struct err *err); // any order
+    int64_t (*disk_size)(struct sys *s, const char *path);
     int64_t (*disk_free)(struct sys *s, const char *path);
     // Clock and random.
     int64_t (*now_us)(struct sys *s);
@@ -87,6 +88,7 @@ enum err_code sys_real_unlink(struct sys *s, const char *path, struct err *err);
 enum err_code sys_real_rmdir(struct sys *s, const char *path, struct err *err);
 enum err_code sys_real_sync_dir(struct sys *s, const char *path, struct err *err);
 enum err_code sys_real_list_dir(struct sys *s, const char *path, struct sys_list *out, struct err *err);
+int64_t sys_real_disk_size(struct sys *s, const char *path);
 int64_t sys_real_disk_free(struct sys *s, const char *path);
 
 struct sys_sock *sys_real_listen(struct sys *s, const char *host, int port, struct err *err);

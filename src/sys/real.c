@@ -60,6 +60,7 @@ static const struct sys_ops real_ops = {
     .rmdir = sys_real_rmdir,
     .sync_dir = sys_real_sync_dir,
     .list_dir = sys_real_list_dir,
+    .disk_size = sys_real_disk_size,
     .disk_free = sys_real_disk_free,
     .now_us = real_now_us,
     .mono_us = real_mono_us,

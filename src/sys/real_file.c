@@ -175,6 +175,13 @@ enum err_code sys_real_list_dir(struct sys *s, const char *path, struct sys_list
     return failed == 0 ? ERR_OK : err_errno(err, failed, "cannot list '%s'", path);
 }
 
+int64_t sys_real_disk_size(struct sys *s, const char *path) {
+    (void)s;
+    struct statvfs v;
+    if (statvfs(path, &v) != 0) return -1;
+    return (int64_t)v.f_blocks * (int64_t)v.f_frsize;
+}
+
 int64_t sys_real_disk_free(struct sys *s, const char *path) {
     (void)s;
     struct statvfs v;

@@ -99,6 +99,7 @@ static const struct sys_ops sim_ops = {
     .rmdir = sim_rmdir,
     .sync_dir = sim_sync_dir,
     .list_dir = sim_list_dir,
+    .disk_size = sim_disk_size,
     .disk_free = sim_disk_free,
     .now_us = sim_now_us,
     .mono_us = sim_mono_us,

@@ -377,6 +377,15 @@ enum err_code sim_list_dir(struct sys *s, const char *path, struct sys_list *out
     return code;
 }
 
+int64_t sim_disk_size(struct sys *s, const char *path) {
+    (void)path;
+    struct sim *m = sim_of(s);
+    sim_lock(m);
+    uint64_t limit = m->disk.limit == 0 ? (uint64_t)1 << 40 : m->disk.limit;
+    sim_unlock(m);
+    return (int64_t)limit;
+}
+
 int64_t sim_disk_free(struct sys *s, const char *path) {
     (void)path;
     struct sim *m = sim_of(s);

@@ -96,6 +96,7 @@ enum err_code sim_unlink(struct sys *s, const char *path, struct err *err);
 enum err_code sim_rmdir(struct sys *s, const char *path, struct err *err);
 enum err_code sim_sync_dir(struct sys *s, const char *path, struct err *err);
 enum err_code sim_list_dir(struct sys *s, const char *path, struct sys_list *out, struct err *err);
+int64_t sim_disk_size(struct sys *s, const char *path);
 int64_t sim_disk_free(struct sys *s, const char *path);
 
 // sim_net.c

@@ -150,6 +150,7 @@ enum err_code sys_link(struct sys *s, const char *from, const char *to, struct e
 enum err_code sys_unlink(struct sys *s, const char *path, struct err *err) { return s->ops->unlink(s, path, err); }
 enum err_code sys_rmdir(struct sys *s, const char *path, struct err *err) { return s->ops->rmdir(s, path, err); }
 enum err_code sys_sync_dir(struct sys *s, const char *path, struct err *err) { return s->ops->sync_dir(s, path, err); }
+int64_t sys_disk_size(struct sys *s, const char *path) { return s->ops->disk_size(s, path); }
 int64_t sys_disk_free(struct sys *s, const char *path) { return s->ops->disk_free(s, path); }
 
 enum err_code sys_mkdirs(struct sys *s, const char *path, struct err *err) {

@@ -78,6 +78,7 @@ struct sys_list {
 };
 enum err_code sys_list_dir(struct sys *s, const char *path, struct sys_list *out, struct err *err);
 void sys_list_free(struct sys_list *l);
+int64_t sys_disk_size(struct sys *s, const char *path); // of the file system, bytes; -1 = unknown
 int64_t sys_disk_free(struct sys *s, const char *path); // bytes; -1 = unknown
 
 // ---- clock and random -------------------------------------------------------------------------------------------------
