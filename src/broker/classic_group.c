@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "broker/classic_group.h"
+#include "broker/consumer_protocol.h"
 #include "broker/group_records.h"
 
 static char *dup_or_null(const char *s) { return s == NULL ? NULL : mem_strdup(s); }
@@ -96,10 +97,42 @@ static const char *state_name(const struct group *g) {
 
 static bool has_members(const struct group *g) { return own(g)->state != CLASSIC_EMPTY || own(g)->pending.n > 0; }
 
-static bool subscribes(const struct group *g, const char *topic) {
-    (void)g;
-    (void)topic;
-    return false;
+static bool are_consumers(const struct classic_group *g) { return g->protocol_type != NULL && strcmp(g->protocol_type, "consumer") == 0; }
+
+// Consumers' metadata tells their topics; what it says of other protocols is theirs alone.
+static bool member_subscribes(const struct member *m, const char *topic) {
+    struct consumer_subscription s;
+    struct arena a;
+    bool found = false;
+    arena_init(&a);
+    for (size_t i = 0; i < m->protocols.n && !found; i++) {
+        if (!consumer_subscription_read(buf_str(&m->protocols.p[i].metadata), NULL, &a, &s)) continue;
+        for (size_t t = 0; t < s.n_topics && !found; t++) found = strcmp(s.topics[t], topic) == 0;
+        partition_set_fini(&s.owned);
+    }
+    arena_fini(&a);
+    return found;
+}
+
+static bool subscribes(const struct group *head, const char *topic) {
+    const struct classic_group *g = own(head);
+    struct map_entry *e;
+    bool found = false;
+    if (!are_consumers(g)) return false;
+    for (size_t it = 0; !found && (e = map_next(&g->members, &it)) != NULL;) found = member_subscribes(e->value, topic);
+    return found;
+}
+
+static int64_t ages_since(const struct group *head, int64_t commit_ms) { // KIP-211
+    const struct classic_group *g = own(head);
+    if (g->protocol_type == NULL || g->protocol_type[0] == '\0') return commit_ms; // no group of members
+    if (g->state == CLASSIC_EMPTY) return commit_ms > head->empty_since_ms ? commit_ms : head->empty_since_ms;
+    return g->state == CLASSIC_STABLE && are_consumers(g) ? commit_ms : -1;
+}
+
+static int check_delete_offsets(const struct group *head) {
+    const struct classic_group *g = own(head);
+    return g->state != CLASSIC_EMPTY && !are_consumers(g) ? KAFKA_NON_EMPTY_GROUP : 0;
 }
 
 static int check_commit(struct group *head, const struct group_commit *x) {
@@ -142,7 +175,7 @@ static void put_group(const struct group *head, struct group_records *r, bool me
     buf_put_be32(v, (uint32_t)g->generation);
     put_nullable_string(v, members ? g->protocol_name : NULL);
     put_nullable_string(v, members ? g->leader : NULL);
-    buf_put_be64(v, (uint64_t)r->time_ms);
+    buf_put_be64(v, (uint64_t)(g->state == CLASSIC_EMPTY ? head->empty_since_ms : r->time_ms));
     buf_put_be32(v, members ? (uint32_t)g->members.n : 0);
     for (size_t it = 0; members && (e = map_next(&g->members, &it)) != NULL;) {
         const struct member *m = e->value;
@@ -206,7 +239,7 @@ static bool replay_value(struct classic_group *g, struct rd *v) {
     struct str type = get_string(v);
     int32_t generation = (int32_t)rd_be32(v);
     struct str protocol = get_string(v), leader = get_string(v);
-    if (version >= 2) (void)rd_be64(v);
+    int64_t since = version >= 2 ? (int64_t)rd_be64(v) : -1;
     uint32_t members = rd_be32(v);
     if (v->failed || version > 3) return false;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) member_remove(e->value, 0);
@@ -219,6 +252,7 @@ static bool replay_value(struct classic_group *g, struct rd *v) {
     g->generation = generation;
     for (uint32_t i = 0; i < members && !v->failed; i++) replay_member(g, v, version, g->protocol_name);
     g->state = g->members.n > 0 ? CLASSIC_STABLE : CLASSIC_EMPTY;
+    if (since >= 0) g->head->empty_since_ms = since;
     return !v->failed;
 }
 
@@ -255,6 +289,8 @@ const struct group_ops classic_group_ops = {
     .state_name = state_name,
     .has_members = has_members,
     .subscribes = subscribes,
+    .ages_since = ages_since,
+    .check_delete_offsets = check_delete_offsets,
     .check_commit = check_commit,
     .check_fetch = check_fetch,
     .put_live = put_live,

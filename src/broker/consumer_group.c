@@ -488,6 +488,11 @@ static const char *state_name(const struct group *head) {
 static bool has_members(const struct group *g) { return own(g)->members.n > 0; }
 static bool subscribes(const struct group *g, const char *topic) { return map_getc(&own(g)->topics, topic) != NULL; }
 
+static int64_t ages_since(const struct group *g, int64_t commit_ms) {
+    (void)g;
+    return commit_ms;
+}
+
 static int check_epoch(const struct consumer_member *m, int32_t epoch) {
     if (epoch == m->epoch) return 0;
     return m->classic ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
@@ -571,6 +576,7 @@ const struct group_ops consumer_group_ops = {
     .state_name = state_name,
     .has_members = has_members,
     .subscribes = subscribes,
+    .ages_since = ages_since,
     .check_commit = check_commit,
     .check_fetch = check_fetch,
     .put_live = consumer_put_live,

@@ -21,6 +21,9 @@ struct group_ops { // one table per type of group
     const char *(*state_name)(const struct group *g);
     bool (*has_members)(const struct group *g); // also those that were promised a place
     bool (*subscribes)(const struct group *g, const char *topic); // a member reads it now: its offsets stay
+    // Since when a committed offset ages, in ms; -1 = it does not now. Of a topic that is not subscribed.
+    int64_t (*ages_since)(const struct group *g, int64_t commit_ms);
+    int (*check_delete_offsets)(const struct group *g); // NULL = always allowed
     int (*check_commit)(struct group *g, const struct group_commit *x); // Kafka error code, 0 = may commit; touches the member
     int (*check_fetch)(struct group *g, const char *member_id, int32_t member_epoch); // the same for OffsetFetch with a member
     void (*put_live)(const struct group *g, struct group_records *r);       // all records that make it again, but its offsets
@@ -62,6 +65,7 @@ struct coordinator {
     struct map groups;
     int64_t initial_delay_ms, session_min_ms, session_max_ms, offsets_retention_ms, offsets_check_us;
     int32_t max_size;        // members of a classic group
+    int32_t metadata_max;    // bytes beside a committed offset
     struct consumer_limits consumer;
     size_t writes;           // produces to the offsets topic under way
     size_t resolving;        // regular expressions, on the pool

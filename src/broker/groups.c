@@ -179,6 +179,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     c->offsets_check_us = configs_broker_i64(b, "offsets.retention.check.interval.ms", 600000) * 1000;
     c->offsets_retention_ms = configs_broker_i64(b, "offsets.retention.minutes", 10080) * 60000;
     c->max_size = (int32_t)configs_broker_i64(b, "group.max.size", INT32_MAX);
+    c->metadata_max = (int32_t)configs_broker_i64(b, "offset.metadata.max.bytes", GROUP_METADATA_MAX);
     consumer_limits_load(c);
     if (group_records_load(c, err) == ERR_OK) {
         loop_post(c->loop, tick_start, c);

@@ -13,9 +13,8 @@
 #include "broker/broker.h"
 
 enum {
-    GROUP_MEMBERS_MAX = 10000, // of one group: GROUP_MAX_SIZE_REACHED
     GROUPS_MAX = 100000,       // COORDINATOR_NOT_AVAILABLE
-    GROUP_METADATA_MAX = 4096, // offset.metadata.max.bytes
+    GROUP_METADATA_MAX = 4096, // offset.metadata.max.bytes, unless configured
 };
 
 enum group_type { GROUP_CLASSIC, GROUP_CONSUMER, GROUP_SHARE, GROUP_STREAMS, GROUP_TYPES };
@@ -132,6 +131,14 @@ struct group_fetch {
     size_t n_offsets;
 };
 void group_fetch(struct broker *b, struct group_fetch *f);
+
+struct group_offsets_delete {
+    struct group_call call; // GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP, INVALID_GROUP_ID
+    const char *group_id;
+    struct group_offset *offsets; // topic and partition; error: GROUP_SUBSCRIBED_TO_TOPIC, UNKNOWN_TOPIC_OR_PARTITION
+    size_t n_offsets;
+};
+void group_offsets_delete(struct broker *b, struct group_offsets_delete *d);
 
 struct group_listed {
     const char *group_id, *protocol_type, *state; // state: "Empty" "PreparingRebalance" "CompletingRebalance" "Stable" "Dead" ...

@@ -201,11 +201,11 @@ int offsets_check_commit(struct coordinator *c, const struct group_commit *x) {
     return x->knows_epochs ? KAFKA_GROUP_ID_NOT_FOUND : KAFKA_ILLEGAL_GENERATION;
 }
 
-static bool check_offset(struct broker *b, struct group_offset *o) {
-    struct partition *p = partition_find(b, o->topic, o->partition);
+static bool check_offset(struct coordinator *c, struct group_offset *o) {
+    struct partition *p = partition_find(c->broker, o->topic, o->partition);
     o->error = p == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : 0;
     if (p != NULL) partition_unref(p);
-    if (o->error == 0 && o->metadata.n > GROUP_METADATA_MAX) o->error = KAFKA_OFFSET_METADATA_TOO_LARGE;
+    if (o->error == 0 && o->metadata.n > (size_t)c->metadata_max) o->error = KAFKA_OFFSET_METADATA_TOO_LARGE;
     return o->error == 0;
 }
 
@@ -234,7 +234,7 @@ void offsets_put_commit(struct coordinator *c, struct group_records *r, struct g
     for (size_t i = 0; i < x->n_offsets; i++) {
         struct group_offset *o = &x->offsets[i];
         o->error = error;
-        if (error != 0 || !check_offset(c->broker, o)) continue;
+        if (error != 0 || !check_offset(c, o)) continue;
         offset_key(r, x->group_id, o->topic, o->partition);
         offset_value(r, o->offset, o->leader_epoch, o->metadata, r->time_ms);
         group_records_put(r);
@@ -323,11 +323,54 @@ void group_fetch(struct broker *b, struct group_fetch *f) {
     coordinator_submit(b, &f->call, fetch_on_loop);
 }
 
+// ---- delete ---------------------------------------------------------------------------------------------------------
+
+static void offsets_deleted(void *arg, int error) { coordinator_answer(arg, error, ""); }
+
+static void delete_one(struct group *g, struct group_offset *o, struct group_records *r) {
+    struct buf key = {0};
+    struct partition *p = partition_find(g->coordinator->broker, o->topic, o->partition);
+    o->error = p == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : g->ops->subscribes(g, o->topic) ? KAFKA_GROUP_SUBSCRIBED_TO_TOPIC : 0;
+    if (p != NULL) partition_unref(p);
+    put_key(&key, str_c(o->topic), o->partition);
+    struct committed *had = o->error == 0 ? map_remove(&g->offsets, buf_str(&key)) : NULL;
+    buf_fini(&key);
+    if (had == NULL) return;
+    offset_key(r, g->id, o->topic, o->partition);
+    group_records_delete(r);
+    committed_free(had);
+}
+
+static void delete_settled(void *arg, int write_error) {
+    struct group_offsets_delete *d = arg;
+    struct coordinator *c = coordinator_of(&d->call);
+    struct group *g = group_find(c, d->group_id);
+    (void)write_error; // of others
+    int error = d->group_id[0] == '\0' ? KAFKA_INVALID_GROUP_ID : g == NULL ? KAFKA_GROUP_ID_NOT_FOUND : c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : 0;
+    if (error == 0 && g->ops->check_delete_offsets != NULL) error = g->ops->check_delete_offsets(g);
+    if (error != 0) {
+        coordinator_answer(&d->call, error, "");
+        return;
+    }
+    struct group_records *r = group_records_new(c);
+    for (size_t i = 0; i < d->n_offsets; i++) delete_one(g, &d->offsets[i], r);
+    group_records_submit(r, g, offsets_deleted, &d->call);
+}
+
+static void delete_on_loop(void *arg) { // behind the commits that are under way
+    struct group_offsets_delete *d = arg;
+    struct coordinator *c = coordinator_of(&d->call);
+    group_records_submit(group_records_new(c), group_find(c, d->group_id), delete_settled, d);
+}
+
+void group_offsets_delete(struct broker *b, struct group_offsets_delete *d) { coordinator_submit(b, &d->call, delete_on_loop); }
+
 // ---- expiry ---------------------------------------------------------------------------------------------------------
 
 static bool is_expired(const struct group *g, const struct committed *o, int64_t now) {
-    int64_t since = o->commit_ms > g->empty_since_ms ? o->commit_ms : g->empty_since_ms;
-    return now - since > g->coordinator->offsets_retention_ms;
+    if (g->ops->subscribes(g, o->topic)) return false;
+    int64_t since = g->ops->ages_since(g, o->commit_ms);
+    return since >= 0 && now - since > g->coordinator->offsets_retention_ms;
 }
 
 static void expire_group(struct group *g, int64_t now) {
@@ -341,7 +384,7 @@ static void expire_group(struct group *g, int64_t now) {
         map_remove(&g->offsets, str_n(e->key, e->key_len));
         committed_free(o);
     }
-    bool empty = g->offsets.n == 0 && !g->ops->keeps_empty && now - g->empty_since_ms > EMPTY_MS &&
+    bool empty = g->offsets.n == 0 && !g->ops->keeps_empty && !g->ops->has_members(g) && now - g->empty_since_ms > EMPTY_MS &&
                  !txn_offsets_pending(g->coordinator, g->id, NULL, 0);
     if (empty) g->ops->put_tombstones(g, r);
     group_records_submit(r, NULL, NULL, NULL);
@@ -353,7 +396,7 @@ void offsets_expire(struct coordinator *c) {
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
         struct group *g = e->value;
-        if (!g->ops->has_members(g) && g->last_write <= c->durable) expire_group(g, now);
+        if (g->last_write <= c->durable) expire_group(g, now);
     }
     group_records_rewrite_check(c);
 }

@@ -481,3 +481,45 @@ void kafka_do_delete_groups(struct kafka_req *q) {
     q->state = ARENA_NEW(&q->arena, struct deleting);
     next_delete(q);
 }
+
+// ---- OffsetDelete -------------------------------------------------------------------------------------------------------
+static void offsets_deleted(struct group_call *call) {
+    struct kafka_req *q = call->arg;
+    const struct group_offsets_delete *d = q->state;
+    const struct kafka_offset_delete_request *req = q->msg;
+    struct kafka_offset_delete_response *res = q->res;
+    size_t at = 0;
+    res->error_code = (int16_t)call->error;
+    if (call->error != 0) {
+        kafka_req_done(q);
+        return;
+    }
+    res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_offset_delete_response_topics, req->topics.n);
+    res->topics.n = req->topics.n;
+    for (int32_t t = 0; t < req->topics.n; t++) {
+        struct kafka_offset_delete_response_topics *out = &res->topics.p[t];
+        out->name = req->topics.p[t].name;
+        out->partitions.n = req->topics.p[t].partitions.n;
+        out->partitions.p = KAFKA_ELEMENTS(&q->arena, kafka_offset_delete_response_topics_partitions, out->partitions.n);
+        for (int32_t i = 0; i < out->partitions.n; i++, at++)
+            out->partitions.p[i] = (struct kafka_offset_delete_response_topics_partitions){d->offsets[at].partition, (int16_t)d->offsets[at].error};
+    }
+    kafka_req_done(q);
+}
+
+void kafka_do_offset_delete(struct kafka_req *q) {
+    const struct kafka_offset_delete_request *req = q->msg;
+    struct group_offsets_delete *d = ARENA_NEW(&q->arena, struct group_offsets_delete);
+    size_t n = 0;
+    for (int32_t t = 0; t < req->topics.n; t++) n += (size_t)req->topics.p[t].partitions.n;
+    d->call = call_of(q, offsets_deleted);
+    d->group_id = kafka_req_name(q, req->group_id);
+    d->offsets = ARENA_ARRAY(&q->arena, struct group_offset, n + 1);
+    for (int32_t t = 0; t < req->topics.n; t++) {
+        const char *name = kafka_req_name(q, req->topics.p[t].name);
+        for (int32_t i = 0; i < req->topics.p[t].partitions.n; i++)
+            d->offsets[d->n_offsets++] = (struct group_offset){.topic = name, .partition = req->topics.p[t].partitions.p[i].partition_index};
+    }
+    q->state = d;
+    group_offsets_delete(kafka_req_broker(q), d);
+}

@@ -27,6 +27,7 @@ struct call {
         struct group_list list;
         struct group_describe describe;
         struct group_delete delete;
+        struct group_offsets_delete offsets_delete;
         struct producer_id_init init;
     };
     struct group_protocol protocols[2];
@@ -74,6 +75,7 @@ static void do_fetch(struct call *c) { group_fetch(c->f->broker, &c->fetch); }
 static void do_list(struct call *c) { group_list(c->f->broker, &c->list); }
 static void do_describe(struct call *c) { group_describe(c->f->broker, &c->describe); }
 static void do_delete(struct call *c) { group_delete(c->f->broker, &c->delete); }
+static void do_offsets_delete(struct call *c) { group_offsets_delete(c->f->broker, &c->offsets_delete); }
 static void do_init(struct call *c) { broker_producer_id_init(c->f->broker, &c->init); }
 
 static void join(struct call *c, struct fixture *f, const char *member, const char *instance, const char *topics, int session_ms) {
@@ -400,6 +402,54 @@ static void test_offsets(void **state) {
     free_pair(ids);
 }
 
+static int offsets_delete(struct fixture *f, const char *group, const char *topic, int *error) {
+    struct call c = {.offsets_delete = {.group_id = group, .n_offsets = 1}};
+    c.offsets[0] = (struct group_offset){.topic = topic};
+    c.offsets_delete.offsets = c.offsets;
+    go(&c, f, do_offsets_delete);
+    int whole = wait_for(&c);
+    *error = c.offsets[0].error;
+    end(&c);
+    return whole;
+}
+
+static void test_offsets_delete(void **state) {
+    struct fixture *f = *state;
+    int error;
+    // version 0, topics ["t"], no user data
+    static const char subscription[] = "\0\0\0\0\0\1\0\1t\377\377\377\377";
+    struct call j;
+    create(f, "t", 1);
+    create(f, "u", 1);
+    assert_int_equal(offsets_delete(f, "g", "t", &error), KAFKA_GROUP_ID_NOT_FOUND);
+    assert_int_equal(offsets_delete(f, "", "t", &error), KAFKA_INVALID_GROUP_ID);
+    assert_int_equal(commit(f, "g", "", -1, "t", 0, 11), 0);
+    assert_int_equal(commit(f, "g", "", -1, "u", 0, 12), 0);
+    join(&j, f, "", NULL, "", 30000);
+    assert_int_equal(wait_for(&j), 0);
+    end(&j);
+    char *id = mem_strdup(j.join.out_member_id);
+    assert_int_equal(leave(f, id, NULL), 0);
+    mem_free(id);
+    j = (struct call){.join = {.group_id = "g", .member_id = "", .protocol_type = "consumer", .session_timeout_ms = 30000}};
+    j.join.rebalance_timeout_ms = 60000;
+    j.protocols[0] = (struct group_protocol){"range", str_n(subscription, sizeof subscription - 1)};
+    j.join.protocols = j.protocols;
+    j.join.n_protocols = 1;
+    go(&j, f, do_join);
+    assert_int_equal(wait_for(&j), 0);
+    end(&j);
+    assert_int_equal(offsets_delete(f, "g", "t", &error), 0);
+    assert_int_equal(error, KAFKA_GROUP_SUBSCRIBED_TO_TOPIC);
+    assert_int_equal(offsets_delete(f, "g", "none", &error), 0);
+    assert_int_equal(error, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(offsets_delete(f, "g", "u", &error), 0);
+    assert_int_equal(error, 0);
+    fixture_restart(f, false);
+    assert_int_equal(fetch(f, "g", "t", 0), 11);
+    assert_int_equal(fetch(f, "g", "u", 0), -1);
+}
+
 // A topic that is made again under the same name begins without the offsets of the one that was deleted.
 static void test_offsets_of_deleted_topic(void **state) {
     struct fixture *f = *state;
@@ -495,7 +545,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_rebalance),    T(test_join_refusals), T(test_member_id_required), T(test_static_members), T(test_session_over),
-        T(test_initial_delay), T(test_offsets), T(test_offsets_of_deleted_topic), T(test_rewrite),      T(test_stop_answers),       T(test_producer_ids),
+        T(test_initial_delay), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_rewrite),      T(test_stop_answers),       T(test_producer_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

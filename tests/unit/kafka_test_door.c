@@ -219,6 +219,7 @@ TXN_FAKE(txn_list)
 const char *txn_state_named(struct str name) { return str_eqc(name, "Ongoing") ? "Ongoing" : NULL; }
 GROUP_FAKE(group_list, group_list)
 GROUP_FAKE(group_delete, group_delete)
+GROUP_FAKE(group_offsets_delete, group_offsets_delete)
 GROUP_FAKE(group_consumer_heartbeat, consumer_heartbeat)
 GROUP_FAKE(group_consumer_describe, consumer_describe)
 void group_join(struct broker *b, struct group_join *c) {
