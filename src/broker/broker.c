@@ -64,6 +64,7 @@ static void tick(void *arg) {
     }
     mem_free(all);
     cleaner_check(b->cleaner, false);
+    log_cache_tick(b->cache);
     loop_timer_set(b->loops[0], &b->tick, TICK_US, tick, b);
 }
 
@@ -83,13 +84,14 @@ static void tick_start(void *arg) {
 }
 
 static void free_broker(struct broker *b) {
-    pool_free(b->readers);
     coordinator_free(b->coordinator);
     cleaner_free(b->cleaner);
     txn_free(b->txns);
     producer_ids_free(b->producer_ids);
     topics_free(b);
     dynamic_free(b->dynamic);
+    log_cache_free(b->cache);
+    pool_free(b->readers);
     store_close(b->store);
     vec_fini(&b->stalled);
     kvs_free(&b->static_configs);
@@ -143,6 +145,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     b->cleaner = cleaner_new(b);
     bool clean = false;
     enum err_code code = configs_check_static(config, &b->static_configs, err);
+    b->cache = log_cache_new((size_t)configs_broker_i64(b, "log.cache.bytes", 128 << 20));
     if (code == ERR_OK) code = check_version(b, err);
     if (code == ERR_OK) code = take_clean_mark(b, &clean, err);
     if (code == ERR_OK && !clean) code = sync_parent(b, err);
@@ -198,6 +201,8 @@ void broker_close(struct broker *b) {
     bool clean = true;
     partitions_all(b, &all, &n);
     for (size_t i = 0; i < n; i++) partition_quiesce(all[i]);
+    pool_free(b->readers); // reading ahead
+    b->readers = NULL;
     for (size_t i = 0; i < n; i++) {
         struct err err = {0};
         struct log *l = all[i]->log;
@@ -259,6 +264,7 @@ enum err_code broker_read_view(struct broker *b, const char *topic, int32_t part
     enum err_code code = log_read_view(p->log, offset, max_bytes, may_block, out, err);
     if (offsets != NULL) get_offsets(p, offsets);
     if (out->n > 0) metric_add(M_LOG_BYTES_OUT, p->topic_name, (int64_t)out->n);
+    if (out->ahead) partition_read_ahead(p, out->next);
     partition_unref(p);
     return code;
 }

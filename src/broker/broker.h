@@ -103,7 +103,7 @@ struct broker_produce {
     // One record batch v2 (or several when none has a producer id), as they came; must live until done. The CRC is checked, then base
     // offset and leader epoch are written into these bytes.
     struct str batches;
-    bool wait_durable; // acks=all: done after fdatasync; else done after the write
+    bool wait_durable; // done when they are on disk; else when they are in memory, to be on disk soon
     enum broker_origin origin;
     // Of a transactional produce (transactional.id): the coordinator is asked whether the partition is in the transaction, once for each.
     const char *transactional_id; // NULL = none; must live until done

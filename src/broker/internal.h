@@ -62,6 +62,8 @@ struct partition {
     enum err_code sync_code; // of the worker
     struct err sync_err;
     struct loop_event *closed; // set when `closing` and nothing runs any more
+    atomic_bool ahead_running; // one read-ahead at a time
+    _Atomic int64_t ahead_at;  // where it begins
     _Atomic int64_t trim_before; // segments below may go (offsets topic)
     // shared with the worker that syncs, which answers by itself; nothing is called under this mutex but the log's look-ups
     struct sys_mutex sync_mutex;
@@ -80,6 +82,7 @@ struct broker {
     struct loop **loops;
     size_t n_loops;
     struct pool *pool;
+    struct log_cache *cache;
     struct pool *readers; // what reads from the disk for consumers
     struct broker_config config;
     topic_kvs static_configs;
@@ -149,6 +152,7 @@ int64_t partition_stable(struct partition *p, int64_t durable_end); // last stab
 void partition_resume(struct partition *p, struct broker_produce *r, bool verified); // owner: one that waited for the coordinator
 void partition_refuse(struct broker_produce *r, int kafka_error, const char *text);   // owner
 void partition_resumed(struct partition *p); // owner: after the last of them
+void partition_read_ahead(struct partition *p, int64_t offset); // any thread
 void partition_wait_fire(struct partition *p, int64_t durable_end);
 void broker_wake_stalled(struct broker *b);
 

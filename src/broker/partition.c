@@ -103,7 +103,7 @@ struct partition *partition_open(struct broker *b, const char *topic, int32_t in
     partition_settings(p, v);
     char *dir = mem_printf("%s/%s-%d", b->dir, topic, index);
     struct log_state state = {p, state_save, state_load, state_batch, state_aborted};
-    p->log = log_open(b->sys, dir, &v->log, &state, clean, err);
+    p->log = log_open_cached(b->sys, b->cache, dir, &v->log, &state, clean, err);
     mem_free(dir);
     if (p->log != NULL) {
         find_open(p);
@@ -555,6 +555,25 @@ static void sync_start(struct partition *p) {
     p->sync_running = false; // the pool's queue is full: soon again
     sys_mutex_unlock(&p->sync_mutex);
     loop_timer_set(p->owner, &p->retry, 1000, sync_retry, p);
+}
+
+// ---- reading ahead --------------------------------------------------------------------------------------------------
+
+static void ahead_work(void *arg) { // on a reader; has a reference
+    struct partition *p = arg;
+    log_read_ahead(p->log, atomic_load(&p->ahead_at));
+    atomic_store(&p->ahead_running, false);
+    partition_unref(p);
+}
+
+void partition_read_ahead(struct partition *p, int64_t offset) {
+    enum { BUSY = 64 }; // readers that wait come first
+    if (p->closing || pool_waiting(p->broker->readers) > BUSY || atomic_exchange(&p->ahead_running, true)) return;
+    atomic_store(&p->ahead_at, offset);
+    partition_ref(p);
+    if (pool_submit(p->broker->readers, ahead_work, p, NULL) == ERR_OK) return;
+    atomic_store(&p->ahead_running, false);
+    partition_unref(p);
 }
 
 // ---- upkeep ---------------------------------------------------------------------------------------------------------

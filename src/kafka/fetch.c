@@ -11,7 +11,7 @@
 #include "kafka/conn.h"
 
 enum { READ_COMMITTED = 1 };         // isolation level
-enum { FETCH_MAX_BYTES = 55 << 20 }; // fetch.max.bytes of Kafka's broker
+enum { FETCH_MAX_BYTES = 55 << 20, COPY_MAX = 8 << 10 }; // fetch.max.bytes of Kafka's broker; so little is copied, not kept in the log's memory
 
 struct fetch_part {
     struct broker_wait wait;
@@ -45,6 +45,13 @@ static void show_records(struct fetch_part *p) {
     struct log_view *v = &p->view;
     p->res->records = STR(""); // never null: librdkafka takes null for a parse error
     if (v->n == 0) return;
+    if (v->n <= COPY_MAX) {
+        char *copy = arena_alloc(&p->all->q->arena, v->n);
+        p->res->records = str_n(copy, v->n);
+        for (size_t i = 0; i < v->pieces.n; copy += v->pieces.p[i++].bytes.n) memcpy(copy, v->pieces.p[i].bytes.p, v->pieces.p[i].bytes.n);
+        log_view_release(v);
+        return;
+    }
     p->res->records = v->pieces.p[0].bytes;
     if (v->pieces.n == 1) return;
     struct kafka_req *q = p->all->q;
@@ -126,8 +133,8 @@ static void answer_fetch(struct fetching *all) {
     if (all->timed) stop_waiting(all);
     if (all->timed) loop_timer_cancel(kafka_req_loop(all->q), &all->timer);
     for (size_t i = 0; i < all->n; i++) {
-        all->counted += all->parts[i].view.held;
         show_records(&all->parts[i]);
+        all->counted += all->parts[i].view.held;
     }
     kafka_req_home(all->q)->fetch_bytes += all->counted; // until it has been sent
     kafka_req_done(all->q);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Produce. The record batches stay where they were received; the broker checks them and writes them from there.
 //
-// acks=all is answered when the batches are durable, acks=1 when they are written, acks=0 not at all. One partition's failure is that
+// acks=all and acks=1 are answered when the batches are durable, acks=0 not at all. One partition's failure is that
 // partition's error code only.
 #include "kafka/conn.h"
 
@@ -67,7 +67,7 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
         parts[i] = (struct part){.all = all, .res = r};
         // A transactional id: from version 12 on the produce itself adds the partition to the transaction (KIP-890).
         parts[i].produce = (struct broker_produce){.topic = name, .partition = data->index, .batches = data->records,
-                                                   .wait_durable = req->acks == -1, .done = produced, .back = kafka_req_loop(q),
+                                                   .wait_durable = req->acks != 0, .done = produced, .back = kafka_req_loop(q),
                                                    .arg = &parts[i], .transactional_id = all->transactional_id, .txn_level = level};
         all->pending++;
         broker_produce(kafka_req_broker(q), &parts[i].produce);

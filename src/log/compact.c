@@ -394,7 +394,7 @@ static void end_group(struct log_compaction *c) {
         return;
     }
     assert(g->end == sources[n - 1]->end); // its last batch stays
-    g->synced = g->reserved = g->size;
+    segment_all_on_disk(g);
     g->closed = g->index_loaded = true;
     g->opened_ms = sources[n - 1]->opened_ms;
     g->snapshot_on_disk = true;

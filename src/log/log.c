@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Appending, rolling, syncing and dropping segments of one partition's log. See log.h for threads and durability.
 //
-// The way of an append: the owner's thread writes the bytes (one pwrite), then publishes size and end under the mutex; a worker takes
-// what is there, calls fdatasync outside the mutex, and publishes it as durable. While it runs, further appends gather for the next one.
+// The way of an append: the owner's thread copies the bytes into the block cache, then publishes size and end under the mutex; a worker takes
+// what is there, writes it past the system's cache and makes it durable outside the mutex (write.c), and publishes that. While it runs, further
+// appends gather for the next one.
 #include <assert.h>
 
 #include "base/log.h"
 #include "base/metrics.h"
 #include "log/compact_inside.h"
 
+enum { OWN_CACHE = 8 << 20 };
 static const char meta_text[] = "millrace-partition 1\n";
 
 static struct segment *active(const struct log *l) { return *vec_last(&l->segments); }
@@ -53,6 +55,7 @@ static enum err_code check_meta(struct log *l, struct err *err) {
 static void free_log(struct log *l) {
     for (size_t i = 0; i < l->segments.n; i++) segment_free(l->segments.p[i]);
     vec_fini(&l->segments);
+    if (l->own_cache) log_cache_free(l->cache);
     sys_mutex_fini(&l->mutex);
     sys_mutex_fini(&l->names);
     mem_free(l->dir);
@@ -61,12 +64,19 @@ static void free_log(struct log *l) {
 
 struct log *log_open(struct sys *s, const char *dir, const struct log_config *config, const struct log_state *state, bool clean,
                      struct err *err) {
+    return log_open_cached(s, NULL, dir, config, state, clean, err);
+}
+
+struct log *log_open_cached(struct sys *s, struct log_cache *cache, const char *dir, const struct log_config *config,
+                            const struct log_state *state, bool clean, struct err *err) {
     struct err local = {0};
     if (err == NULL) err = &local;
     struct log *l = MEM_NEW(struct log);
     l->sys = s;
     l->dir = mem_strdup(dir);
     l->config = *config;
+    l->own_cache = cache == NULL;
+    l->cache = l->own_cache ? log_cache_new(OWN_CACHE) : cache;
     if (state != NULL) l->state = *state;
     sys_mutex_init(&l->mutex);
     sys_mutex_init(&l->names);
@@ -139,8 +149,6 @@ enum err_code log_roll(struct log *l, struct err *err) {
         l->state.save(l->state.arg, &g->snapshot);
         g->has_snapshot = true;
     }
-    // Should this fail, or the power go before it is on disk: recovery finds the zeros, which is slower and not wrong.
-    (void)segment_trim(old, NULL);
     sys_mutex_lock(&l->mutex);
     old->closed = true;
     old->index_loaded = true;
@@ -167,23 +175,6 @@ void log_roll_due(struct log *l) {
     sys_mutex_unlock(&l->mutex);
     struct err err = {0};
     if (due && !offline && log_roll(l, &err) != ERR_OK) log_warn("log", "could not close a segment", "dir", l->dir, "error", err.msg, NULL);
-}
-
-static enum err_code write_bytes(struct log *l, struct segment *g, struct str bytes, uint64_t segment_max, struct err *err) {
-    struct err local = {0};
-    if (err == NULL) err = &local;
-    if (sys_pwrite(g->file, bytes.p, bytes.n, g->size, err) == ERR_OK) {
-        segment_reserve(g, bytes.n, segment_max);
-        return ERR_OK;
-    }
-    if (err->code != ERR_NO_SPACE) return go_offline(l, err, "write");
-    struct err second = {0}; // a part may have been written: away with it
-    if (sys_truncate(g->file, g->size, &second) != ERR_OK) {
-        go_offline(l, &second, "truncate after a full disk");
-        err_copy(err, &second);
-    }
-    g->reserved = g->size;
-    return err->code;
 }
 
 static void note_control(struct log *l, struct segment *g, const struct batch *b) {
@@ -216,8 +207,10 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
         (void)status;
         next = batch_last_offset(&b) + 1;
     }
-    enum err_code code = write_bytes(l, g, batches, segment_max, err);
-    if (code != ERR_OK) return code;
+    struct err local = {0};
+    enum err_code code = segment_reserve(g, batches.n, segment_max, err == NULL ? (err = &local) : err);
+    if (code != ERR_OK) return code == ERR_NO_SPACE ? code : go_offline(l, err, "reserving room");
+    cache_append(l->cache, &g->blocks, g->size, p, batches.n);
     *out = (struct log_appended){l->end, next - 1, batches.n};
     sys_mutex_lock(&l->mutex);
     for (size_t at = 0; at < batches.n; at += b.size) {
@@ -234,27 +227,30 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
 
 // ---- sync -----------------------------------------------------------------------------------------------------------
 
-static enum err_code sync_segment(struct log *l, struct segment *g, struct err *err) {
+// A write that failed leaves the disk in the same doubt as a failed sync.
+static enum err_code write_segment(struct log *l, struct segment *g, uint64_t to, bool sync, struct err *err) {
     int64_t from = sys_mono_us(l->sys);
-    enum err_code code = sys_fdatasync(g->file, err);
-    metric_add(M_LOG_SYNCS, NULL, 1);
-    metric_observe_us(M_LOG_SYNC_SECONDS, NULL, sys_mono_us(l->sys) - from);
+    enum err_code code = segment_write_out(l, g, to, sync, err);
+    if (sync) {
+        metric_add(M_LOG_SYNCS, NULL, 1);
+        metric_observe_us(M_LOG_SYNC_SECONDS, NULL, sys_mono_us(l->sys) - from);
+    }
     if (code == ERR_OK) return ERR_OK;
     char *mark = mem_printf("%s/" LOG_UNSYNCED_MARK, l->dir);
     sys_mutex_lock(&l->names);
     if (!l->abandoned) (void)sys_write_file(l->sys, mark, STR("a sync failed\n"), NULL); // the best that can be done now
     sys_mutex_unlock(&l->names);
     mem_free(mark);
-    return go_offline(l, err, "fdatasync");
+    return go_offline(l, err, "write and sync");
 }
 
-enum err_code log_sync(struct log *l, struct err *err) {
+static enum err_code write_out(struct log *l, bool sync, struct err *err) {
     struct err local = {0};
     if (err == NULL) err = &local;
     sys_mutex_lock(&l->mutex);
     bool offline = l->offline;
     uint64_t dir_changes = l->dir_changes;
-    bool dir = dir_changes != l->dir_synced;
+    bool dir = sync && dir_changes != l->dir_synced;
     int64_t target = l->end;
     size_t first = l->segments.n; // the dirty ones are a suffix; it is never dropped, since it is not durable
     while (first > 0 && l->segments.p[first - 1]->synced < l->segments.p[first - 1]->size) first--;
@@ -266,18 +262,33 @@ enum err_code log_sync(struct log *l, struct err *err) {
     }
     sys_mutex_unlock(&l->mutex);
     enum err_code code = offline ? err_set(err, ERR_OFFLINE, "%s: offline after an earlier failure", l->dir) : ERR_OK;
-    for (size_t i = 0; i < dirty.n && code == ERR_OK; i++) code = sync_segment(l, dirty.p[i], err);
+    for (size_t i = 0; i < dirty.n && code == ERR_OK; i++) code = write_segment(l, dirty.p[i], sizes.p[i], sync, err);
     if (code == ERR_OK && dir && sys_sync_dir(l->sys, l->dir, err) != ERR_OK) code = go_offline(l, err, "sync of the folder");
-    if (code == ERR_OK) {
+    if (code == ERR_OK && sync) {
         sys_mutex_lock(&l->mutex);
-        for (size_t i = 0; i < dirty.n; i++) dirty.p[i]->synced = sizes.p[i];
+        for (size_t i = 0; i < dirty.n; i++) {
+            dirty.p[i]->synced = sizes.p[i];
+            if (dirty.p[i]->readable < sizes.p[i]) dirty.p[i]->readable = sizes.p[i];
+        }
         l->durable_end = target;
+        if (l->read_end < target) l->read_end = target;
         l->dir_synced = dir_changes;
         sys_mutex_unlock(&l->mutex);
     }
     vec_fini(&dirty);
     vec_fini(&sizes);
     return code;
+}
+
+enum err_code log_sync(struct log *l, struct err *err) { return write_out(l, true, err); }
+enum err_code log_write(struct log *l, struct err *err) { return write_out(l, false, err); }
+
+void log_expose(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    for (size_t i = l->segments.n; i > 0 && l->segments.p[i - 1]->readable < l->segments.p[i - 1]->size; i--)
+        l->segments.p[i - 1]->readable = l->segments.p[i - 1]->size;
+    l->read_end = l->end;
+    sys_mutex_unlock(&l->mutex);
 }
 
 bool log_needs_sync(struct log *l) {
@@ -311,7 +322,8 @@ static enum err_code tidy_segment(struct log *l, struct segment *g, struct err *
         g->snapshot_on_disk = true;
     }
     if (!g->closed || g->index_on_disk) return ERR_OK;
-    code = sys_fdatasync(g->file, err); // its length: room behind the bytes was given back when it was closed
+    code = segment_trim(g, err);
+    if (code == ERR_OK) code = sys_fdatasync(g->file, err); // its length
     if (code == ERR_OK) code = segment_write_aborted(l, g, "txnindex", err);
     if (code == ERR_OK) code = segment_write_index(l, g, "index", err);
     if (code == ERR_OK) g->index_on_disk = true;
@@ -428,6 +440,13 @@ uint64_t log_bytes(struct log *l) {
     uint64_t v = 0;
     sys_mutex_lock(&l->mutex);
     for (size_t i = 0; i < l->segments.n; i++) v += l->segments.p[i]->size;
+    sys_mutex_unlock(&l->mutex);
+    return v;
+}
+
+int64_t log_read_end(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    int64_t v = l->read_end;
     sys_mutex_unlock(&l->mutex);
     return v;
 }

@@ -18,6 +18,7 @@
 #include "sys/sys.h"
 
 struct log;
+struct log_cache;
 
 enum { LOG_FORMAT_VERSION = 1 };
 
@@ -36,6 +37,11 @@ struct log_config { // may be changed at any time with log_configure
     uint32_t index_interval_bytes;
 };
 
+// Memory for what is being written and was read of late, shared by the logs of a broker (cache.h).
+struct log_cache *log_cache_new(size_t max_bytes);
+void log_cache_tick(struct log_cache *c); // every few seconds: what was not used for two of them goes back to the system. Any thread
+void log_cache_free(struct log_cache *c); // after the logs and the views; NULL is fine
+
 // The caller's state that follows the batches (producer sequences). All may be NULL. load and batch are called inside log_open only;
 // save on the owner's thread inside log_append, and inside log_close.
 struct log_state {
@@ -51,7 +57,9 @@ struct log_state {
 // active segment is scanned).
 // ERR_CORRUPT, ERR_VERSION, ERR_IO name the file.
 struct log *log_open(struct sys *s, const char *dir, const struct log_config *config, const struct log_state *state, bool clean,
-                     struct err *err);
+                     struct err *err); // with a small cache of its own
+struct log *log_open_cached(struct sys *s, struct log_cache *cache, const char *dir, const struct log_config *config,
+                            const struct log_state *state, bool clean, struct err *err);
 // Syncs and writes indexes and snapshot; ERR_OK = everything is on disk and the next open may be `clean`. Frees in any case.
 enum err_code log_close(struct log *l, struct err *err);
 // For a log whose folder is about to be removed: from now on the workers make and remove no file in it, since a new log may take its name.
@@ -71,6 +79,11 @@ void log_roll_due(struct log *l); // closes the active segment when its time is 
 enum err_code log_roll(struct log *l, struct err *err); // closes it now (if it has batches)
 // Makes everything appended before the call durable; blocks. ERR_SYNC_FAILED is final.
 enum err_code log_sync(struct log *l, struct err *err);
+// For topics that do not wait for the disk. log_write hands what was appended to the disk without making it durable: it survives the end of the
+// process. log_expose lets readers see all that was appended so far. A later log_sync is still due.
+enum err_code log_write(struct log *l, struct err *err); // by the thread that syncs
+void log_expose(struct log *l);                          // any thread
+int64_t log_read_end(struct log *l); // readers see offsets below: the durable end, or what was exposed
 bool log_needs_sync(struct log *l);
 void log_tidy(struct log *l); // writes index and snapshot of closed segments that are durable; blocks. Without it recovery scans more
 bool log_needs_tidy(struct log *l);
@@ -85,7 +98,9 @@ bool log_offline(struct log *l);
 // ERR_OFFSET_RANGE below the start or above the durable end. ERR_CORRUPT.
 enum err_code log_read(struct log *l, int64_t offset, size_t max_bytes, struct buf *out, struct err *err);
 // The same without a copy. ERR_BUSY: the disk is needed, and `may_block` is false. `out` must be empty; it is released by the caller.
+// The answer may be shorter than with may_block, but is at least half of max_bytes or all there is.
 enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out, struct err *err);
+void log_read_ahead(struct log *l, int64_t offset); // brings what follows into memory, checked; blocks
 // The first durable record with a timestamp >= t: *offset -1 = none.
 enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err);
 enum err_code log_find_max_time(struct log *l, int64_t *offset, int64_t *found, struct err *err);

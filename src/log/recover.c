@@ -140,7 +140,7 @@ static enum err_code settle_trusted(struct recovery *x) {
             g->closed = false;
         }
         if (code != ERR_OK) return code;
-        g->synced = g->size;
+        segment_all_on_disk(g);
         g->snapshot_on_disk = true;
         l->end = g->end;
     }
@@ -188,19 +188,24 @@ static enum err_code set_aside(struct recovery *x, struct segment *g) {
     return code;
 }
 
-static enum err_code rewrite_segment(struct recovery *x, const struct segment *g) {
-    enum { CHUNK = 1 << 20 };
-    uint8_t *chunk = mem_alloc(CHUNK);
+static enum err_code rewrite_segment(struct recovery *x, struct segment *g) {
+    enum { CHUNK = 2 << 20 };
+    uint8_t *chunk = sys_map_memory(CHUNK);
     enum err_code code = ERR_OK;
-    for (uint64_t at = 0; at < g->size && code == ERR_OK;) {
-        int64_t n = sys_pread(g->file, chunk, g->size - at < CHUNK ? (size_t)(g->size - at) : (size_t)CHUNK, at, x->err);
-        if (n == 0) code = err_set(x->err, ERR_CORRUPT, "segment %lld became shorter", (long long)g->base);
-        else if (n < 0) code = x->err->code;
-        else code = sys_pwrite(g->file, chunk, (size_t)n, at, x->err);
-        at += n > 0 ? (uint64_t)n : 0;
+    for (uint64_t at = 0; at < g->size && code == ERR_OK; at += CHUNK) {
+        int64_t n = sys_pread(g->file, chunk, CHUNK, at, x->err);
+        if (n < 0) {
+            code = x->err->code;
+        } else if ((uint64_t)n < CHUNK && at + (uint64_t)n < g->size) {
+            code = err_set(x->err, ERR_CORRUPT, "segment %lld became shorter", (long long)g->base);
+        } else { // in whole blocks, with zeros behind the end
+            size_t whole = ((size_t)n + SYS_BLOCK - 1) / SYS_BLOCK * SYS_BLOCK;
+            memset(chunk + n, 0, whole - (size_t)n);
+            code = sys_pwrite(g->file, chunk, whole, at, x->err);
+        }
     }
-    mem_free(chunk);
-    return code;
+    sys_unmap_memory(chunk, CHUNK);
+    return code == ERR_OK ? sys_truncate(g->file, g->size, x->err) : code;
 }
 
 static enum err_code scan_segment(struct recovery *x, struct segment *g) {
@@ -239,7 +244,7 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     g->index_loaded = true;
     if (x->rewrite) code = rewrite_segment(x, g);
     if (code == ERR_OK && g->base + (int64_t)g->size > 0) code = sys_fdatasync(g->file, x->err);
-    g->synced = g->size;
+    segment_all_on_disk(g);
     return code;
 }
 
@@ -283,7 +288,7 @@ static enum err_code finish(struct recovery *x) {
     }
     for (size_t i = 0; i < l->segments.n; i++) l->segments.p[i]->closed = i + 1 < l->segments.n;
     last->index_on_disk = false;
-    l->durable_end = l->end;
+    l->durable_end = l->read_end = l->end;
     if (l->start > l->end) l->start = l->end; // what was behind it is lost
     l->untouched = x->all_proven && l->end > 0;
     if (l->end > 0 || last->base > 0) return x->all_proven ? ERR_OK : sys_sync_dir(l->sys, l->dir, x->err);

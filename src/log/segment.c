@@ -18,11 +18,19 @@ char *segment_path(const struct log *l, int64_t base, const char *suffix) {
     return mem_printf("%s/%020lld.%s", l->dir, (long long)base, suffix);
 }
 
+// Before it is shared.
+void segment_all_on_disk(struct segment *g) {
+    g->synced = g->readable = g->written = g->zeroed = g->size;
+    g->reserved = g->size;
+    g->blocks.on_disk = g->size;
+}
+
 struct segment *segment_of_file(int64_t base, struct sys_file *f, uint64_t size) {
     struct segment *g = MEM_NEW(struct segment);
     g->base = g->end = base;
     g->file = f;
-    g->size = g->reserved = size;
+    g->size = size;
+    segment_all_on_disk(g);
     g->max_time = INT64_MIN;
     g->opened_ms = -1;
     buf_init(&g->snapshot, 0);
@@ -31,7 +39,7 @@ struct segment *segment_of_file(int64_t base, struct sys_file *f, uint64_t size)
 
 struct segment *segment_open(struct log *l, int64_t base, bool create, struct err *err) {
     char *path = segment_path(l, base, "log");
-    struct sys_file *f = sys_open(l->sys, path, SYS_READ | SYS_WRITE | (create ? SYS_CREATE | SYS_TRUNCATE : 0), err);
+    struct sys_file *f = sys_open(l->sys, path, SYS_READ | SYS_WRITE | SYS_DIRECT | (create ? SYS_CREATE | SYS_TRUNCATE : 0), err);
     mem_free(path);
     if (f == NULL) return NULL;
     int64_t size = create ? 0 : sys_file_size(f, err);
@@ -44,38 +52,12 @@ struct segment *segment_open(struct log *l, int64_t base, bool create, struct er
 
 void segment_free(struct segment *g) {
     if (g == NULL) return;
+    block_list_fini(&g->blocks);
     sys_close(g->file);
     vec_fini(&g->index);
     vec_fini(&g->aborted);
     buf_fini(&g->snapshot);
     mem_free(g);
-}
-
-// Appends that make a file longer make the file system write its journal at each fdatasync; writing over what is there does not. So small
-// appends, where the sync's time counts, get zeros written behind them ahead of time: one sync in hundreds pays for it. Large appends
-// would pay twice for every byte and gain nothing. Recovery takes zeros at the end of a file for what they are.
-enum { RESERVE_APPEND_MAX = 16 << 10, RESERVE_MIN = 64 << 10, RESERVE_MAX = 512 << 10 };
-
-void segment_reserve(struct segment *g, size_t n, uint64_t segment_max) {
-    static const uint8_t zeros[RESERVE_MAX];
-    uint64_t end = g->size + n;
-    if (end <= g->reserved) return;
-    g->reserved = end;
-    uint64_t more = end; // in proportion, so that thousands of small partitions do not fill the disk with room
-    if (more < RESERVE_MIN) more = RESERVE_MIN;
-    if (more > RESERVE_MAX) more = RESERVE_MAX;
-    if (n > RESERVE_APPEND_MAX || end >= segment_max) return;
-    if (more > segment_max - end) more = segment_max - end;
-    // Nobody needs this room: when the disk is full, the bytes that did fit are given back, and the append stands.
-    if (sys_pwrite(g->file, zeros, (size_t)more, end, NULL) == ERR_OK) g->reserved = end + more;
-    else (void)sys_truncate(g->file, end, NULL);
-}
-
-enum err_code segment_trim(struct segment *g, struct err *err) {
-    if (g->reserved == g->size) return ERR_OK;
-    enum err_code code = sys_truncate(g->file, g->size, err);
-    if (code == ERR_OK) g->reserved = g->size;
-    return code;
 }
 
 void segment_ref(struct segment *g) { g->refs++; }
@@ -243,6 +225,17 @@ enum err_code segment_load_index(struct log *l, struct segment *g, struct err *e
     vec_fini(&copy.index);
     vec_fini(&v);
     return ERR_OK;
+}
+
+bool segment_has_index(struct log *l, struct segment *g) {
+    sys_mutex_lock(&l->mutex);
+    bool loaded = g->index_loaded || !g->closed;
+    sys_mutex_unlock(&l->mutex);
+    return loaded;
+}
+
+enum err_code segment_ensure_index(struct log *l, struct segment *g, struct err *err) {
+    return segment_has_index(l, g) ? ERR_OK : segment_load_index(l, g, err);
 }
 
 // ---- snapshots ------------------------------------------------------------------------------------------------------

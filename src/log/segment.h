@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "base/vec.h"
+#include "log/cache.h"
 #include "log/log.h"
 
 struct index_entry {
@@ -20,8 +21,12 @@ struct index_entry {
 struct segment {
     int64_t base, end; // offsets: first, behind the last
     struct sys_file *file;
-    uint64_t size, synced; // bytes appended, bytes known to be on disk
-    uint64_t reserved;     // bytes written to the file; behind `size` they are zeros. The owner's
+    uint64_t size, synced;  // bytes appended, bytes known to be on disk
+    uint64_t readable;      // bytes that readers may see
+    uint64_t written;       // bytes handed to the disk. The syncing worker's
+    uint64_t zeroed;        // bytes of the file that were written at all, zeros behind `written` included. The syncing worker's
+    _Atomic uint64_t reserved; // bytes of the file that have disk space. The owner's
+    struct block_list blocks;
     int64_t max_time;      // largest timestamp; INT64_MIN = none
     int64_t max_time_base; // base offset of the batch that has it
     int64_t opened_ms;     // when the first batch came (after a restart: when the file last changed); -1 = none yet
@@ -51,7 +56,9 @@ struct log {
     struct log_config config;
     struct log_state state;
     VEC(struct segment *) segments; // by base; the last one is active
-    int64_t end, durable_end;
+    int64_t end, durable_end, read_end;
+    struct log_cache *cache;
+    bool own_cache;
     bool offline;
     bool untouched; // nothing was written since a clean open
     int64_t start;  // records in front of it were deleted (DeleteRecords); the first segment may begin later, or earlier
@@ -68,17 +75,24 @@ struct log {
 // ---- segment.c ----
 struct segment *segment_open(struct log *l, int64_t base, bool create, struct err *err);
 struct segment *segment_of_file(int64_t base, struct sys_file *f, uint64_t size); // takes the file
+void segment_all_on_disk(struct segment *g); // before it is shared: what its file has is all there is, and durable
 void segment_free(struct segment *g); // closes the file
 void segment_ref(struct segment *g);  // under the log's mutex
 void segment_unref(struct log *l, struct segment *g); // takes the mutex
-// Room behind the active segment's bytes (see segment.c). After an append of n bytes; before the segment's size counts (roll, close).
-void segment_reserve(struct segment *g, size_t n, uint64_t segment_max);
+// ---- write.c ----
+// Room for n more bytes, and more ahead; before they are appended. The owner's. ERR_NO_SPACE: as it was before.
+enum err_code segment_reserve(struct segment *g, size_t n, uint64_t segment_max, struct err *err);
+// Writes the bytes below `to` that were not written yet; with `sync` all of them are durable then.
+enum err_code segment_write_out(struct log *l, struct segment *g, uint64_t to, bool sync, struct err *err);
+// Gives the room behind the bytes back, when all of them were written and no more come (closed, or at the end).
 enum err_code segment_trim(struct segment *g, struct err *err);
 char *segment_path(const struct log *l, int64_t base, const char *suffix); // mem_free
 // A batch was appended at `position`: index entry, times, end. Under the mutex (or before the log is shared).
 void segment_note_batch(struct segment *g, const struct batch *b, uint64_t position, uint32_t interval);
 enum err_code segment_write_index(struct log *l, struct segment *g, const char *suffix, struct err *err); // "index", or of a file to come
 bool segment_read_index_head(struct log *l, struct segment *g); // false = absent, damaged or of another size
+enum err_code segment_ensure_index(struct log *l, struct segment *g, struct err *err); // loads it unless it is there
+bool segment_has_index(struct log *l, struct segment *g);
 enum err_code segment_load_index(struct log *l, struct segment *g, struct err *err); // takes the mutex; rebuilds when damaged
 enum err_code segment_write_snapshot(struct log *l, int64_t base, struct str state, struct err *err);
 bool segment_read_snapshot(struct log *l, int64_t base, struct buf *out);

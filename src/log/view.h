@@ -19,6 +19,8 @@ struct log_view {
     VEC(struct log_piece) pieces;
     size_t n;    // bytes of all pieces
     size_t held; // bytes of memory that stay taken until the release
+    int64_t next; // the offset behind the last batch
+    bool ahead;   // a reader goes on there soon, and the disk will be needed: log_read_ahead(next)
 };
 void log_view_release(struct log_view *v); // empty again, zeroed; an empty one is fine
 

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files and directories of the real system. A file remembers its path for messages. Reads and writes are positional, so that one file
 // may be read by several threads. Nothing is durable before fdatasync (content) and sync_dir (names).
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -31,15 +34,24 @@ struct sys_file *sys_real_open(struct sys *s, const char *path, int flags, struc
     if (flags & SYS_EXCLUSIVE) how |= O_EXCL;
     if (flags & SYS_TRUNCATE) how |= O_TRUNC;
     if (flags & SYS_APPEND) how |= O_APPEND;
-    int fd;
-    do fd = open(path, how, 0666);
-    while (fd < 0 && errno == EINTR);
+    int fd = -1;
+    bool direct = false;
+    if (flags & SYS_DIRECT) { // a file system without it says EINVAL
+        do fd = open(path, how | O_DIRECT, 0666);
+        while (fd < 0 && errno == EINTR);
+        direct = fd >= 0;
+        if (!direct && errno == EINVAL) how &= ~O_EXCL; // it may have been made by this try
+    }
+    if (!direct) {
+        do fd = open(path, how, 0666);
+        while (fd < 0 && errno == EINTR);
+    }
     if (fd < 0) {
         err_errno(err, errno, "cannot open '%s'", path);
         return NULL;
     }
     struct real_file *f = MEM_NEW(struct real_file);
-    *f = (struct real_file){.base = {s}, .fd = fd, .append = (flags & SYS_APPEND) != 0, .path = mem_strdup(path)};
+    *f = (struct real_file){.base = {s, direct}, .fd = fd, .append = (flags & SYS_APPEND) != 0, .path = mem_strdup(path)};
     return &f->base;
 }
 
@@ -67,6 +79,33 @@ int64_t sys_real_write_at(struct sys_file *base, const void *p, size_t n, uint64
     while (put < 0 && errno == EINTR);
     if (put < 0) err_errno(err, errno, "cannot write '%s'", f->path);
     return put;
+}
+
+static_assert(sizeof(struct sys_iov) == sizeof(struct iovec) && offsetof(struct sys_iov, n) == offsetof(struct iovec, iov_len),
+              "sys_iov is handed to the kernel as it is");
+
+int64_t sys_real_writev_at(struct sys_file *base, const struct sys_iov *iov, int n, uint64_t offset, bool sync, struct err *err) {
+    struct real_file *f = (struct real_file *)base;
+    const struct iovec *v = (const struct iovec *)(const void *)iov;
+    ssize_t put;
+    do put = pwritev2(f->fd, v, n, (off_t)offset, sync ? RWF_DSYNC : 0);
+    while (put < 0 && errno == EINTR);
+    if (put < 0 && errno == EOPNOTSUPP && sync) { // a kernel or file system that does not know the flag
+        put = sys_real_writev_at(base, iov, n, offset, false, err);
+        return put < 0 || sys_real_fdatasync(base, err) == ERR_OK ? put : -1;
+    }
+    if (put < 0) err_errno(err, errno, "cannot write '%s'", f->path);
+    return put;
+}
+
+enum err_code sys_real_reserve(struct sys_file *base, uint64_t offset, uint64_t n, struct err *err) {
+    struct real_file *f = (struct real_file *)base;
+    int rc;
+    do rc = fallocate(f->fd, 0, (off_t)offset, (off_t)n);
+    while (rc != 0 && errno == EINTR);
+    if (rc == 0) return ERR_OK;
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return err_set(err, ERR_NOT_SUPPORTED, "the file system of '%s' reserves no room", f->path);
+    return err_errno(err, errno, "cannot reserve room in '%s'", f->path);
 }
 
 enum err_code sys_real_fdatasync(struct sys_file *base, struct err *err) {

@@ -86,6 +86,7 @@ static const struct sys_ops sim_ops = {
     .close = sim_close,
     .read_at = sim_read_at,
     .write_at = sim_write_at,
+    .reserve = sim_reserve,
     .fdatasync = sim_fdatasync,
     .truncate = sim_truncate,
     .size = sim_size,

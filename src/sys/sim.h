@@ -7,6 +7,7 @@
 // durable only after sys_sync_dir of the directory; at a power cut each unsynced one is, by the seed, kept or undone (in order per
 // directory: a prefix survives; a rename between directories may leave both names, never none). A failed sync forgets, as Linux does:
 // a later sync that succeeds does not save what the failed one lost.
+// Files opened SYS_DIRECT must be used in whole blocks: what is not aligned fails an assertion. A reserve is an operation too.
 // Every disk operation that changes or syncs something has a number, from 1. From the crash point on, all operations fail with ERR_IO
 // (syncs: ERR_SYNC_FAILED) until sys_sim_reboot. Paths: the root is there and empty; relative paths start at it.
 // Any thread may call; the same seed gives the same fate when the order of operations is the same.

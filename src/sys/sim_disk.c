@@ -430,7 +430,7 @@ struct sys_file *sim_open(struct sys *s, const char *path, int flags, struct err
     struct sim_file *f = NULL;
     if (i != NULL) {
         f = MEM_NEW(struct sim_file);
-        *f = (struct sim_file){.base = {s}, .inode = i, .flags = flags, .path = mem_strdup(path)};
+        *f = (struct sim_file){.base = {s, (flags & SYS_DIRECT) != 0}, .inode = i, .flags = flags, .path = mem_strdup(path)};
         i->opens++;
         vec_add(&m->disk.files, f);
     }
@@ -464,10 +464,22 @@ static bool usable(struct sim *m, struct sim_file *f, enum kind kind, enum err_c
     return false;
 }
 
+// As a device sees it: whole blocks, and of a write that fails or is short whole sectors.
+static void assert_blocks(const struct sys_file *f, const void *p, size_t n, uint64_t offset) {
+    assert(!f->direct || ((uintptr_t)p % SYS_BLOCK == 0 && n % SYS_BLOCK == 0 && offset % SYS_BLOCK == 0));
+}
+
+static size_t part_of(const struct sys_file *f, enum step step, size_t part, size_t n) {
+    if (!f->direct || step == STEP_OK) return part;
+    if (step == STEP_SHORT) return part < SYS_BLOCK ? SYS_BLOCK : part / SYS_BLOCK * SYS_BLOCK;
+    return part == n ? n : part / SIM_SECTOR * SIM_SECTOR;
+}
+
 int64_t sim_read_at(struct sys_file *base, void *p, size_t n, uint64_t offset, struct err *err) {
     struct sim_file *f = (struct sim_file *)base;
     struct sim *m = disk_of(base);
     assert(f->flags & SYS_READ);
+    assert_blocks(base, p, n, offset);
     sim_lock(m);
     enum err_code code;
     int64_t got = -1;
@@ -477,7 +489,8 @@ int64_t sim_read_at(struct sys_file *base, void *p, size_t n, uint64_t offset, s
         struct sim_data *d = &f->inode->data;
         size_t left = offset < d->size ? d->size - (size_t)offset : 0;
         got = (int64_t)(left < n ? left : n);
-        if (fault == SYS_SIM_SHORT && got > 1) got = 1 + (int64_t)sim_rng_below(&m->disk.fate, (uint64_t)got - 1);
+        if (fault == SYS_SIM_SHORT && base->direct) got = got / SYS_BLOCK > 1 ? got / 2 / SYS_BLOCK * SYS_BLOCK : got;
+        else if (fault == SYS_SIM_SHORT && got > 1) got = 1 + (int64_t)sim_rng_below(&m->disk.fate, (uint64_t)got - 1);
         if (fault == SYS_SIM_EIO) got = -1, err_set(err, ERR_IO, "cannot read '%s': failed (simulated)", f->path);
         if (got > 0) memcpy(p, d->now + offset, (size_t)got);
     }
@@ -491,6 +504,7 @@ int64_t sim_write_at(struct sys_file *base, const void *p, size_t n, uint64_t of
     struct sim_disk *disk = &m->disk;
     assert(f->flags & SYS_WRITE);
     assert(n > 0);
+    assert_blocks(base, p, n, offset);
     sim_lock(m);
     enum err_code code;
     int64_t put = -1;
@@ -499,6 +513,7 @@ int64_t sim_write_at(struct sys_file *base, const void *p, size_t n, uint64_t of
         if (f->flags & SYS_APPEND) offset = d->size;
         enum step step = begin_step(disk, KIND_WRITE, f->path, &code, err);
         size_t part = step == STEP_OK ? n : step == STEP_SHORT ? 1 + sim_rng_below(&disk->fate, n) : sim_rng_below(&disk->fate, n + 1);
+        part = part_of(base, step, part, n);
         if (disk->limit > 0 && offset + part > d->size) {
             uint64_t grow = offset + part - d->size, used = bytes_used(disk), room = used >= disk->limit ? 0 : disk->limit - used;
             if (grow > room) part = part > grow - room ? part - (size_t)(grow - room) : 0;
@@ -512,6 +527,24 @@ int64_t sim_write_at(struct sys_file *base, const void *p, size_t n, uint64_t of
     }
     sim_unlock(m);
     return put;
+}
+
+enum err_code sim_reserve(struct sys_file *base, uint64_t offset, uint64_t n, struct err *err) {
+    struct sim_file *f = (struct sim_file *)base;
+    struct sim *m = disk_of(base);
+    assert(f->flags & SYS_WRITE);
+    sim_lock(m);
+    enum err_code code;
+    if (usable(m, f, KIND_NAME, &code, err) && step_name(&m->disk, f->path, &code, err)) {
+        struct sim_data *d = &f->inode->data;
+        uint64_t end = offset + n;
+        if (m->disk.limit > 0 && end > d->size && bytes_used(&m->disk) + end - d->size > m->disk.limit)
+            code = err_errno(err, ENOSPC, "cannot reserve room in '%s'", f->path);
+        else if (end > d->size) sim_data_truncate(d, (size_t)end);
+        f->inode->mtime_us = m->now_us;
+    }
+    sim_unlock(m);
+    return code;
 }
 
 enum err_code sim_fdatasync(struct sys_file *base, struct err *err) {

@@ -83,6 +83,7 @@ struct sys_file *sim_open(struct sys *s, const char *path, int flags, struct err
 void sim_close(struct sys_file *f);
 int64_t sim_read_at(struct sys_file *f, void *p, size_t n, uint64_t offset, struct err *err);
 int64_t sim_write_at(struct sys_file *f, const void *p, size_t n, uint64_t offset, struct err *err);
+enum err_code sim_reserve(struct sys_file *f, uint64_t offset, uint64_t n, struct err *err);
 enum err_code sim_fdatasync(struct sys_file *f, struct err *err);
 enum err_code sim_truncate(struct sys_file *f, uint64_t size, struct err *err);
 int64_t sim_size(struct sys_file *f, struct err *err);

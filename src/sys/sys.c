@@ -26,13 +26,45 @@ void sys_close(struct sys_file *f) {
     if (f != NULL) f->sys->ops->close(f);
 }
 
+static bool is_aligned(const void *p, uint64_t n, uint64_t offset) {
+    return ((uintptr_t)p % SYS_BLOCK | n % SYS_BLOCK | offset % SYS_BLOCK) == 0;
+}
+
+// Through blocks of our own: for headers, scans and what else is not on the way of the data.
+static int64_t read_by_copy(struct sys_file *f, void *p, size_t n, uint64_t offset, struct err *err) {
+    enum { STEP = 256 << 10 };
+    size_t cap = (n + 2 * SYS_BLOCK) / SYS_BLOCK * SYS_BLOCK, done = 0;
+    if (cap > STEP) cap = STEP;
+    char *blocks = aligned_alloc(SYS_BLOCK, cap);
+    if (blocks == NULL) abort();
+    while (done < n) {
+        uint64_t at = (offset + done) / SYS_BLOCK * SYS_BLOCK;
+        size_t skip = (size_t)(offset + done - at);
+        int64_t got = sys_pread(f, blocks, cap, at, err);
+        if (got < 0) {
+            free(blocks);
+            return -1;
+        }
+        size_t part = (size_t)got > skip ? (size_t)got - skip : 0;
+        if (part > n - done) part = n - done;
+        if (part == 0) break;
+        memcpy((char *)p + done, blocks + skip, part);
+        done += part;
+        if ((size_t)got < cap) break;
+    }
+    free(blocks);
+    return (int64_t)done;
+}
+
 int64_t sys_pread(struct sys_file *f, void *p, size_t n, uint64_t offset, struct err *err) {
+    if (f->direct && !is_aligned(p, n, offset)) return read_by_copy(f, p, n, offset, err);
     size_t done = 0;
     while (done < n) {
         int64_t got = f->sys->ops->read_at(f, (char *)p + done, n - done, offset + done, err);
         if (got < 0) return -1;
         if (got == 0) break;
         done += (size_t)got;
+        if (f->direct && done % SYS_BLOCK != 0) break; // the end of the file
     }
     return (int64_t)done;
 }
@@ -40,6 +72,7 @@ int64_t sys_pread(struct sys_file *f, void *p, size_t n, uint64_t offset, struct
 enum err_code sys_pwrite(struct sys_file *f, const void *p, size_t n, uint64_t offset, struct err *err) {
     struct err own;
     if (err == NULL) err = &own;
+    assert(!f->direct || is_aligned(p, n, offset));
     for (size_t done = 0; done < n;) {
         int64_t put = f->sys->ops->write_at(f, (const char *)p + done, n - done, offset + done, err);
         if (put < 0) return err->code;
@@ -49,6 +82,40 @@ enum err_code sys_pwrite(struct sys_file *f, const void *p, size_t n, uint64_t o
     return ERR_OK;
 }
 
+static enum err_code write_pieces(struct sys_file *f, const struct sys_iov *iov, int n_iov, uint64_t offset, bool sync, struct err *err) {
+    for (int i = 0; i < n_iov; i++) {
+        enum err_code code = sys_pwrite(f, iov[i].p, iov[i].n, offset, err);
+        if (code != ERR_OK) return code;
+        offset += iov[i].n;
+    }
+    return sync ? sys_fdatasync(f, err) : ERR_OK;
+}
+
+enum err_code sys_pwritev(struct sys_file *f, const struct sys_iov *iov, int n_iov, uint64_t offset, bool sync, struct err *err) {
+    struct err own;
+    if (err == NULL) err = &own;
+    assert(n_iov > 0 && n_iov <= SYS_IOV_MAX);
+    for (int i = 0; i < n_iov; i++) assert(!f->direct || is_aligned(iov[i].p, iov[i].n, offset));
+    if (f->sys->ops->writev_at == NULL) return write_pieces(f, iov, n_iov, offset, sync, err);
+    int64_t put = f->sys->ops->writev_at(f, iov, n_iov, offset, sync, err);
+    if (put < 0) return err->code;
+    size_t done = (size_t)put; // a short one is finished piece by piece
+    for (int i = 0; i < n_iov; offset += iov[i++].n) {
+        size_t skip = done < iov[i].n ? done : iov[i].n;
+        done -= skip;
+        if (skip == iov[i].n) continue;
+        struct sys_iov rest[SYS_IOV_MAX];
+        int n = 0;
+        rest[n++] = (struct sys_iov){(const char *)iov[i].p + skip, iov[i].n - skip};
+        for (int k = i + 1; k < n_iov; k++) rest[n++] = iov[k];
+        return write_pieces(f, rest, n, offset + skip, sync, err);
+    }
+    return ERR_OK;
+}
+
+enum err_code sys_reserve(struct sys_file *f, uint64_t offset, uint64_t n, struct err *err) {
+    return f->sys->ops->reserve(f, offset, n, err);
+}
 enum err_code sys_fdatasync(struct sys_file *f, struct err *err) { return f->sys->ops->fdatasync(f, err); }
 enum err_code sys_truncate(struct sys_file *f, uint64_t size, struct err *err) { return f->sys->ops->truncate(f, size, err); }
 int64_t sys_file_size(struct sys_file *f, struct err *err) { return f->sys->ops->size(f, err); }

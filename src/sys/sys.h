@@ -28,7 +28,13 @@ enum sys_open_flags {
     SYS_EXCLUSIVE = 8, // with SYS_CREATE: ERR_EXISTS if present
     SYS_TRUNCATE = 16,
     SYS_APPEND = 32,
+    SYS_DIRECT = 64, // past the system's cache of file content, where the file system can; see SYS_BLOCK
 };
+
+// A file that was opened SYS_DIRECT is written in whole blocks: offset, length and memory are multiples of this. A write that does not begin
+// or end at a record's end carries the neighbours' bytes and zeros. It is read best so too (what is not aligned is read through a copy), and
+// what the system's cache has of it, from another handle, is written out first.
+enum { SYS_BLOCK = 4096 };
 
 struct sys_file *sys_open(struct sys *s, const char *path, int flags, struct err *err); // NULL = failed
 void sys_close(struct sys_file *f);                                                     // no sync; f may be NULL
@@ -36,6 +42,17 @@ void sys_close(struct sys_file *f);                                             
 int64_t sys_pread(struct sys_file *f, void *p, size_t n, uint64_t offset, struct err *err);
 // Writes all n bytes or fails (then any part may have been written). Short writes are retried inside.
 enum err_code sys_pwrite(struct sys_file *f, const void *p, size_t n, uint64_t offset, struct err *err);
+struct sys_iov {
+    const void *p;
+    size_t n;
+};
+enum { SYS_IOV_MAX = 256 };
+// Writes all pieces behind one another, at most SYS_IOV_MAX of them. `sync`: what this call wrote is durable when it returns (cheaper than a
+// sync of its own); its failure is as final as a failed sync.
+enum err_code sys_pwritev(struct sys_file *f, const struct sys_iov *iov, int n_iov, uint64_t offset, bool sync, struct err *err);
+// Takes the disk space of [offset, offset + n) and makes the file that long; bytes that were not written are zeros. Moves no data. A write
+// there does not meet a full disk. ERR_NO_SPACE; ERR_NOT_SUPPORTED by the file system.
+enum err_code sys_reserve(struct sys_file *f, uint64_t offset, uint64_t n, struct err *err);
 enum err_code sys_fdatasync(struct sys_file *f, struct err *err); // failure is ERR_SYNC_FAILED, and final
 enum err_code sys_truncate(struct sys_file *f, uint64_t size, struct err *err);
 int64_t sys_file_size(struct sys_file *f, struct err *err); // -1 = failed
@@ -99,10 +116,6 @@ int sys_sock_port(struct sys_sock *k);                                          
 struct sys_sock *sys_accept(struct sys_sock *listener, char peer[64], struct err *err);
 struct sys_sock *sys_connect(struct sys *s, const char *host, int port, int timeout_ms, struct err *err); // blocks up to timeout
 int64_t sys_sock_recv(struct sys_sock *k, void *p, size_t n, struct err *err);                            // 0 = peer closed
-struct sys_iov {
-    const void *p;
-    size_t n;
-};
 int64_t sys_sock_send(struct sys_sock *k, const struct sys_iov *iov, int n_iov, struct err *err); // bytes taken, may be fewer
 // Sends bytes of a file without copying them through user space. Bytes taken, may be fewer; -1 ERR_NOT_SUPPORTED in the simulation.
 int64_t sys_sock_sendfile(struct sys_sock *k, struct sys_file *f, uint64_t offset, size_t n, struct err *err);
@@ -181,6 +194,9 @@ const char *sys_getenv(const char *name); // NULL = not set
 // Waits for SIGTERM or SIGINT: blocks them in all threads started later, then calls fn(arg, signal) on a thread of its own.
 void sys_on_stop_signal(void (*fn)(void *arg, int sig), void *arg);
 bool sys_is_tty(int fd);
+// Zeroed memory for input and output, aligned to 2 MiB and on huge pages where there are any; n is a multiple of that. Never NULL.
+void *sys_map_memory(size_t n);
+void sys_unmap_memory(void *p, size_t n);
 int64_t sys_rss_bytes(void);      // of this process, now
 int64_t sys_peak_rss_bytes(void); // since it started
 int64_t sys_cpu_us(void);         // user + system time of this process
