@@ -15,6 +15,7 @@
 #include "base/metrics.h"
 #include "kafka/auth.h"
 #include "kafka/security.h"
+#include "kafka/throttle.h"
 
 enum { SPARE_MAX = 64, SPARE_BUF = 64 << 10, IOV_MAX_ = 64 };
 
@@ -40,6 +41,8 @@ struct conn {
     size_t stash_n, stash_at;
     struct kafka_req *parked; // complete, waits for the requests before it
     bool pumping, dirty, hungry;
+    bool muted; // over a quota: nothing is read or started until `unmute`
+    struct loop_timer unmute;
 };
 
 // ---- requests -----------------------------------------------------------------------------------------------------------
@@ -59,6 +62,7 @@ int kafka_req_advertised_port(const struct kafka_req *q) {
 const char *kafka_req_listener_name(const struct kafka_req *q) { return q->conn->listener->name; }
 struct listener *kafka_req_listener(const struct kafka_req *q) { return q->conn->listener; }
 struct security *kafka_req_security(const struct kafka_req *q) { return q->conn->home->door->security; }
+struct quotas *kafka_req_quotas(struct kafka_req *q) { return q->conn->home->door->quotas; }
 struct conn_auth *kafka_req_auth(struct kafka_req *q) { return &q->conn->auth; }
 void kafka_req_close_after(struct kafka_req *q) { q->close_after = true; }
 
@@ -105,11 +109,25 @@ static void conn_mark_dirty(struct conn *c);
 static void feed_hungry(struct door_loop *dl);
 static void send_now(struct conn *c);
 
+static void conn_unmute(void *arg) {
+    struct conn *c = arg;
+    c->muted = false;
+    conn_mark_dirty(c);
+}
+
+static void conn_mute(struct conn *c, int64_t ms) {
+    struct loop *l = c->home->loop;
+    if (ms <= 0 || (c->muted && c->unmute.due_us >= loop_now_us(l) + ms * 1000)) return;
+    c->muted = true;
+    loop_timer_set(l, &c->unmute, ms * 1000, conn_unmute, c);
+}
+
 void kafka_req_done(struct kafka_req *q) {
     assert(!q->done);
     q->cancel = NULL;
     q->done = true;
     struct conn *c = q->conn;
+    if (quotas_active(c->home->door->quotas) && c->sock != NULL) conn_mute(c, throttle_answer(q));
     if (c->sock != NULL && !q->no_reply) {
         struct err err = {0};
         const struct kafka_message *m = q->api->response;
@@ -395,6 +413,7 @@ void conn_close(struct conn *c, const char *reason) {
         metric_add(M_KAFKA_REJECTED, reason, 1);
     }
     loop_unwatch(dl->loop, &c->watch);
+    loop_timer_cancel(dl->loop, &c->unmute);
     if (c->tls != NULL) {
         struct err ignored = {0};
         tls_end(c->tls);
@@ -508,6 +527,7 @@ static struct kafka_req *bare_token(struct conn *c, uint8_t *frame, size_t n) {
 }
 
 static bool may_start(const struct conn *c, const struct kafka_req *q) {
+    if (c->muted) return false;
     if (c->head == NULL) return true;
     return q->h->pipelined && c->tail->h == q->h && c->n_reqs < CONN_PIPELINE_MAX && c->req_bytes + q->frame_n <= CONN_PIPELINE_BYTES;
 }
@@ -526,7 +546,16 @@ static void req_start(struct conn *c, struct kafka_req *q) {
         log_debug("kafka", "request", "peer", c->peer, "api", q->api->name, "version", log_i64(q->version), "body", buf_cstr(&b), NULL);
         buf_fini(&b);
     }
-    q->h->fn(q);
+    if (!quotas_active(c->home->door->quotas)) {
+        q->h->fn(q);
+        return;
+    }
+    struct sys *sys = loop_sys(c->home->loop);
+    q->busy_from_us = sys_mono_us(sys);
+    q->h->fn(q); // answers are not sent, and q is not freed, before the round ends
+    if (q->done) return;
+    q->busy_us = sys_mono_us(sys) - q->busy_from_us;
+    q->busy_from_us = 0;
 }
 
 // ---- bytes in -----------------------------------------------------------------------------------------------------------------
@@ -672,7 +701,7 @@ static int64_t receive(struct conn *c) {
 
 static bool may_read(const struct conn *c) {
     if (c->tls != NULL && tls_out(c->tls).n > CONN_TLS_OUT_MAX) return false; // it asks and does not read
-    return !c->last && c->parked == NULL && c->stash == NULL && !c->hungry;
+    return !c->last && !c->muted && c->parked == NULL && c->stash == NULL && !c->hungry;
 }
 
 static void watch_what_matters(struct conn *c) {
@@ -688,7 +717,7 @@ static void pump_round(struct conn *c, bool readable) {
         c->parked = NULL;
         req_start(c, q);
     }
-    if (c->sock != NULL && c->parked == NULL) take_stash(c);
+    if (c->sock != NULL && c->parked == NULL && !c->muted) take_stash(c);
     size_t total = 0;
     readable |= c->tls != NULL && tls_holds_input(c->tls); // the socket does not tell of what we have taken from it already
     while (readable && c->sock != NULL && may_read(c) && total < CONN_READ_ROUND) {
@@ -706,7 +735,7 @@ static void conn_pump_events(struct conn *c, bool readable) {
         pump_round(c, readable);
         if (c->sock == NULL || !conn_send(c)) break;
         readable = false;
-        bool more = (c->parked != NULL && may_start(c, c->parked)) || (c->parked == NULL && c->stash != NULL && !c->hungry);
+        bool more = (c->parked != NULL && may_start(c, c->parked)) || (c->parked == NULL && c->stash != NULL && !c->hungry && !c->muted);
         if (!more) break;
     }
     c->pumping = false;

@@ -32,6 +32,7 @@ struct conn_auth;
 struct kafka_req;
 struct listener;
 struct listeners;
+struct quotas;
 struct security;
 
 struct kafka_handler {
@@ -58,6 +59,8 @@ struct kafka_req {
     void *state;                         // the handler's own, in the arena
     loop_fn *work, *work_done;
     int64_t start_us;
+    int64_t busy_us, busy_from_us; // time that its handler took of the loop; counted while quotas are set
+    int64_t throttle_ms;           // what a handler found the client must wait
     struct kafka_out out;
     size_t sent; // bytes of the response already taken by the socket
     bool done, no_reply;
@@ -118,6 +121,7 @@ struct kafka_door {
     struct broker *broker;
     struct listeners *listeners;
     struct security *security;
+    struct quotas *quotas;
     bool has_authorizer; // the one branch of kafka_may
     size_t n_loops, next_loop;
     struct door_loop **loops;

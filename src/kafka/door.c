@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "broker/groups.h"
 #include "kafka/conn.h"
+#include "kafka/quota.h"
 #include "kafka/security.h"
 
 enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000, RELOAD_US = 10000000 };
@@ -147,6 +148,8 @@ static void door_free(struct kafka_door *d) {
     }
     loop_event_fini(&d->listener_closed);
     listeners_fini(d->listeners);
+    quotas_fini(d->quotas);
+    mem_free(d->quotas);
     security_fini(d->security);
     mem_free(d->listeners);
     mem_free(d->security);
@@ -197,6 +200,8 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     if (d == NULL) return NULL;
     d->config = own_config(config);
     d->broker = broker;
+    d->quotas = MEM_NEW(struct quotas);
+    quotas_init(d->quotas, broker, d->security->store);
     d->n_loops = n_loops;
     d->loops = mem_alloc(n_loops * sizeof *d->loops);
     loop_event_init(&d->listener_closed);

@@ -8,7 +8,7 @@
 // batch, whatever the maxima say).
 #include <assert.h>
 
-#include "kafka/conn.h"
+#include "kafka/throttle.h"
 
 enum { READ_COMMITTED = 1 };         // isolation level
 enum { FETCH_MAX_BYTES = 55 << 20, COPY_MAX = 8 << 10 }; // fetch.max.bytes of Kafka's broker; so little is copied, not kept in the log's memory
@@ -253,6 +253,7 @@ void kafka_do_fetch(struct kafka_req *q) {
     all->max_bytes = req->max_bytes <= 0 || req->max_bytes > FETCH_MAX_BYTES ? FETCH_MAX_BYTES : (size_t)req->max_bytes;
     if (kafka_req_home(q)->fetch_bytes > CONN_FETCH_BYTES && all->max_bytes > CONN_FETCH_MIN) all->max_bytes = CONN_FETCH_MIN;
     q->state = all;
+    all->max_bytes = throttle_fetch_max(q, all->max_bytes);
     q->release = release_fetch;
     collect_parts(all, req, res);
     read_due(all);

@@ -31,7 +31,8 @@ static int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t throttle_answer(struct kafka_req *q) {
     struct quotas *all = kafka_req_quotas(q);
     struct str user = user_of(q), client = client_of(q);
-    int64_t now = loop_now_us(kafka_req_loop(q)), ms = q->throttle_ms;
+    int64_t now = sys_mono_us(loop_sys(kafka_req_loop(q))), ms = q->throttle_ms;
+    if (q->busy_from_us != 0) q->busy_us = now - q->busy_from_us;
     ms = max_of(ms, quotas_record(all, QUOTA_REQUEST, user, client, (double)q->busy_us / 1e4, now));
     if (q->h->key == KAFKA_API_PRODUCE) ms = max_of(ms, quotas_record(all, QUOTA_PRODUCE, user, client, (double)q->frame_n, now));
     if (q->h->key == KAFKA_API_FETCH) {

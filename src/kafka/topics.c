@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // CreateTopics, DeleteTopics, CreatePartitions. All sync files: the whole request is worked off on the broker's pool, then answered on the
 // connection's loop. The request and its arena are the worker's while it runs.
-#include "kafka/conn.h"
+#include "broker/dynamic.h"
+#include "kafka/throttle.h"
 
 static void answer(void *arg) { kafka_req_done(arg); }
 
 static bool only_this_node(const struct kafka_req *q, const int32_t *ids, int32_t n) {
     return n == 1 && ids[0] == kafka_req_config(q)->node_id;
+}
+
+// Quotas of topic changes (KIP-599). Older versions do not know the error: they are let through and wait afterwards.
+static bool over_quota(struct kafka_req *q, int64_t partitions, int strict_from, int16_t *error, struct str *message) {
+    if (throttle_mutation(q, partitions, q->version >= strict_from)) return false;
+    *error = KAFKA_THROTTLING_QUOTA_EXCEEDED;
+    *message = STR("The throttling quota has been exceeded.");
+    return true;
 }
 
 static struct str message_of(struct kafka_req *q, const struct err *err) { return str_c(arena_strdup(&q->arena, err->msg)); }
@@ -69,6 +78,8 @@ static void create_one(struct kafka_req *q, const create_request *t, create_resp
         res->error_message = str_c(message);
         return;
     }
+    int64_t wanted = partitions > 0 ? partitions : broker_config_i64(kafka_req_broker(q), "num.partitions", 1);
+    if (over_quota(q, wanted, 6, &res->error_code, &res->error_message)) return;
     size_t n = t->configs.n < 0 ? 0 : (size_t)t->configs.n;
     struct broker_kv *configs = ARENA_ARRAY(&q->arena, struct broker_kv, n);
     for (size_t i = 0; i < n; i++) {
@@ -146,6 +157,8 @@ static void delete_one(struct kafka_req *q, struct kafka_delete_topics_response_
         r->error_code = KAFKA_UNKNOWN_TOPIC_ID;
         return;
     }
+    if (broker_topic_get(kafka_req_broker(q), str_c(name), &q->arena, &info) && over_quota(q, info.partitions, 5, &r->error_code, &r->error_message))
+        return;
     enum err_code code = broker_topic_delete(kafka_req_broker(q), name, &err);
     r->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) r->error_message = message_of(q, &err);
@@ -183,6 +196,10 @@ static void grow_one(struct kafka_req *q, const struct kafka_create_partitions_r
     }
     struct err err = {0};
     const char *name = kafka_req_name(q, t->name);
+    struct broker_topic_info info;
+    if (broker_topic_get(kafka_req_broker(q), str_c(name), &q->arena, &info) && t->count > info.partitions &&
+        over_quota(q, t->count - info.partitions, 3, &r->error_code, &r->error_message))
+        return;
     enum err_code code = broker_topic_grow(kafka_req_broker(q), name, t->count, req->validate_only, &err);
     r->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) r->error_message = message_of(q, &err);
