@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "kafka/auth.h"
+#include "kafka/gate.h"
 #include "kafka/security.h"
 #include "kafka/throttle.h"
 
@@ -130,6 +131,7 @@ void kafka_req_done(struct kafka_req *q) {
     if (quotas_active(c->home->door->quotas) && c->sock != NULL) conn_mute(c, throttle_answer(q));
     if (c->sock != NULL && !q->no_reply) {
         struct err err = {0};
+        if (q->gate != NULL) gate_leave(q);
         const struct kafka_message *m = q->api->response;
         if (q->bare) {
             const struct kafka_sasl_authenticate_response *res = q->res;
@@ -546,6 +548,7 @@ static void req_start(struct conn *c, struct kafka_req *q) {
         log_debug("kafka", "request", "peer", c->peer, "api", q->api->name, "version", log_i64(q->version), "body", buf_cstr(&b), NULL);
         buf_fini(&b);
     }
+    if (q->authorizer && !gate_enter(q)) return;
     if (!quotas_active(c->home->door->quotas)) {
         q->h->fn(q);
         return;

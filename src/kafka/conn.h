@@ -29,6 +29,7 @@ enum {
 
 struct conn;
 struct conn_auth;
+struct gate_state;
 struct kafka_req;
 struct listener;
 struct listeners;
@@ -64,7 +65,8 @@ struct kafka_req {
     struct kafka_out out;
     size_t sent; // bytes of the response already taken by the socket
     bool done, no_reply;
-    bool authorizer;  // there is one: ask kafka_may (authorize.h)
+    struct gate_state *gate; // what authorization has to do on the way out (gate.h)
+    bool authorizer;         // there is one
     bool bare;        // SASL without Kafka's framing: only the token goes back
     bool close_after; // the connection is closed when the response has been sent
 };

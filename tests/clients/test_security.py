@@ -369,6 +369,208 @@ def test_sessions_end_and_are_renewed(secured):
     assert sent > 10
 
 
+# ---- ACLs -----------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def guarded(scratch):
+    """A server with an authorizer: admin is a super user, the others are users of SCRAM without any rights."""
+    from conftest import Server
+
+    folder = scratch / "guarded-files"
+    folder.mkdir()
+    made = []
+
+    def make(settings):
+        made.append(Server(scratch / "guarded", settings))
+        return made[0]
+
+    one = Secured(make, folder, "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:admin;User:root\n")
+    yield one
+    one.server.stop()
+
+
+class User:
+    """A user of SCRAM on the guarded server, with clients."""
+
+    def __init__(self, guarded) -> None:
+        self.guarded = guarded
+        self.name = name("user")
+        self.admin = AdminClient(guarded.plain())
+        change = UserScramCredentialUpsertion(self.name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), b"pw")
+        self.admin.alter_user_scram_credentials([change])[self.name].result(30)
+        self.config = guarded.config("SASL_PLAINTEXT", sasl_mechanism="SCRAM-SHA-256", sasl_username=self.name, sasl_password="pw")
+
+    def rule(self, kind, resource, operation, permission=AclPermissionType.ALLOW, pattern=ResourcePatternType.LITERAL, host="*") -> AclBinding:
+        return AclBinding(kind, resource, pattern, f"User:{self.name}", host, operation, permission)
+
+    def allow(self, *args, **kwargs) -> None:
+        for future in self.admin.create_acls([self.rule(*args, **kwargs)]).values():
+            future.result(30)
+
+    def forbid(self, *args, **kwargs) -> None:
+        self.allow(*args, permission=AclPermissionType.DENY, **kwargs)
+
+    def produce(self, topic: str, **config) -> str | None:
+        """None, or the error's name."""
+        outcome: list[confluent_kafka.KafkaError | None] = []
+        producer = confluent_kafka.Producer(self.config | {"enable.idempotence": False} | config)
+        producer.produce(topic, b"x", partition=0, on_delivery=lambda err, _: outcome.append(err))
+        assert producer.flush(30) == 0
+        return outcome[0] and outcome[0].name()
+
+    def consume(self, topic: str, group: str) -> str | bytes:
+        """The first value, or the first error's name."""
+        consumer = confluent_kafka.Consumer(self.config | {"group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False})
+        consumer.subscribe([topic])
+        deadline = time.monotonic() + 30
+        try:
+            while True:
+                assert time.monotonic() < deadline
+                message = consumer.poll(1)
+                if message is not None:
+                    return message.error().name() if message.error() else message.value()
+        finally:
+            consumer.close()
+
+
+def new_topic(guarded, prefix: str = "t") -> str:
+    topic = name(prefix)
+    admin = AdminClient(guarded.plain())
+    admin.create_topics([NewTopic(topic, num_partitions=1)])[topic].result(30)
+    return topic
+
+
+def test_acl_produce_and_consume(guarded):
+    user, topic, group = User(guarded), new_topic(guarded), name("g")
+    admin = AdminClient(user.config)
+    assert topic not in admin.list_topics(timeout=30).topics
+    assert admin.list_topics(topic, timeout=30).topics[topic].error.name() == "TOPIC_AUTHORIZATION_FAILED"
+    absent = name("absent")
+    assert admin.list_topics(absent, timeout=30).topics[absent].error.name() == "TOPIC_AUTHORIZATION_FAILED"  # the same answer: nothing leaks
+    assert user.produce(topic) == "TOPIC_AUTHORIZATION_FAILED"
+    user.allow(ResourceType.TOPIC, topic, AclOperation.WRITE)
+    assert user.produce(topic) is None
+    assert topic in admin.list_topics(timeout=30).topics  # WRITE implies DESCRIBE
+    assert user.consume(topic, group) == "GROUP_AUTHORIZATION_FAILED"
+    user.allow(ResourceType.GROUP, group, AclOperation.READ)
+    assert user.consume(topic, group) == "TOPIC_AUTHORIZATION_FAILED"
+    user.allow(ResourceType.TOPIC, topic, AclOperation.READ)
+    assert user.consume(topic, group) == b"x"
+    user.forbid(ResourceType.TOPIC, topic, AclOperation.READ)  # deny wins
+    assert user.consume(topic, group) == "TOPIC_AUTHORIZATION_FAILED"
+
+
+def test_acl_prefix_wildcard_and_host(guarded):
+    user, topic = User(guarded), new_topic(guarded, "pre.fix")
+    user.allow(ResourceType.TOPIC, "pre.", AclOperation.WRITE, pattern=ResourcePatternType.PREFIXED, host="10.1.2.3")
+    assert user.produce(topic) == "TOPIC_AUTHORIZATION_FAILED"
+    user.allow(ResourceType.TOPIC, "pre.", AclOperation.WRITE, pattern=ResourcePatternType.PREFIXED, host="127.0.0.1")
+    assert user.produce(topic) is None
+    assert user.produce(new_topic(guarded, "other")) == "TOPIC_AUTHORIZATION_FAILED"
+    other = User(guarded)
+    other.allow(ResourceType.TOPIC, "*", AclOperation.ALL)
+    assert other.produce(topic) is None
+    other.forbid(ResourceType.TOPIC, topic, AclOperation.WRITE)
+    assert other.produce(topic) == "TOPIC_AUTHORIZATION_FAILED"
+
+
+def test_acl_idempotent_producer(guarded):
+    user, topic = User(guarded), new_topic(guarded)
+    producer = confluent_kafka.Producer(user.config | {"enable.idempotence": True})
+    producer.produce(topic, b"x", partition=0)
+    with pytest.raises(confluent_kafka.KafkaException, match="CLUSTER_AUTHORIZATION_FAILED"):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            producer.poll(0.1)
+    user.allow(ResourceType.TOPIC, topic, AclOperation.WRITE)
+    assert user.produce(topic, **{"enable.idempotence": True}) is None
+
+
+def test_acl_administration(guarded):
+    user, topic = User(guarded), new_topic(guarded)
+    admin = AdminClient(user.config)
+
+    def code(future) -> str:
+        with pytest.raises(confluent_kafka.KafkaException) as failure:
+            future.result(30)
+        return failure.value.args[0].name()
+
+    mine = name("mine")
+    assert code(admin.create_topics([NewTopic(mine, num_partitions=1)])[mine]) == "TOPIC_AUTHORIZATION_FAILED"
+    assert code(admin.delete_topics([topic])[topic]) == "TOPIC_AUTHORIZATION_FAILED"
+    filter_all = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY)
+    assert describe_error(user.config) == "ClusterAuthorizationFailedError"
+    assert code(next(iter(admin.create_acls([user.rule(ResourceType.TOPIC, "*", AclOperation.ALL)]).values()))) == "CLUSTER_AUTHORIZATION_FAILED"
+    assert code(next(iter(admin.delete_acls([filter_all]).values()))) == "CLUSTER_AUTHORIZATION_FAILED"
+    resource = confluent_kafka.admin.ConfigResource(confluent_kafka.admin.ResourceType.TOPIC, topic)
+    assert code(admin.describe_configs([resource])[resource]) == "TOPIC_AUTHORIZATION_FAILED"
+    change = UserScramCredentialUpsertion("x", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), b"pw")
+    assert code(admin.alter_user_scram_credentials([change])["x"]) == "CLUSTER_AUTHORIZATION_FAILED"
+    user.allow(ResourceType.TOPIC, "mine", AclOperation.CREATE, pattern=ResourcePatternType.PREFIXED)
+    admin.create_topics([NewTopic(mine, num_partitions=1)])[mine].result(30)
+    user.allow(ResourceType.TOPIC, mine, AclOperation.DELETE)
+    described = admin.describe_topics(confluent_kafka.TopicCollection([mine]), include_authorized_operations=True)[mine].result(30)
+    assert {op.name for op in described.authorized_operations} == {"CREATE", "DELETE", "DESCRIBE"}
+    admin.delete_topics([mine])[mine].result(30)
+
+
+def test_acls_are_described_and_deleted(guarded):
+    user, topic = User(guarded), name("t")
+    rules = [
+        user.rule(ResourceType.TOPIC, topic, AclOperation.READ),
+        user.rule(ResourceType.TOPIC, topic, AclOperation.WRITE, AclPermissionType.DENY, host="10.0.0.1"),
+        user.rule(ResourceType.TOPIC, topic[:3], AclOperation.ALL, pattern=ResourcePatternType.PREFIXED),
+        user.rule(ResourceType.GROUP, "g", AclOperation.READ),
+    ]
+    for future in user.admin.create_acls(rules).values():
+        future.result(30)
+
+    def described(kind, resource, pattern) -> set:
+        wanted = AclBindingFilter(kind, resource, pattern, f"User:{user.name}", None, AclOperation.ANY, AclPermissionType.ANY)
+        return set(user.admin.describe_acls(wanted).result(30))
+
+    assert described(ResourceType.ANY, None, ResourcePatternType.ANY) == set(rules)
+    assert described(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL) == set(rules[:2])
+    assert described(ResourceType.TOPIC, topic, ResourcePatternType.MATCH) == set(rules[:3])
+    assert described(ResourceType.TOPIC, topic[:3], ResourcePatternType.PREFIXED) == {rules[2]}
+    guarded.server.stop()  # durable
+    guarded.server.start()
+    assert described(ResourceType.ANY, None, ResourcePatternType.ANY) == set(rules)
+    wanted = AclBindingFilter(ResourceType.TOPIC, None, ResourcePatternType.ANY, f"User:{user.name}", None, AclOperation.ANY, AclPermissionType.ANY)
+    assert set(user.admin.delete_acls([wanted])[wanted].result(30)) == set(rules[:3])
+    assert described(ResourceType.ANY, None, ResourcePatternType.ANY) == {rules[3]}
+
+
+def describe_error(config: dict) -> str:
+    """What DescribeAcls says to kafka-python (librdkafka does not tell)."""
+    names = {"security.protocol": "security_protocol", "sasl.mechanism": "sasl_mechanism", "sasl.username": "sasl_plain_username",
+             "sasl.password": "sasl_plain_password", "bootstrap.servers": "bootstrap_servers"}
+    admin = kafka.KafkaAdminClient(**{names[k]: v for k, v in config.items() if k in names})
+    try:
+        wanted = kafka.admin.ACLFilter("User:x", "*", kafka.admin.ACLOperation.ANY, kafka.admin.ACLPermissionType.ANY,
+                                       kafka.admin.ResourcePattern(kafka.admin.ResourceType.TOPIC, "t"))
+        try:
+            _, error = admin.describe_acls(wanted)
+        except kafka.errors.KafkaError as raised:
+            error = type(raised)
+        return error.__name__
+    finally:
+        admin.close()
+
+
+def test_acls_without_an_authorizer(secured):
+    assert describe_error({"bootstrap.servers": secured.server.kafka}) == "SecurityDisabledError"
+
+
+def test_anonymous_has_no_rights(guarded):
+    admin = AdminClient({"bootstrap.servers": guarded.server.kafka})
+    assert admin.list_topics(timeout=30).topics == {}
+
+
+def test_super_user_by_certificate(guarded):
+    key, cert = guarded.authority.sign("root", "/OU=clients/CN=ROOT")  # mapped to User:root
+    round_trip(guarded.config("MTLS", ssl_key_location=str(key), ssl_certificate_location=str(cert)))
+
+
 # ---- what is refused at start ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("lines", "said"),
