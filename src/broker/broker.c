@@ -84,6 +84,7 @@ static void tick_start(void *arg) {
 }
 
 static void free_broker(struct broker *b) {
+    share_free(b->share);
     coordinator_free(b->coordinator);
     cleaner_free(b->cleaner);
     txn_free(b->txns);
@@ -155,6 +156,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     if (code == ERR_OK && (b->producer_ids = producer_ids_open(b, err)) == NULL) code = err->code;
     if (code == ERR_OK && (b->coordinator = coordinator_open(b, err)) == NULL) code = err->code;
     if (code == ERR_OK && (b->txns = txn_open(b, err)) == NULL) code = err->code;
+    if (code == ERR_OK && (b->share = share_open(b, err)) == NULL) code = err->code;
     if (code != ERR_OK) {
         free_broker(b);
         return NULL;
@@ -189,6 +191,7 @@ static void mark_clean(struct broker *b) {
 
 void broker_close(struct broker *b) {
     struct stop x = {.broker = b};
+    share_stop(b->share);
     txn_stop(b->txns);
     coordinator_stop(b->coordinator);
     loop_event_init(&x.event);

@@ -79,6 +79,7 @@ struct coordinator {
     struct loop_timer tick;
     struct loop_event *stopped;
     bool stopping;
+    struct share *share; // share_inside.h; set on the loop when it starts
 };
 
 // ---- groups.c -----------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "broker/group_records.h"
+#include "broker/share_inside.h"
 #include "broker/txn_offsets.h"
 
 // ---- calls and answers ----------------------------------------------------------------------------------------------
@@ -203,6 +204,7 @@ static void topics_changed(struct coordinator *c, const char *topic) {
         struct group *g = e->value;
         if (g->ops->topics_changed != NULL) g->ops->topics_changed(g, topic);
     }
+    if (c->share != NULL && !c->stopping) share_topic_changed(c->share);
 }
 
 struct change {

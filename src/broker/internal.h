@@ -98,6 +98,7 @@ struct broker {
     bool tick_stopped;
     struct coordinator *coordinator;
     struct cleaner *cleaner;
+    struct share *share;
     struct producer_ids *producer_ids;
     struct store *store;     // store.h
     struct dynamic *dynamic; // dynamic.h
@@ -175,6 +176,9 @@ void coordinator_forget_topic(struct coordinator *c, const char *topic); // comm
 void coordinator_topic_changed(struct coordinator *c, const char *topic); // created, grown or deleted: groups that read it look again; does not wait
 void coordinator_stop(struct coordinator *c); // blocks; loops run
 void coordinator_free(struct coordinator *c);
+struct share *share_open(struct broker *b, struct err *err); // share_calls.c; after the coordinator
+void share_stop(struct share *s);                            // blocks; loops run
+void share_free(struct share *s);
 struct producer_ids *producer_ids_open(struct broker *b, struct err *err);
 void producer_ids_free(struct producer_ids *ids);
 

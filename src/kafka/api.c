@@ -71,13 +71,29 @@ void kafka_do_api_versions(struct kafka_req *q) {
     kafka_req_done(q);
 }
 
+enum { KEY_SHARE = 2 };
+
 // Of all groups and transactional ids we are the coordinator.
 static int coordinator_error(int key_type, struct str *message) {
     enum { GROUP = 0, TRANSACTION = 1 };
     *message = (struct str){NULL, 0};
-    if (key_type == GROUP || key_type == TRANSACTION) return 0;
+    if (key_type == GROUP || key_type == TRANSACTION || key_type == KEY_SHARE) return 0;
     *message = STR("Millrace does not support this type of coordinator");
     return KAFKA_INVALID_REQUEST;
+}
+
+// "group:topic id:partition", the id in Kafka's base64.
+static bool is_share_key(struct str key) {
+    int64_t partition;
+    size_t at = key.n;
+    while (at > 0 && key.p[at - 1] != ':') at--;
+    if (at < 25 || key.p[at - 24] != ':' || !str_to_i64(str_n(key.p + at, key.n - at), &partition)) return false;
+    for (size_t i = at - 23; i < at - 1; i++) {
+        char c = key.p[i];
+        bool known = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+        if (!known) return false;
+    }
+    return true;
 }
 
 void kafka_do_find_coordinator(struct kafka_req *q) {
@@ -102,5 +118,11 @@ void kafka_do_find_coordinator(struct kafka_req *q) {
     for (int32_t i = 0; i < req->coordinator_keys.n; i++)
         res->coordinators.p[i] = (struct kafka_find_coordinator_response_coordinators){
             .key = req->coordinator_keys.p[i], .node_id = node, .host = host, .port = port, .error_code = (int16_t)error, .error_message = message};
+    for (int32_t i = 0; i < req->coordinator_keys.n && req->key_type == KEY_SHARE; i++) {
+        if (is_share_key(req->coordinator_keys.p[i])) continue;
+        res->coordinators.p[i] = (struct kafka_find_coordinator_response_coordinators){
+            .key = req->coordinator_keys.p[i], .node_id = -1, .host = STR(""), .port = -1, .error_code = KAFKA_INVALID_REQUEST};
+        res->coordinators.p[i].error_message = STR("The share coordinator's key is not group:topicId:partition.");
+    }
     kafka_req_done(q);
 }

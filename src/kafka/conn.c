@@ -7,6 +7,7 @@
 // Bad input closes this connection only, with a logged reason.
 // With TLS the socket's bytes go through codec/tls on their way in and out; the rest is the same. A handshake is worked off as its bytes come, so
 // it costs the loop the time of one signature.
+#include "broker/share.h"
 #include "kafka/conn.h"
 
 #include <assert.h>
@@ -41,6 +42,7 @@ struct conn {
     uint8_t *stash; // bytes received behind a frame that could not be started yet
     size_t stash_n, stash_at;
     struct kafka_req *parked; // complete, waits for the requests before it
+    uint64_t number;          // of connections that share sessions belong to; 0 = none asked
     bool pumping, dirty, hungry;
     bool muted; // over a quota: nothing is read or started until `unmute`
     struct loop_timer unmute;
@@ -53,6 +55,11 @@ struct broker *kafka_req_broker(struct kafka_req *q) { return q->conn->home->doo
 const struct kafka_config *kafka_req_config(const struct kafka_req *q) { return &q->conn->home->door->config; }
 struct loop *kafka_req_loop(struct kafka_req *q) { return q->conn->home->loop; }
 const char *kafka_req_peer(struct kafka_req *q) { return q->conn->peer; }
+uint64_t kafka_req_connection(struct kafka_req *q) {
+    struct conn *c = q->conn;
+    if (c->number == 0) c->number = atomic_fetch_add(&c->home->door->last_number, 1) + 1;
+    return c->number;
+}
 const char *kafka_req_host(const struct kafka_req *q) { return q->conn->host; }
 const char *kafka_req_principal(const struct kafka_req *q) { return q->conn->auth.principal; }
 const char *kafka_req_advertised_host(const struct kafka_req *q) { return q->conn->listener->advertised_host; }
@@ -432,6 +439,7 @@ void conn_close(struct conn *c, const char *reason) {
         next = q->next;
         if (!q->done && q->cancel != NULL) q->cancel(q);
     }
+    if (c->number != 0) share_connection_closed(dl->door->broker, c->number);
     conn_mark_dirty(c); // freed from there, never under the caller's feet
 }
 

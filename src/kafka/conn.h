@@ -82,6 +82,7 @@ struct broker *kafka_req_broker(struct kafka_req *q);
 const struct kafka_config *kafka_req_config(const struct kafka_req *q);
 struct loop *kafka_req_loop(struct kafka_req *q);
 const char *kafka_req_peer(struct kafka_req *q); // "127.0.0.1:50312"
+uint64_t kafka_req_connection(struct kafka_req *q); // its number: when it closes, share_connection_closed hears of it
 const char *kafka_req_host(const struct kafka_req *q); // the same without the port, "127.0.0.1", "::1"
 const char *kafka_req_principal(const struct kafka_req *q); // "User:alice", "User:ANONYMOUS"
 // What clients of this listener are told to connect to.
@@ -128,6 +129,7 @@ struct kafka_door {
     size_t n_loops, next_loop;
     struct door_loop **loops;
     atomic_int connections;
+    atomic_uint_fast64_t last_number; // of connections that were given one
     struct loop_event listener_closed;
     struct loop_timer reload; // on the first loop: looks whether certificates have changed
     atomic_bool reloading;

@@ -13,6 +13,7 @@
 #include "broker/groups.h"
 #include "broker/store.h"
 #include "broker/txn.h"
+#include "broker/share.h"
 #include "kafka/conn.h"
 #include "kafka/door.h"
 #include "kafka/messages.h"
@@ -222,6 +223,14 @@ GROUP_FAKE(group_delete, group_delete)
 GROUP_FAKE(group_offsets_delete, group_offsets_delete)
 GROUP_FAKE(group_consumer_heartbeat, consumer_heartbeat)
 GROUP_FAKE(group_consumer_describe, consumer_describe)
+GROUP_FAKE(share_fetch, share_fetch)
+GROUP_FAKE(share_acknowledge, share_acknowledge)
+GROUP_FAKE(share_state, share_state)
+GROUP_FAKE(share_heartbeat, share_heartbeat)
+GROUP_FAKE(share_describe, share_describe)
+GROUP_FAKE(share_offsets, share_offsets)
+void share_fetch_cancel(struct broker *b, uint64_t id) { (void)b, (void)id; }
+void share_connection_closed(struct broker *b, uint64_t connection) { (void)b, (void)connection; }
 void group_join(struct broker *b, struct group_join *c) {
     (void)b;
     assert_string_equal(c->client_host, "/127.0.0.1");

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+// ShareFetch: the acknowledgements it carries, then records of the session's partitions, acquired for the member.
+//
+// A fetch reads all partitions that may give records, and acquires when that is min_bytes or its time is over; else it waits on them: for new
+// records in the log, and for records that become available again. Those that were woken look again together, once a round of the loop.
+// Memory: the bytes that were read go to the caller, cut to the batches that hold acquired records.
+#include <assert.h>
+
+#include "base/metrics.h"
+#include "broker/share_inside.h"
+
+enum { FETCH_BYTES_MAX = 55 << 20, READ_STEP = 2 << 20, BATCHES_MAX = 100000 };
+
+struct share_fetching {
+    struct share *share;
+    struct share_fetch *call;
+    uint64_t id, owner;
+    struct share_wait *waits; // one for each partition of the session
+    size_t n;
+    struct loop_timer timer;
+    struct share_fetching *woken_next;
+    bool woken, acks_running, fetched;
+    struct share_response_part *ack_out; // one for each part of the request
+};
+
+// ---- the end --------------------------------------------------------------------------------------------------------
+
+static void unlink_wait(struct share_fetching *f, struct share_wait *w) {
+    if (w->log_waits) broker_wait_remove(f->share->broker, &w->log);
+    w->log_waits = false;
+    if (!w->linked) return;
+    w->linked = false;
+    if (w->prev != NULL) w->prev->next = w->next;
+    else w->part->waits = w->next;
+    if (w->next != NULL) w->next->prev = w->prev;
+}
+
+static void forget_woken(struct share_fetching *f) {
+    struct share *s = f->share;
+    struct share_fetching *before = NULL;
+    if (!f->woken) return;
+    for (struct share_fetching *x = s->woken_first; x != f; x = x->woken_next) before = x;
+    if (before == NULL) s->woken_first = f->woken_next;
+    else before->woken_next = f->woken_next;
+    if (s->woken_last == f) s->woken_last = before;
+    f->woken = false;
+}
+
+static struct share_response_part *find_out(struct share_fetch *call, const uint8_t id[16], int32_t partition) {
+    for (size_t i = 0; i < call->n_out; i++)
+        if (call->out[i].partition == partition && memcmp(call->out[i].topic_id, id, 16) == 0) return &call->out[i];
+    struct share_response_part *out = &call->out[call->n_out++];
+    out->partition = partition;
+    memcpy(out->topic_id, id, 16);
+    return out;
+}
+
+// It looks at its partitions no more: they may go.
+static void leave_parts(struct share_fetching *f) {
+    for (size_t i = 0; i < f->n; i++) {
+        struct share_part *p = f->waits[i].part;
+        unlink_wait(f, &f->waits[i]);
+        buf_fini(&f->waits[i].data);
+        if (p != NULL && p->leaving) share_part_leave(p);
+    }
+    f->n = 0;
+}
+
+static void fetching_free(struct share_fetching *f) {
+    struct share *s = f->share;
+    leave_parts(f);
+    forget_woken(f);
+    loop_timer_cancel(s->loop, &f->timer);
+    map_remove(&s->fetches, str_n(&f->id, sizeof f->id));
+    mem_free(f->waits);
+    mem_free(f);
+}
+
+static void answer(struct share_fetching *f) {
+    struct share_fetch *call = f->call;
+    for (size_t i = 0; i < call->n_parts; i++) {
+        if (call->parts[i].n_acks == 0) continue;
+        struct share_response_part *out = find_out(call, call->parts[i].topic_id, call->parts[i].partition);
+        out->ack_error = f->ack_out[i].ack_error;
+        out->ack_message = f->ack_out[i].ack_message;
+    }
+    fetching_free(f);
+    coordinator_answer(&call->call, 0, "");
+}
+
+static void maybe_answer(struct share_fetching *f) {
+    if (f->fetched && !f->acks_running) answer(f);
+}
+
+// ---- reading and acquiring ------------------------------------------------------------------------------------------
+
+static void fail_part(struct share_fetching *f, const struct share_session_part *at, int error, const char *message) {
+    struct share_response_part *out = find_out(f->call, at->topic_id, at->partition);
+    out->error = error;
+    out->message = message;
+    f->fetched = true;
+}
+
+static void fail_wait(struct share_fetching *f, struct share_wait *w, int error) {
+    struct share_session_part at = {.partition = w->part->partition};
+    memcpy(at.topic_id, w->part->topic_id, 16);
+    fail_part(f, &at, error, NULL);
+}
+
+static void read_part(struct share_fetching *f, struct share_wait *w, size_t bytes) {
+    struct share_part *p = w->part;
+    struct broker_offsets offsets = {0};
+    struct err err = {0};
+    w->read = false;
+    buf_clear(&w->data);
+    if (p == NULL || p->leaving || !share_runs_can_acquire(&p->runs)) return;
+    enum err_code code = ERR_OFFSET_RANGE;
+    for (int tries = 0; tries < 2 && code == ERR_OFFSET_RANGE; tries++) {
+        w->fetch_offset = share_runs_next_fetch(&p->runs);
+        code = broker_read(f->share->broker, p->topic, p->partition, w->fetch_offset, bytes, &w->data, &offsets, &err);
+        if (code == ERR_OFFSET_RANGE) share_part_log_start(p, offsets.start); // records were removed from the log
+    }
+    w->seen = offsets.high_watermark;
+    w->read = code == ERR_OK;
+    if (code != ERR_OK && code != ERR_OFFSET_RANGE) fail_wait(f, w, code == ERR_NO_TOPIC ? KAFKA_UNKNOWN_TOPIC_ID : err_info(code)->kafka);
+}
+
+static size_t read_parts(struct share_fetching *f) {
+    size_t n = 0, total = 0;
+    for (size_t i = 0; i < f->n; i++) n += f->waits[i].part != NULL;
+    size_t max = f->call->max_bytes <= 0 || f->call->max_bytes > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : (size_t)f->call->max_bytes;
+    size_t each = n == 0 ? 0 : max / n;
+    if (each > READ_STEP) each = READ_STEP;
+    for (size_t i = 0; i < f->n; i++) {
+        if (total >= max) break;
+        read_part(f, &f->waits[i], each);
+        total += f->waits[i].data.n;
+    }
+    return total;
+}
+
+static size_t list_batches(const struct buf *data, struct share_fetched **out) {
+    VEC(struct share_fetched) v = {0};
+    struct batch b;
+    for (size_t at = 0; at < data->n && v.n < BATCHES_MAX; at += b.size) {
+        if (batch_read(data->p + at, data->n - at, &b) != BATCH_OK) break;
+        vec_add(&v, ((struct share_fetched){b.base_offset, batch_last_offset(&b)}));
+    }
+    *out = v.p;
+    return v.n;
+}
+
+// Only the batches that hold acquired records.
+static void cut(struct buf *data, int64_t first, int64_t last) {
+    size_t from = data->n, to = 0;
+    struct batch b;
+    for (size_t at = 0; at < data->n; at += b.size) {
+        if (batch_read(data->p + at, data->n - at, &b) != BATCH_OK) break;
+        if (batch_last_offset(&b) < first || b.base_offset > last) continue;
+        if (at < from) from = at;
+        to = at + b.size;
+    }
+    data->n = to;
+    if (from > 0) buf_consume(data, from < to ? from : to);
+}
+
+static int64_t acquire_part(struct share_fetching *f, struct share_wait *w, int64_t max_records) {
+    struct share_part *p = w->part;
+    struct share_fetched *batches;
+    share_acquireds got = {0};
+    size_t n = list_batches(&w->data, &batches);
+    struct share_acquire a = {.owner = f->owner, .now_us = sys_mono_us(f->share->broker->sys), .record_limit = f->call->record_limit,
+                              .batch_size = f->call->batch_size <= 0 ? 1 : f->call->batch_size, .max_records = (int32_t)max_records,
+                              .fetch_offset = w->fetch_offset, .batches = batches, .n_batches = n};
+    int64_t records = share_runs_acquire(&p->runs, &a, &got);
+    mem_free(batches);
+    if (records == 0) {
+        vec_fini(&got);
+        return 0;
+    }
+    metric_add(M_SHARE_ACQUIRED, p->group, records);
+    cut(&w->data, got.p[0].first, vec_last(&got)->last);
+    struct share_response_part *out = find_out(f->call, p->topic_id, p->partition);
+    out->records = w->data;
+    out->acquired = got;
+    w->data = (struct buf){0};
+    share_part_rearm(p);
+    return records;
+}
+
+static void acquire_parts(struct share_fetching *f) {
+    int64_t left = f->call->max_records;
+    for (size_t i = 0; i < f->n && left > 0; i++) {
+        struct share_wait *w = &f->waits[i];
+        if (!w->read || w->data.n == 0) continue;
+        int64_t got = acquire_part(f, w, left);
+        left -= got;
+        f->fetched |= got > 0;
+    }
+}
+
+// ---- waiting --------------------------------------------------------------------------------------------------------
+
+static void log_moved(struct broker_wait *b) {
+    struct share_wait *w = b->arg;
+    w->log_waits = false;
+    share_fetching_wake(w->fetching);
+}
+
+static void wait_on(struct share_fetching *f, struct share_wait *w) {
+    struct share_part *p = w->part;
+    if (p == NULL) return;
+    if (!w->linked) {
+        w->linked = true;
+        w->prev = NULL;
+        w->next = p->waits;
+        if (p->waits != NULL) p->waits->prev = w;
+        p->waits = w;
+    }
+    if (w->log_waits || !w->read) return;
+    w->log = (struct broker_wait){.fn = log_moved, .arg = w, .back = f->share->loop};
+    w->log_waits = true;
+    broker_wait_add(f->share->broker, p->topic, p->partition, w->seen, &w->log);
+}
+
+static void look(struct share_fetching *f, bool last) {
+    size_t bytes = read_parts(f);
+    size_t want = f->call->min_bytes <= 0 ? 0 : (size_t)f->call->min_bytes;
+    if (bytes > 0 && (last || bytes >= want)) acquire_parts(f);
+    if (last || f->call->max_wait_ms <= 0) f->fetched = true;
+    for (size_t i = 0; i < f->n && !f->fetched; i++) {
+        wait_on(f, &f->waits[i]);
+        buf_fini(&f->waits[i].data);
+        buf_init(&f->waits[i].data, 0);
+    }
+    if (f->fetched) leave_parts(f);
+    maybe_answer(f);
+}
+
+static void time_over(void *arg) {
+    struct share_fetching *f = arg;
+    if (!f->fetched) look(f, true);
+}
+
+static void look_again(void *arg) {
+    struct share *s = arg;
+    s->woken_posted = false;
+    struct share_fetching *end = s->woken_last; // those woken meanwhile have their turn later
+    for (bool more = s->woken_first != NULL; more;) {
+        struct share_fetching *f = s->woken_first;
+        more = f != end && f->woken_next != NULL;
+        s->woken_first = f->woken_next;
+        if (s->woken_first == NULL) s->woken_last = NULL;
+        f->woken = false;
+        look(f, false);
+    }
+    if (s->woken_first == NULL || s->woken_posted) return;
+    s->woken_posted = true;
+    loop_post(s->loop, look_again, s);
+}
+
+void share_fetching_wake(struct share_fetching *f) {
+    struct share *s = f->share;
+    if (f->woken || f->fetched) return;
+    f->woken = true;
+    f->woken_next = NULL;
+    if (s->woken_first == NULL) s->woken_first = f;
+    else s->woken_last->woken_next = f;
+    s->woken_last = f;
+    if (s->woken_posted) return;
+    s->woken_posted = true;
+    loop_post(s->loop, look_again, s);
+}
+
+// ---- the request ----------------------------------------------------------------------------------------------------
+
+static void session_ended(void *arg, int error, const char *message) {
+    struct share_fetching *f = arg;
+    (void)error;
+    (void)message;
+    f->acks_running = false;
+    maybe_answer(f);
+}
+
+static void acks_ended(void *arg) {
+    struct share_fetching *f = arg;
+    struct share_session *x = NULL;
+    if (f->call->session_epoch == SHARE_SESSION_FINAL) x = share_session_find(f->share, f->call->group_id, f->call->member_id);
+    if (x != NULL) share_session_end(f->share, x, session_ended, f);
+    else session_ended(f, 0, NULL);
+}
+
+// The session's partitions, from another one on each time, so that all get their turn.
+static void take_parts(struct share_fetching *f, const struct share_session *x) {
+    f->waits = mem_zalloc((x->parts.n + 1) * sizeof *f->waits);
+    for (size_t i = 0; i < x->parts.n; i++) {
+        const struct share_session_part *at = &x->parts.p[(i + (size_t)f->call->session_epoch) % x->parts.n];
+        struct share_wait *w = &f->waits[f->n++];
+        int error;
+        const char *message;
+        *w = (struct share_wait){.fetching = f};
+        buf_init(&w->data, 0);
+        w->part = share_part_get(f->share, f->call->group_id, at->topic_id, at->partition, &error, &message);
+        if (error != 0) fail_part(f, at, error, message);
+    }
+}
+
+static const char *check(const struct share_fetch *f) {
+    if (f->group_id[0] == '\0') return "The group id is missing.";
+    if (f->member_id[0] == '\0' || strlen(f->member_id) > 36) return "The member id is not valid.";
+    if (!f->is_renew) return NULL;
+    return f->max_bytes != 0 || f->min_bytes != 0 || f->max_records != 0 || f->max_wait_ms != 0
+               ? "A request that renews must have max bytes, min bytes, max records and max wait 0."
+               : NULL;
+}
+
+static void fetch_on_loop(void *arg) {
+    struct share_fetch *call = arg;
+    struct share *s = call->call.self_[0];
+    struct share_session *x = NULL;
+    const char *why = check(call);
+    int error = s->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : why != NULL ? KAFKA_INVALID_REQUEST : share_session_begin(s, call, &x);
+    if (error != 0) {
+        coordinator_answer(&call->call, error, why == NULL ? "" : why);
+        return;
+    }
+    struct share_fetching *f = MEM_NEW(struct share_fetching);
+    *f = (struct share_fetching){.share = s, .call = call, .id = call->id, .owner = share_owner(call->member_id), .acks_running = true};
+    map_put(&s->fetches, str_n(&f->id, sizeof f->id), f);
+    call->lock_ms = (int32_t)(share_config_of(s, call->group_id).limits.lock_us / 1000);
+    call->out = ARENA_ARRAY(call->call.arena, struct share_response_part, call->n_parts + x->parts.n + 1);
+    f->ack_out = ARENA_ARRAY(call->call.arena, struct share_response_part, call->n_parts + 1);
+    bool final = call->session_epoch == SHARE_SESSION_FINAL;
+    if (!final && !call->is_renew && call->max_records > 0) take_parts(f, x); // may fail for some: then there is no waiting
+    else f->fetched = true;
+    share_acks_start(s, call->group_id, call->member_id, call->is_renew, call->parts, call->n_parts, f->ack_out, acks_ended, f);
+    if (f->n > 0) look(f, f->fetched);
+    // still here: acks_ended answers at the soonest
+    if (!f->fetched) loop_timer_set(s->loop, &f->timer, (int64_t)call->max_wait_ms * 1000, time_over, f);
+}
+
+void share_fetch(struct broker *b, struct share_fetch *f) {
+    f->call.self_[0] = b->share;
+    f->call.error = 0;
+    f->call.message[0] = '\0';
+    f->out = NULL;
+    f->n_out = 0;
+    f->id = atomic_fetch_add(&b->share->last_fetch, 1) + 1;
+    loop_post(b->share->loop, fetch_on_loop, f);
+}
+
+struct cancel {
+    struct share *share;
+    uint64_t id;
+};
+
+static void cancel_on_loop(void *arg) {
+    struct cancel *c = arg;
+    struct share_fetching *f = map_get(&c->share->fetches, str_n(&c->id, sizeof c->id));
+    mem_free(c);
+    if (f == NULL || f->fetched) return;
+    f->fetched = true;
+    leave_parts(f);
+    maybe_answer(f);
+}
+
+void share_fetch_cancel(struct broker *b, uint64_t id) {
+    struct cancel *c = MEM_NEW(struct cancel);
+    *c = (struct cancel){b->share, id};
+    loop_post(b->share->loop, cancel_on_loop, c);
+}
+
+void share_fetches_stop(struct share *s) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&s->fetches, &it)) != NULL;) {
+        struct share_fetching *f = e->value;
+        if (f->fetched) continue;
+        f->fetched = true;
+        leave_parts(f);
+        maybe_answer(f);
+    }
+}

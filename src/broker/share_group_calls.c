@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls of share groups: heartbeat and describe. Checks are in Kafka's order, with Kafka's texts. A heartbeat that joins waits until the state
+// of the partitions it will get is initialized, so that its first answer has an assignment; all are answered when their records are durable.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/share_group.h"
+
+static int refuse(struct share_heartbeat *h, int error, const char *message) {
+    coordinator_answer(&h->call, error, message);
+    return error;
+}
+
+static void answered(void *arg, int error) {
+    struct share_heartbeat *h = arg;
+    coordinator_answer(&h->call, error, "");
+}
+
+// ---- heartbeat ------------------------------------------------------------------------------------------------------
+
+static const char *check(const struct share_heartbeat *h) {
+    if (h->member_id[0] == '\0') return "MemberId can't be empty.";
+    if (h->group_id[0] == '\0') return "GroupId can't be empty.";
+    if (h->rack_id != NULL && h->rack_id[0] == '\0') return "RackId can't be empty.";
+    if (h->member_epoch == 0 && h->n_topics == 0) return "SubscribedTopicNames must be set in first request.";
+    return h->member_epoch < -1 ? "MemberEpoch is invalid." : NULL;
+}
+
+static void fill_assignment(struct arena *a, const share_topics *from, struct share_topic_partitions **out, size_t *n) {
+    *n = from->n;
+    *out = ARENA_ARRAY(a, struct share_topic_partitions, from->n + 1);
+    for (size_t i = 0; i < from->n; i++) {
+        struct share_topic_partitions *x = &(*out)[i];
+        memcpy(x->topic_id, from->p[i].id, 16);
+        x->topic = arena_strdup(a, from->p[i].name);
+        x->n_partitions = from->p[i].partitions.n;
+        x->partitions = ARENA_ARRAY(a, int32_t, x->n_partitions + 1);
+        if (x->n_partitions > 0) memcpy(x->partitions, from->p[i].partitions.p, x->n_partitions * sizeof *x->partitions);
+    }
+}
+
+// The member takes its part of the newest assignment.
+static void respond(struct share_heartbeat *h, struct share_member *m, struct group_records *r) {
+    struct share_group *g = m->group;
+    struct coordinator *c = g->head->coordinator;
+    bool moved = !share_topics_equal(&m->assigned, &m->target);
+    if (moved || m->epoch != g->assignment_epoch) {
+        m->previous_epoch = m->epoch;
+        m->epoch = g->assignment_epoch;
+        if (moved) share_topics_copy(&m->assigned, &m->target);
+        share_put_current(r, m);
+    }
+    h->out_epoch = m->epoch;
+    h->interval_ms = share_config_of(c->share, g->head->id).heartbeat_ms;
+    h->with_assignment = h->member_epoch == 0 || h->topics != NULL || moved;
+    if (h->with_assignment) fill_assignment(h->call.arena, &m->assigned, &h->assignment, &h->n_assignment);
+    share_member_touch(m);
+    group_records_submit(r, g->head, answered, h);
+}
+
+void share_heartbeats_ready(struct share_group *g) {
+    for (size_t i = 0; i < g->waiting.n; i++) {
+        struct share_heartbeat *h = g->waiting.p[i];
+        struct share_member *m = map_getc(&g->members, h->member_id);
+        if (m == NULL) (void)refuse(h, KAFKA_UNKNOWN_MEMBER_ID, "");
+        else respond(h, m, group_records_new(g->head->coordinator));
+    }
+    g->waiting.n = 0;
+    (void)share_group_initialize(g); // what others subscribed to meanwhile
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static bool set_text(char **have, const char *want) {
+    if (*have != NULL && want != NULL && strcmp(*have, want) == 0) return false;
+    if (*have == NULL && want == NULL) return false;
+    mem_free(*have);
+    *have = want == NULL ? NULL : mem_strdup(want);
+    return true;
+}
+
+static bool set_topics(struct share_member *m, const struct share_heartbeat *h) {
+    VEC(char *) want = {0};
+    for (size_t i = 0; i < h->n_topics; i++) vec_add(&want, mem_strdup(h->topics[i]));
+    if (want.n > 0) qsort(want.p, want.n, sizeof *want.p, by_name);
+    size_t n = 0;
+    for (size_t i = 0; i < want.n; i++) {
+        if (n > 0 && strcmp(want.p[n - 1], want.p[i]) == 0) mem_free(want.p[i]);
+        else want.p[n++] = want.p[i];
+    }
+    want.n = n;
+    bool same = m->topics.n == want.n;
+    for (size_t i = 0; i < want.n && same; i++) same = strcmp(m->topics.p[i], want.p[i]) == 0;
+    for (size_t i = 0; i < m->topics.n; i++) mem_free(m->topics.p[i]);
+    vec_fini(&m->topics);
+    m->topics.p = want.p;
+    m->topics.n = want.n;
+    m->topics.cap = want.cap;
+    return !same;
+}
+
+static void beat(struct share_heartbeat *h, struct share_group *g, struct share_member *m, bool joined) {
+    struct group_records *r = group_records_new(g->head->coordinator);
+    bool changed = set_text(&m->client_id, h->client_id) | set_text(&m->client_host, h->client_host) | joined;
+    if (h->rack_id != NULL) changed |= set_text(&m->rack_id, h->rack_id);
+    bool topics = h->topics != NULL && set_topics(m, h);
+    if (changed || topics) share_put_member(r, m);
+    if (joined || topics) {
+        share_group_changed(g, r);
+        if (share_group_initialize(g) && h->member_epoch == 0) {
+            share_member_touch(m);
+            group_records_submit(r, g->head, NULL, NULL);
+            vec_add(&g->waiting, h);
+            return;
+        }
+    }
+    respond(h, m, r);
+}
+
+static int check_epoch(struct share_heartbeat *h, const struct share_member *m) {
+    char text[200];
+    if (h->member_epoch > m->epoch) {
+        (void)snprintf(text, sizeof text, "The share group member has a greater member epoch (%d) than the group coordinator (%d). "
+                       "The member must abandon all its partitions and rejoin.", h->member_epoch, m->epoch);
+        return refuse(h, KAFKA_FENCED_MEMBER_EPOCH, text);
+    }
+    if (h->member_epoch == 0 || h->member_epoch == m->epoch || h->member_epoch == m->previous_epoch) return 0;
+    (void)snprintf(text, sizeof text, "The share group member has a smaller member epoch (%d) than the group coordinator (%d). "
+                   "The member must abandon all its partitions and rejoin.", h->member_epoch, m->epoch);
+    return refuse(h, KAFKA_FENCED_MEMBER_EPOCH, text);
+}
+
+static void leave(struct share_heartbeat *h, struct share_member *m) {
+    struct group *head = m->group->head;
+    struct group_records *r = group_records_new(head->coordinator);
+    share_member_remove(m, r);
+    h->out_epoch = -1;
+    group_records_submit(r, head, answered, h);
+}
+
+static void not_found(struct share_heartbeat *h, const struct group *found) {
+    struct group_call text = {0};
+    int error = group_not_found(&text, h->group_id, found, &share_group_ops);
+    (void)refuse(h, error, text.message);
+}
+
+static void beat_on_loop(void *arg) {
+    struct share_heartbeat *h = arg;
+    struct coordinator *c = coordinator_of(&h->call);
+    const char *why = check(h);
+    char text[200];
+    if (why != NULL || c->stopping || c->share == NULL || c->share->stopping) {
+        (void)refuse(h, why != NULL ? KAFKA_INVALID_REQUEST : KAFKA_COORDINATOR_NOT_AVAILABLE, why == NULL ? "" : why);
+        return;
+    }
+    struct group *found = group_find(c, h->group_id);
+    struct share_group *g = h->member_epoch == 0 ? share_group_make(c, h->group_id) : share_group_find(c, h->group_id);
+    if (g == NULL) {
+        if (h->member_epoch == 0 && found == NULL) (void)refuse(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "the coordinator takes no more groups");
+        else not_found(h, found);
+        return;
+    }
+    struct share_member *m = map_getc(&g->members, h->member_id);
+    int64_t max = configs_broker_i64(c->broker, "group.share.max.size", 200);
+    if (m == NULL && h->member_epoch != 0) {
+        (void)snprintf(text, sizeof text, "Member %s is not a member of group %s.", h->member_id, h->group_id);
+        (void)refuse(h, KAFKA_UNKNOWN_MEMBER_ID, text);
+    } else if (m == NULL && (int64_t)g->members.n >= max) {
+        (void)snprintf(text, sizeof text, "The share group has reached its maximum capacity of %lld members.", (long long)max);
+        (void)refuse(h, KAFKA_GROUP_MAX_SIZE_REACHED, text);
+    } else if (m == NULL) {
+        beat(h, g, share_member_new(g, h->member_id), true);
+    } else if (h->member_epoch == -1) {
+        leave(h, m);
+    } else if (check_epoch(h, m) == 0) {
+        beat(h, g, m, false);
+    }
+}
+
+void share_heartbeat(struct broker *b, struct share_heartbeat *h) { coordinator_submit(b, &h->call, beat_on_loop); }
+
+// ---- describe -------------------------------------------------------------------------------------------------------
+
+static void describe_member(const struct share_member *m, struct arena *a, struct share_member_info *out) {
+    out->member_id = arena_strdup(a, m->id);
+    out->rack_id = m->rack_id == NULL ? NULL : arena_strdup(a, m->rack_id);
+    out->client_id = arena_strdup(a, m->client_id);
+    out->client_host = arena_strdup(a, m->client_host);
+    out->epoch = m->epoch;
+    out->topics = ARENA_ARRAY(a, const char *, m->topics.n + 1);
+    for (out->n_topics = 0; out->n_topics < m->topics.n; out->n_topics++) out->topics[out->n_topics] = arena_strdup(a, m->topics.p[out->n_topics]);
+    fill_assignment(a, &m->assigned, &out->assignment, &out->n_assignment);
+    for (size_t i = 0; i < out->n_assignment; i++) {
+        struct broker_topic_info t; // the current assignment is stored without names
+        if (broker_topic_get_id(m->group->head->coordinator->broker, out->assignment[i].topic_id, a, &t)) out->assignment[i].topic = t.name;
+    }
+}
+
+static void describe_on_loop(void *arg) {
+    struct share_describe *d = arg;
+    struct coordinator *c = coordinator_of(&d->call);
+    struct arena *a = d->call.arena;
+    const struct share_group *g = share_group_find(c, d->group_id);
+    struct map_entry *e;
+    d->state = "Dead";
+    if (g == NULL) {
+        struct group_call text = {0};
+        int error = group_not_found(&text, d->group_id, group_find(c, d->group_id), &share_group_ops);
+        coordinator_answer(&d->call, error, text.message);
+        return;
+    }
+    d->state = g->head->ops->state_name(g->head);
+    d->epoch = g->epoch;
+    d->assignment_epoch = g->assignment_epoch;
+    d->members = ARENA_ARRAY(a, struct share_member_info, g->members.n + 1);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) describe_member(e->value, a, &d->members[d->n_members++]);
+    coordinator_answer(&d->call, 0, "");
+}
+
+void share_describe(struct broker *b, struct share_describe *d) { coordinator_submit(b, &d->call, describe_on_loop); }
