@@ -96,6 +96,10 @@ enum broker_txn_level {
     BROKER_TXN_VERIFY_ABORTABLE, // TRANSACTION_ABORTABLE (Produce 11)
     BROKER_TXN_ADD,              // it is added (Produce 12, transactions V2)
 };
+struct broker_record_error { // of a refused produce: which record of its batch, and why
+    int32_t index;
+    char message[192];
+};
 struct broker_produce {
     // in
     const char *topic;
@@ -108,6 +112,9 @@ struct broker_produce {
     // Of a transactional produce (transactional.id): the coordinator is asked whether the partition is in the transaction, once for each.
     const char *transactional_id; // NULL = none; must live until done
     enum broker_txn_level txn_level;
+    bool list_errors; // in: record_errors is wanted, and will be freed (mem_free)
+    struct broker_record_error *record_errors; // out
+    size_t n_record_errors;
     void (*done)(struct broker_produce *p); // called once, on `back`, never from inside broker_produce; the struct is yours again
     struct loop *back;
     void *arg;

@@ -2,9 +2,11 @@
 // Configs of topics and of the broker: one table each (configs.def, broker_configs.def) gives checks, defaults, sources and descriptions.
 // Pure functions over lists of name and value; the callers hold the locks.
 #include <assert.h>
+#include <stdio.h>
 
 #include "broker/configs_table.h"
 #include "broker/internal.h"
+#include "codec/compress.h"
 
 static const struct config_row topic_rows[] = {
 #define TOPIC_CONFIG(field, name, type, value, min, max, choices, use, broker_name, doc) \
@@ -90,41 +92,61 @@ static bool list_ok(const struct config_row *row, const char *value) {
     return true;
 }
 
-static bool number_ok(const struct config_row *row, const char *value) {
+// What is wrong with a number, in Kafka's words; false = nothing.
+static bool number_fault(const struct config_row *row, const char *value, char *out, size_t n) {
+    static const char *const types[] = {[INT] = "INT", [SHORT] = "SHORT", [LONG] = "LONG", [DOUBLE] = "DOUBLE"};
     int64_t i = 0;
     double d = 0;
-    if (row->type == DOUBLE) return str_to_double(str_c(value), &d) && d >= row->min && d <= row->max;
-    if (!str_to_i64(str_c(value), &i)) return false;
-    return (double)i >= row->min && (double)i <= row->max;
+    bool number = row->type == DOUBLE ? str_to_double(str_c(value), &d) : str_to_i64(str_c(value), &i);
+    if (row->type != DOUBLE) d = (double)i;
+    if ((row->type == INT && (i < INT32_MIN || i > INT32_MAX)) || (row->type == SHORT && (i < INT16_MIN || i > INT16_MAX))) number = false;
+    if (!number) (void)snprintf(out, n, "Not a number of type %s", types[row->type]);
+    else if (d < row->min) (void)snprintf(out, n, "Value must be at least %.15g", row->min);
+    else if (d > row->max) (void)snprintf(out, n, "Value must be no more than %.15g", row->max);
+    else return false;
+    return true;
 }
 
-static bool value_ok(const struct config_row *row, const char *value) {
-    for (const char *c = value; *c != '\0'; c++)
-        if ((unsigned char)*c < ' ') return false; // one line each in the topics file
+static void put_choices(const char *choices, char *out, size_t n) {
+    struct buf text = {0};
+    struct str rest = str_c(choices), head;
+    for (bool more = true; more;) {
+        more = str_cut(rest, ',', &head, &rest);
+        buf_printf(&text, "%s" STR_FMT, text.n == 0 ? "" : ", ", STR_ARG(head));
+    }
+    (void)snprintf(out, n, "String must be one of: %s", buf_cstr(&text));
+    buf_fini(&text);
+}
+
+static bool value_fault(const struct config_row *row, const char *value, char *out, size_t n) {
+    bool ok = true;
+    for (const char *c = value; *c != '\0'; c++) {
+        if ((unsigned char)*c >= ' ') continue; // one line each in the topics file
+        (void)snprintf(out, n, "Control characters are not allowed");
+        return true;
+    }
     switch (row->type) {
-    case BOOLEAN: return str_ieq(str_c(value), STR("true")) || str_ieq(str_c(value), STR("false"));
+    case BOOLEAN:
+        (void)snprintf(out, n, "Expected value to be either true or false");
+        return !str_ieq(str_c(value), STR("true")) && !str_ieq(str_c(value), STR("false"));
     case CLASS:
     case PASSWORD:
-    case STRING: return row->choices == NULL || is_choice(row->choices, str_c(value));
-    case LIST: return list_ok(row, value);
+    case STRING: ok = row->choices == NULL || is_choice(row->choices, str_c(value)); break;
+    case LIST: ok = list_ok(row, value); break;
     case INT:
     case SHORT:
     case LONG:
-    case DOUBLE: return number_ok(row, value);
+    case DOUBLE: return number_fault(row, value, out, n);
     }
-    return false;
+    if (!ok) put_choices(row->choices, out, n);
+    return !ok;
 }
 
 enum err_code configs_check_row(const struct config_row *row, const char *value, struct err *err) {
-    static const char *const types[] = {"", "boolean", "string", "int", "short", "long", "double", "list", "class", "password"};
-    if (!value_ok(row, value)) {
-        if (row->choices != NULL) return err_set(err, ERR_CONFIG, "%s: \"%s\" is not one of %s", row->name, value, row->choices);
-        if (row->min < row->max)
-            return err_set(err, ERR_CONFIG, "%s: \"%s\" is not a %s from %.15g to %.15g", row->name, value, types[row->type], row->min, row->max);
-        return err_set(err, ERR_CONFIG, "%s: \"%s\" is not a %s", row->name, value, types[row->type]);
-    }
+    char why[256];
+    if (value_fault(row, value, why, sizeof why)) return err_set(err, ERR_CONFIG, "Invalid value %s for configuration %s: %s", value, row->name, why);
     if (row->use == FIXED && strcmp(value, row->value) != 0)
-        return err_set(err, ERR_NOT_SUPPORTED, "%s: only \"%s\" is supported (%s)", row->name, row->value, row->doc);
+        return err_set(err, ERR_NOT_SUPPORTED, "Invalid value %s for configuration %s: only %s is supported (%s)", value, row->name, row->value, row->doc);
     return ERR_OK;
 }
 
@@ -137,7 +159,7 @@ static const struct config_row *topic_row(const char *name) {
 enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, size_t n, struct err *err) {
     for (size_t i = 0; i < n; i++) {
         const struct config_row *row = topic_row(changes[i].name);
-        if (row == NULL) return err_set(err, ERR_CONFIG, "%s: no such topic config", changes[i].name);
+        if (row == NULL) return err_set(err, ERR_CONFIG, "Unknown topic config name: %s", changes[i].name);
         if (changes[i].value == NULL) {
             kvs_remove(own, row->name);
             continue;
@@ -146,6 +168,10 @@ enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, siz
         if (code != ERR_OK) return code;
         kvs_set(own, row->name, changes[i].value);
     }
+    int64_t low = 0, high = INT64_MAX;
+    const char *min_lag = kvs_get(own, "min.compaction.lag.ms"), *max_lag = kvs_get(own, "max.compaction.lag.ms");
+    if (min_lag != NULL && max_lag != NULL && str_to_i64(str_c(min_lag), &low) && str_to_i64(str_c(max_lag), &high) && low > high)
+        return err_set(err, ERR_CONFIG, "conflict topic config setting min.compaction.lag.ms (%s) > max.compaction.lag.ms (%s)", min_lag, max_lag);
     return ERR_OK;
 }
 
@@ -250,6 +276,12 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
         .max_compaction_lag_ms = i64_of(b, own, F_max_compaction_lag_ms),
         .delete_retention_ms = i64_of(b, own, F_delete_retention_ms),
     };
+    const char *codec = text_of(b, own, F_compression_type);
+    out->compression = strcmp(codec, "producer") == 0 ? -1 : strcmp(codec, "uncompressed") == 0 ? COMPRESS_NONE : compress_kind_of(str_c(codec));
+    out->compression_level = COMPRESS_LEVEL_DEFAULT;
+    if (out->compression == COMPRESS_GZIP) out->compression_level = (int)i64_of(b, own, F_compression_gzip_level);
+    if (out->compression == COMPRESS_LZ4) out->compression_level = (int)i64_of(b, own, F_compression_lz4_level);
+    if (out->compression == COMPRESS_ZSTD) out->compression_level = (int)i64_of(b, own, F_compression_zstd_level);
     double ratio = 0;
     (void)str_to_double(str_c(text_of(b, own, F_min_cleanable_dirty_ratio)), &ratio);
     out->min_dirty_ppm = (int64_t)(ratio * 1e6);

@@ -21,6 +21,7 @@
 struct topic_setting_values { // parsed, effective values of the configs that are USED
     bool compact, delete_old, append_time;
     int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    int compression, compression_level; // codec that batches are brought to; -1 = as they come
     int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
     struct log_config log;
 };
@@ -49,6 +50,8 @@ struct partition {
     atomic_bool compact, delete_old, append_time;
     _Atomic int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
     _Atomic int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
+    atomic_int compression, compression_level;
+    _Atomic uint64_t segment_bytes;
     atomic_bool uncleanable; // compaction met damage
     _Atomic int64_t clean_not_before_us; // monotonic; after a compaction that achieved nothing
     // owner

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "broker/internal.h"
+#include "broker/validate.h"
 
 struct produce_own { // lives in broker_produce.self_
     struct partition *partition; // a reference
@@ -63,6 +64,9 @@ void partition_settings(struct partition *p, const struct topic_setting_values *
     p->delete_old = v->delete_old;
     p->append_time = v->append_time;
     p->max_message_bytes = v->max_message_bytes;
+    p->compression = v->compression;
+    p->compression_level = v->compression_level;
+    p->segment_bytes = v->log.segment_bytes;
     p->timestamp_after_max_ms = v->timestamp_after_max_ms;
     p->timestamp_before_max_ms = v->timestamp_before_max_ms;
     p->min_compaction_lag_ms = v->min_compaction_lag_ms;
@@ -158,86 +162,6 @@ static struct broker_produce *pop(struct broker_produce **first) {
     struct broker_produce *r = *first;
     *first = r->next_;
     return r;
-}
-
-// ---- checks ---------------------------------------------------------------------------------------------------------
-
-struct checked {
-    struct batch first;
-    size_t n;
-    int64_t records;
-    bool has_producer;
-    int kafka_error;
-    const char *why;
-};
-
-static bool fault(struct checked *c, int kafka_error, const char *why) {
-    c->kafka_error = kafka_error;
-    c->why = why;
-    return false;
-}
-
-// A compacted topic lives by keys. Compressed batches are believed.
-static bool all_keyed(const struct batch *b) {
-    if (batch_codec(b) != 0) return true;
-    struct batch_iter it;
-    struct batch_record rec;
-    bool ok = batch_iter_init(&it, b, 0, NULL) == ERR_OK;
-    int got = 0;
-    while (ok && (got = batch_iter_next(&it, &rec, NULL)) == 1) ok = !rec.key_null;
-    batch_iter_fini(&it);
-    return ok && got == 0;
-}
-
-static bool check_producer(const struct broker_produce *r, const struct batch *b, struct checked *c) {
-    bool marker = r->origin == BROKER_MARKER || r->origin == BROKER_MARKER_NEWER, in_txn = (b->attributes & BATCH_ATTR_TRANSACTION) != 0;
-    if (((b->attributes & BATCH_ATTR_CONTROL) != 0) != marker) return fault(c, KAFKA_INVALID_RECORD, "clients may not write control batches");
-    if (r->origin != BROKER_FROM_CLIENT) return true;
-    if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
-        return fault(c, KAFKA_INVALID_RECORD, "producer id without epoch or sequence");
-    if (in_txn && b->producer_id < 0) return fault(c, KAFKA_INVALID_RECORD, "a transactional batch without a producer id");
-    if (in_txn && r->transactional_id == NULL)
-        return fault(c, KAFKA_INVALID_RECORD, "a transactional batch in a request without a transactional id");
-    return true;
-}
-
-static bool check_batch(struct partition *p, const struct broker_produce *r, const struct batch *b, int64_t now, struct checked *c) {
-    if ((int64_t)b->size > p->max_message_bytes) return fault(c, KAFKA_MESSAGE_TOO_LARGE, "record batch is larger than max.message.bytes");
-    if (!batch_crc_ok(b)) return fault(c, KAFKA_CORRUPT_MESSAGE, "record batch has a wrong CRC");
-    if (b->count <= 0 || b->last_offset_delta != b->count - 1)
-        return fault(c, KAFKA_INVALID_RECORD, "record count and last offset delta do not agree");
-    if (!check_producer(r, b, c)) return false;
-    if (batch_codec(b) > 4) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "unknown compression codec");
-    if (!p->append_time && b->max_timestamp >= 0) {
-        if (b->max_timestamp - now > p->timestamp_after_max_ms)
-            return fault(c, KAFKA_INVALID_TIMESTAMP, "timestamp is further in the future than message.timestamp.after.max.ms");
-        if (now - b->max_timestamp > p->timestamp_before_max_ms)
-            return fault(c, KAFKA_INVALID_TIMESTAMP, "timestamp is further in the past than message.timestamp.before.max.ms");
-    }
-    if (p->compact && (b->attributes & BATCH_ATTR_CONTROL) == 0 && !all_keyed(b))
-        return fault(c, KAFKA_INVALID_RECORD, "a compacted topic accepts no record without a key");
-    return true;
-}
-
-static bool check(struct partition *p, const struct broker_produce *r, struct checked *c) {
-    struct str batches = r->batches;
-    static const char *const texts[] = {"", "record batch is cut short", "record batch has a damaged header", "record format is older than 2"};
-    static const int errors[] = {0, KAFKA_CORRUPT_MESSAGE, KAFKA_CORRUPT_MESSAGE, KAFKA_UNSUPPORTED_FOR_MESSAGE_FORMAT};
-    int64_t now = clock_ms(p);
-    *c = (struct checked){0};
-    struct batch b;
-    for (size_t at = 0; at < batches.n; at += b.size) {
-        enum batch_status status = batch_read(batches.p + at, batches.n - at, &b);
-        if (status != BATCH_OK) return fault(c, errors[status], texts[status]);
-        if (!check_batch(p, r, &b, now, c)) return false;
-        if (c->n++ == 0) c->first = b;
-        c->records += b.count;
-        c->has_producer = c->has_producer || b.producer_id >= 0;
-        if (p->append_time) batch_set_append_time((uint8_t *)(uintptr_t)b.p, b.size, now);
-    }
-    if (c->n == 0) return fault(c, KAFKA_INVALID_RECORD, "no record batch");
-    if (c->n > 1 && c->has_producer) return fault(c, KAFKA_INVALID_RECORD, "one record batch per partition with a producer id");
-    return true;
 }
 
 // ---- produce --------------------------------------------------------------------------------------------------------
@@ -353,41 +277,48 @@ static void bound_stable(struct partition *p, const struct batch *b, bool undo) 
 }
 
 // True when bytes were written.
-static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call) {
-    struct checked c;
-    if (p->deleted) {
-        refuse(r, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", may_call);
-        return false;
-    }
-    if (!check(p, r, &c)) {
-        refuse(r, c.kafka_error, c.kafka_error == KAFKA_MESSAGE_TOO_LARGE ? ERR_TOO_LARGE : ERR_INVALID, c.why, may_call);
-        return false;
-    }
+static bool append_checked(struct partition *p, struct broker_produce *r, struct checked *c, bool may_call) {
     r->log_append_time_ms = p->append_time ? clock_ms(p) : -1;
-    if (p->verifying != NULL && r->origin == BROKER_FROM_CLIENT && verify_joins(p, r, c.first.producer_id)) return false;
-    if (answer_sequence(p, r, &c.first, may_call)) return false;
-    bound_stable(p, &c.first, false);
+    if (p->verifying != NULL && r->origin == BROKER_FROM_CLIENT && verify_joins(p, r, c->first.producer_id)) return false;
+    if (answer_sequence(p, r, &c->first, may_call)) return false;
+    bound_stable(p, &c->first, false);
     struct log_appended a;
     struct err err = {0};
-    enum err_code code = log_append(p->log, r->batches, BROKER_LEADER_EPOCH, &a, &err);
+    enum err_code code = log_append(p->log, c->batches, BROKER_LEADER_EPOCH, &a, &err);
     if (code != ERR_OK) {
-        bound_stable(p, &c.first, true);
+        bound_stable(p, &c->first, true);
         if (code == ERR_NO_SPACE) log_warn("broker", "not written: the disk is full", "topic", p->topic_name, "error", err.msg, NULL);
         refuse(r, code == ERR_TOO_LARGE ? KAFKA_MESSAGE_TOO_LARGE : KAFKA_STORAGE_ERROR, code, err.msg, may_call);
         return false;
     }
-    if (c.has_producer) {
-        c.first.base_offset = a.base_offset;
-        producers_note(&p->producers, &c.first, clock_ms(p));
+    if (c->has_producer) {
+        c->first.base_offset = a.base_offset;
+        producers_note(&p->producers, &c->first, clock_ms(p));
     }
     sys_mutex_lock(&p->sync_mutex);
     p->dirty_bytes += a.bytes;
     sys_mutex_unlock(&p->sync_mutex);
     atomic_fetch_add(&p->broker->undurable_bytes, a.bytes);
     metric_add(M_LOG_BYTES_IN, p->topic_name, (int64_t)a.bytes);
-    metric_add(M_LOG_RECORDS_IN, p->topic_name, c.records);
+    metric_add(M_LOG_RECORDS_IN, p->topic_name, c->records);
     produce_appended(p, r, a.base_offset, a.last_offset, may_call);
     return true;
+}
+
+static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call) {
+    struct checked c;
+    if (p->deleted) {
+        refuse(r, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", may_call);
+        return false;
+    }
+    bool good = produce_check(p, r, &c);
+    if (!good) {
+        bool large = c.kafka_error == KAFKA_MESSAGE_TOO_LARGE || c.kafka_error == KAFKA_RECORD_LIST_TOO_LARGE;
+        refuse(r, c.kafka_error, large ? ERR_TOO_LARGE : ERR_INVALID, c.why, may_call);
+    }
+    bool written = good && append_checked(p, r, &c, may_call);
+    produce_checked_fini(&c);
+    return written;
 }
 
 void partition_produce(struct partition *p, struct broker_produce *r) {

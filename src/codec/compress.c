@@ -34,8 +34,9 @@ static size_t room(struct buf *out, size_t start, size_t max) {
 }
 
 // ---- none ---------------------------------------------------------------------------------------------------------------
-static enum err_code none_pack(struct str in, struct buf *out, struct err *err) {
+static enum err_code none_pack(struct str in, int level, struct buf *out, struct err *err) {
     (void)err;
+    (void)level;
     buf_put_str(out, in);
     return ERR_OK;
 }
@@ -49,10 +50,10 @@ static enum err_code none_unpack(struct str in, size_t max, struct buf *out, str
 // ---- gzip, deflate --------------------------------------------------------------------------------------------------------
 enum { WINDOW_GZIP = 15 + 16, WINDOW_RAW = -15 };
 
-static enum err_code zlib_pack(int window, struct str in, struct buf *out, struct err *err) {
+static enum err_code zlib_pack(int window, int level, struct str in, struct buf *out, struct err *err) {
     z_stream z = {0};
     if (in.n > UINT32_MAX / 2) return err_set(err, ERR_TOO_LARGE, "more than 2 GiB to compress at once");
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, window, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    if (deflateInit2(&z, level >= 1 && level <= 9 ? level : Z_DEFAULT_COMPRESSION, Z_DEFLATED, window, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         return err_set(err, ERR_NO_MEMORY, "zlib has no memory");
     size_t bound = deflateBound(&z, in.n);
     enum err_code code = ERR_OK;
@@ -106,13 +107,14 @@ static enum err_code zlib_unpack(int window, struct str in, size_t max, struct b
     return code;
 }
 
-static enum err_code gzip_pack(struct str in, struct buf *out, struct err *err) { return zlib_pack(WINDOW_GZIP, in, out, err); }
+static enum err_code gzip_pack(struct str in, int level, struct buf *out, struct err *err) { return zlib_pack(WINDOW_GZIP, level, in, out, err); }
 static enum err_code gzip_unpack(struct str in, size_t max, struct buf *out, struct err *err) {
     return zlib_unpack(WINDOW_GZIP, in, max, out, err);
 }
 
 // ---- snappy ---------------------------------------------------------------------------------------------------------------
-static enum err_code snappy_pack(struct str in, struct buf *out, struct err *err) {
+static enum err_code snappy_pack(struct str in, int level, struct buf *out, struct err *err) {
+    (void)level;
     buf_put(out, xerial_magic, sizeof xerial_magic);
     buf_put_be32(out, 1); // version
     buf_put_be32(out, 1); // compatible with
@@ -161,8 +163,12 @@ static enum err_code snappy_unpack(struct str in, size_t max, struct buf *out, s
 }
 
 // ---- lz4 ------------------------------------------------------------------------------------------------------------------
-static enum err_code lz4_pack(struct str in, struct buf *out, struct err *err) {
-    LZ4F_preferences_t prefs = {.frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockIndependent}};
+// 9 is Kafka's default and means the fast compressor there; any other level is one of high compression.
+static enum err_code lz4_pack(struct str in, int level, struct buf *out, struct err *err) {
+    enum { LZ4_DEFAULT = 9, LZ4_HIGH_MIN = 3 };
+    bool fast = level == COMPRESS_LEVEL_DEFAULT || level == LZ4_DEFAULT;
+    LZ4F_preferences_t prefs = {.compressionLevel = fast ? 0 : level < LZ4_HIGH_MIN ? LZ4_HIGH_MIN : level,
+                                .frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockIndependent}};
     size_t bound = LZ4F_compressFrameBound(in.n, &prefs);
     if (!buf_reserve(out, bound)) return ERR_OK;
     size_t n = LZ4F_compressFrame(out->p + out->n, bound, in.p, in.n, &prefs);
@@ -196,10 +202,10 @@ static enum err_code lz4_unpack(struct str in, size_t max, struct buf *out, stru
 }
 
 // ---- zstd -----------------------------------------------------------------------------------------------------------------
-static enum err_code zstd_pack(struct str in, struct buf *out, struct err *err) {
+static enum err_code zstd_pack(struct str in, int level, struct buf *out, struct err *err) {
     size_t bound = ZSTD_compressBound(in.n);
     if (!buf_reserve(out, bound)) return ERR_OK;
-    size_t n = ZSTD_compress(out->p + out->n, bound, in.p, in.n, ZSTD_CLEVEL_DEFAULT);
+    size_t n = ZSTD_compress(out->p + out->n, bound, in.p, in.n, level == COMPRESS_LEVEL_DEFAULT ? ZSTD_CLEVEL_DEFAULT : level);
     if (ZSTD_isError(n)) return err_set(err, ERR_INTERNAL, "zstd: %s", ZSTD_getErrorName(n));
     out->n += n;
     return ERR_OK;
@@ -233,7 +239,7 @@ static enum err_code zstd_unpack(struct str in, size_t max, struct buf *out, str
 // ---- the table --------------------------------------------------------------------------------------------------------------
 static const struct kind {
     const char *name;
-    enum err_code (*pack)(struct str in, struct buf *out, struct err *err);
+    enum err_code (*pack)(struct str in, int level, struct buf *out, struct err *err);
     enum err_code (*unpack)(struct str in, size_t max, struct buf *out, struct err *err);
 } kinds[COMPRESS_COUNT] = {
     [COMPRESS_NONE] = {"none", none_pack, none_unpack},     [COMPRESS_GZIP] = {"gzip", gzip_pack, gzip_unpack},
@@ -260,9 +266,13 @@ static enum err_code settle(enum err_code code, struct buf *out, size_t start, s
 }
 
 enum err_code compress_bytes(enum compress_kind kind, struct str in, struct buf *out, struct err *err) {
+    return compress_bytes_level(kind, in, COMPRESS_LEVEL_DEFAULT, out, err);
+}
+
+enum err_code compress_bytes_level(enum compress_kind kind, struct str in, int level, struct buf *out, struct err *err) {
     if (compress_name((int)kind) == NULL) return err_set(err, ERR_NOT_SUPPORTED, "compression type %d", (int)kind);
     size_t start = out->n;
-    return settle(kinds[kind].pack(in, out, err), out, start, err);
+    return settle(kinds[kind].pack(in, level, out, err), out, start, err);
 }
 
 enum err_code decompress_bytes(enum compress_kind kind, struct str in, size_t max_out, struct buf *out, struct err *err) {
@@ -273,7 +283,7 @@ enum err_code decompress_bytes(enum compress_kind kind, struct str in, size_t ma
 
 enum err_code deflate_bytes(struct str in, struct buf *out, struct err *err) {
     size_t start = out->n;
-    return settle(zlib_pack(WINDOW_RAW, in, out, err), out, start, err);
+    return settle(zlib_pack(WINDOW_RAW, COMPRESS_LEVEL_DEFAULT, in, out, err), out, start, err);
 }
 
 enum err_code inflate_bytes(struct str in, size_t max_out, struct buf *out, struct err *err) {

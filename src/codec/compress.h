@@ -14,6 +14,9 @@ const char *compress_name(int kind);
 int compress_kind_of(struct str name); // -1 = none of these
 
 // Snappy is written in Java's framing ("xerial": \x82SNAPPY\0, blocks of 32 KiB), which all Kafka clients read; lz4 as an LZ4 frame.
+// With a level as Kafka's compression.*.level counts it (gzip 1-9, lz4 1-17, zstd -131072-22); COMPRESS_LEVEL_DEFAULT; others ignore it.
+enum { COMPRESS_LEVEL_DEFAULT = -2147483647 };
+enum err_code compress_bytes_level(enum compress_kind kind, struct str in, int level, struct buf *out, struct err *err);
 enum err_code compress_bytes(enum compress_kind kind, struct str in, struct buf *out, struct err *err);
 // At most max_out bytes come out: ERR_TOO_LARGE. Damaged or cut input: ERR_CORRUPT. Snappy: both raw and framed. Several gzip members,
 // LZ4 or zstd frames behind each other are read as one.

@@ -22,6 +22,18 @@ static void finish_one(struct producing *all) {
     if (--all->pending == 0) kafka_req_done(all->q);
 }
 
+static void list_record_errors(struct part *part, partition_response *res) {
+    struct arena *a = &part->all->q->arena;
+    struct broker_produce *p = &part->produce;
+    res->record_errors.p = KAFKA_ELEMENTS(a, kafka_produce_response_responses_partition_responses_record_errors, (int32_t)p->n_record_errors);
+    res->record_errors.n = (int32_t)p->n_record_errors;
+    for (size_t i = 0; i < p->n_record_errors; i++) {
+        res->record_errors.p[i].batch_index = p->record_errors[i].index;
+        res->record_errors.p[i].batch_index_error_message = str_c(arena_strdup(a, p->record_errors[i].message));
+    }
+    mem_free(p->record_errors);
+}
+
 static void produced(struct broker_produce *p) {
     struct part *part = p->arg;
     partition_response *res = part->res;
@@ -30,6 +42,7 @@ static void produced(struct broker_produce *p) {
     res->log_append_time_ms = p->log_append_time_ms;
     res->log_start_offset = p->log_start_offset;
     if (p->kafka_error != 0 && p->message[0] != 0) res->error_message = str_c(p->message);
+    list_record_errors(part, res);
     finish_one(part->all);
 }
 
@@ -68,7 +81,7 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
         // A transactional id: from version 12 on the produce itself adds the partition to the transaction (KIP-890).
         parts[i].produce = (struct broker_produce){.topic = name, .partition = data->index, .batches = data->records,
                                                    .wait_durable = req->acks != 0, .done = produced, .back = kafka_req_loop(q),
-                                                   .arg = &parts[i], .transactional_id = all->transactional_id, .txn_level = level};
+                                                   .list_errors = q->version >= 8, .arg = &parts[i], .transactional_id = all->transactional_id, .txn_level = level};
         all->pending++;
         broker_produce(kafka_req_broker(q), &parts[i].produce);
     }

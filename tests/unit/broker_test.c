@@ -129,7 +129,8 @@ static void test_configs(void **state) {
     } bad[] = {
         {{"no.such", "1"}, ERR_CONFIG},       {{"retention.ms", "x"}, ERR_CONFIG},          {{"retention.ms", "-2"}, ERR_CONFIG},
         {{"segment.bytes", "10"}, ERR_CONFIG}, {{"cleanup.policy", "burn"}, ERR_CONFIG},     {{"message.timestamp.type", "Now"}, ERR_CONFIG},
-        {{"preallocate", "maybe"}, ERR_CONFIG}, {{"compression.type", "zstd"}, ERR_NOT_SUPPORTED}, {{"min.insync.replicas", "2"}, ERR_NOT_SUPPORTED},
+        {{"preallocate", "maybe"}, ERR_CONFIG}, {{"compression.type", "lzma"}, ERR_CONFIG}, {{"remote.storage.enable", "true"}, ERR_NOT_SUPPORTED},
+        {{"segment.bytes", "3000000000"}, ERR_CONFIG}, {{"min.insync.replicas", "0"}, ERR_CONFIG},
         {{"retention.bytes", "1\n2"}, ERR_CONFIG},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the broker refuses of a produce, record by record where it must, and compression.type.
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "broker/kafka_error.h"
+#include "broker_fixture.h"
+#include "codec/compress.h"
+#include "codec/crc32c.h"
+#include "log/batch.h"
+
+static void create(struct fixture *f, const char *name, const struct broker_kv *configs, size_t n) {
+    struct err err = {0};
+    if (broker_topic_create(f->broker, name, 1, configs, n, false, NULL, NULL, &err) != ERR_OK) fail_msg("%s", err.msg);
+}
+
+// n records; those with (keyless >> i & 1) have no key, those with (late >> i & 1) are a day late.
+static void make(struct fixture *f, struct buf *out, int n, int codec, unsigned keyless, unsigned late) {
+    struct batch_builder bb;
+    int64_t now = fixture_now_ms(f);
+    buf_clear(out);
+    batch_begin(&bb, out, now);
+    for (int i = 0; i < n; i++) {
+        int64_t t = (late >> i & 1) != 0 ? now - 86400000 : now;
+        batch_add(&bb, t, STR("key"), (keyless >> i & 1) != 0, STR("the value of a record, the value of a record"), false, NULL, 0);
+    }
+    batch_end(&bb);
+    if (codec == 0) return;
+    struct buf packed = {0};
+    buf_put(&packed, out->p, BATCH_HEADER);
+    assert_int_equal(compress_bytes((enum compress_kind)codec, str_n(out->p + BATCH_HEADER, out->n - BATCH_HEADER), &packed, NULL), ERR_OK);
+    packed.p[22] |= (uint8_t)codec;
+    buf_set_be32(&packed, 8, (uint32_t)(packed.n - BATCH_PREFIX));
+    buf_set_be32(&packed, 17, crc32c(0, packed.p + 21, packed.n - 21));
+    buf_fini(out);
+    *out = packed;
+}
+
+static struct broker_produce produce_listing(struct fixture *f, const char *topic, struct str batches) {
+    struct fixture_put x = {.f = f};
+    x.produce = (struct broker_produce){.topic = topic, .batches = batches, .wait_durable = true, .list_errors = true};
+    x.produce.done = fixture_put_done;
+    x.produce.arg = &x;
+    loop_event_init(&x.event);
+    loop_post(f->loops[0], fixture_put_start, &x);
+    loop_event_wait(&x.event);
+    loop_event_fini(&x.event);
+    return x.produce;
+}
+
+static void test_keys(void **state) {
+    struct fixture *f = *state;
+    struct broker_kv compact = {"cleanup.policy", "compact"};
+    struct buf b = {0};
+    create(f, "k", &compact, 1);
+    for (int codec = 0; codec < COMPRESS_COUNT; codec++) {
+        make(f, &b, 6, codec, 1u << 2 | 1u << 5, 0);
+        struct broker_produce r = produce_listing(f, "k", buf_str(&b));
+        assert_int_equal(r.kafka_error, KAFKA_INVALID_RECORD);
+        assert_int_equal(r.n_record_errors, 2);
+        assert_true(r.record_errors[0].index == 2 && r.record_errors[1].index == 5);
+        assert_string_equal(r.record_errors[1].message, "Compacted topic cannot accept message without key in topic partition k-0.");
+        assert_non_null(strstr(r.message, "rejected due to 2 record errors"));
+        mem_free(r.record_errors);
+        make(f, &b, 6, codec, 0, 0);
+        r = produce_listing(f, "k", buf_str(&b));
+        assert_int_equal(r.kafka_error, 0);
+        assert_int_equal(r.base_offset, 6 * codec);
+        assert_int_equal(r.n_record_errors, 0);
+        make(f, &b, 6, codec, 1, 0);
+        r = fixture_produce(f, "k", 0, buf_str(&b), true); // one that does not ask for the list
+        assert_true(r.kafka_error == KAFKA_INVALID_RECORD && r.record_errors == NULL);
+    }
+    buf_fini(&b);
+}
+
+static void test_times(void **state) {
+    struct fixture *f = *state;
+    struct broker_kv before = {"message.timestamp.before.max.ms", "3600000"};
+    struct buf b = {0};
+    create(f, "t", &before, 1);
+    make(f, &b, 4, COMPRESS_LZ4, 0, 1u << 1); // not the newest one: its header does not say
+    struct broker_produce r = produce_listing(f, "t", buf_str(&b));
+    assert_int_equal(r.kafka_error, KAFKA_INVALID_TIMESTAMP);
+    assert_int_equal(r.n_record_errors, 1);
+    assert_int_equal(r.record_errors[0].index, 1);
+    mem_free(r.record_errors);
+    make(f, &b, 4, COMPRESS_LZ4, 0, 0);
+    assert_int_equal(produce_listing(f, "t", buf_str(&b)).kafka_error, 0);
+    struct broker_kv append = {"message.timestamp.type", "LogAppendTime"};
+    assert_int_equal(broker_topic_alter(f->broker, "t", &append, 1, false, NULL), ERR_OK);
+    make(f, &b, 4, 0, 0, 15);
+    assert_int_equal(produce_listing(f, "t", buf_str(&b)).kafka_error, 0); // they get the broker's
+    buf_fini(&b);
+}
+
+static void test_compression(void **state) {
+    struct fixture *f = *state;
+    static const char *const types[] = {"uncompressed", "gzip", "snappy", "lz4", "zstd"};
+    struct buf b = {0}, read = {0};
+    struct err err = {0};
+    for (int to = 0; to < COMPRESS_COUNT; to++) {
+        struct broker_kv configs[] = {{"compression.type", types[to]}, {"compression.zstd.level", "19"}, {"compression.lz4.level", "12"}, {"compression.gzip.level", "9"}};
+        create(f, types[to], configs, 4);
+        for (int from = 0; from < COMPRESS_COUNT; from++) {
+            make(f, &b, 20, from, 0, 0);
+            struct broker_produce r = produce_listing(f, types[to], buf_str(&b));
+            if (r.kafka_error != 0) fail_msg("%s", r.message);
+            assert_int_equal(r.base_offset, 20 * from);
+            buf_clear(&read);
+            assert_int_equal(broker_read(f->broker, types[to], 0, 20 * from, 1, &read, NULL, &err), ERR_OK);
+            struct batch x;
+            struct batch_iter it;
+            struct batch_record rec;
+            assert_int_equal(batch_read(read.p, read.n, &x), BATCH_OK);
+            assert_true(batch_crc_ok(&x) && batch_codec(&x) == to && x.count == 20 && x.base_offset == 20 * from);
+            assert_int_equal(batch_iter_init(&it, &x, 0, &err), ERR_OK);
+            int n = 0;
+            for (; batch_iter_next(&it, &rec, &err) == 1; n++) assert_true(str_eqc(rec.key, "key") && rec.offset == 20 * from + n);
+            assert_int_equal(n, 20);
+            batch_iter_fini(&it);
+        }
+    }
+    buf_fini(&b);
+    buf_fini(&read);
+}
+
+static void test_sizes(void **state) {
+    struct fixture *f = *state;
+    struct broker_kv configs[] = {{"max.message.bytes", "500"}, {"internal.segment.bytes", "400"}};
+    struct buf b = {0};
+    create(f, "s", configs, 1);
+    make(f, &b, 10, 0, 0, 0);
+    struct broker_produce r = produce_listing(f, "s", buf_str(&b));
+    assert_int_equal(r.kafka_error, KAFKA_MESSAGE_TOO_LARGE);
+    make(f, &b, 10, COMPRESS_ZSTD, 0, 0);
+    assert_int_equal(produce_listing(f, "s", buf_str(&b)).kafka_error, 0); // as it is sent
+    struct broker_kv plain = {"compression.type", "uncompressed"};
+    assert_int_equal(broker_topic_alter(f->broker, "s", &plain, 1, false, NULL), ERR_OK);
+    make(f, &b, 10, COMPRESS_ZSTD, 0, 0);
+    assert_int_equal(produce_listing(f, "s", buf_str(&b)).kafka_error, KAFKA_MESSAGE_TOO_LARGE); // as it would be kept
+    create(f, "l", &configs[1], 1);
+    make(f, &b, 10, 0, 0, 0);
+    assert_int_equal(produce_listing(f, "l", buf_str(&b)).kafka_error, KAFKA_RECORD_LIST_TOO_LARGE);
+    make(f, &b, 2, 0, 0, 0);
+    assert_int_equal(produce_listing(f, "l", buf_str(&b)).kafka_error, 0);
+    buf_fini(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_keys, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_times, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_compression, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
