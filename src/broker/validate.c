@@ -77,9 +77,11 @@ static bool inspect(struct partition *p, struct broker_produce *r, const struct 
     batch_iter_fini(&it);
     bool ok = readable && got == 0 && x.bad == 0;
     if (!readable || got < 0) fault(c, KAFKA_CORRUPT_MESSAGE, "%s", err.msg);
-    else if (!ok && x.kafka_error == KAFKA_INVALID_TIMESTAMP) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+    else if (!ok && x.kafka_error == KAFKA_INVALID_TIMESTAMP)
+        fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
     else if (!ok)
-        fault(c, KAFKA_INVALID_RECORD, "One or more records have been rejected due to %lld record errors in total, and only showing the first three errors at most: [%s]",
+        fault(c, KAFKA_INVALID_RECORD,
+              "One or more records have been rejected due to %lld record errors in total, and only showing the first three errors at most: [%s]",
               (long long)x.bad, buf_cstr(&x.text));
     if (!ok && x.errors.n > 0) {
         r->record_errors = x.errors.p; // the caller's now
@@ -141,7 +143,8 @@ static bool repack_all(const struct partition *p, struct str batches, int codec,
     for (size_t at = 0; at < c->own.n; at += b.size) {
         (void)batch_read(c->own.p + at, c->own.n - at, &b);
         if ((int64_t)b.size > p->max_message_bytes)
-            return fault(c, KAFKA_MESSAGE_TOO_LARGE, "Message batch size is %zu bytes in append to partition %.100s-%d which exceeds the maximum configured size of %lld.",
+            return fault(c, KAFKA_MESSAGE_TOO_LARGE,
+                         "Message batch size is %zu bytes in append to partition %.100s-%d which exceeds the maximum configured size of %lld.",
                          b.size, p->topic_name, p->index, (long long)p->max_message_bytes);
     }
     c->batches = buf_str(&c->own);
@@ -165,7 +168,8 @@ static bool check_producer(const struct broker_produce *r, const struct batch *b
 
 static bool check_batch(struct partition *p, struct broker_produce *r, const struct batch *b, int64_t now, struct checked *c) {
     if ((int64_t)b->size > p->max_message_bytes)
-        return fault(c, KAFKA_MESSAGE_TOO_LARGE, "The record batch size in the append to %.100s-%d is %zu bytes which exceeds the maximum configured value of %lld.",
+        return fault(c, KAFKA_MESSAGE_TOO_LARGE,
+                     "The record batch size in the append to %.100s-%d is %zu bytes which exceeds the maximum configured value of %lld.",
                      p->topic_name, p->index, b->size, (long long)p->max_message_bytes);
     if (!batch_crc_ok(b))
         return fault(c, KAFKA_CORRUPT_MESSAGE, "Record is corrupt (stored crc = %u) in topic partition %.100s-%d.", b->crc, p->topic_name, p->index);
@@ -199,7 +203,8 @@ bool produce_check(struct partition *p, struct broker_produce *r, struct checked
     int codec = p->compression;
     if (codec >= 0 && !repack_all(p, batches, codec, c)) return false;
     if (c->batches.n > p->segment_bytes)
-        return fault(c, KAFKA_RECORD_LIST_TOO_LARGE, "Message batch size is %zu bytes in append to partition %.100s-%d, which exceeds the maximum configured segment size of %llu.",
+        return fault(c, KAFKA_RECORD_LIST_TOO_LARGE,
+                     "Message batch size is %zu bytes in append to partition %.100s-%d, which exceeds the maximum configured segment size of %llu.",
                      c->batches.n, p->topic_name, p->index, (unsigned long long)p->segment_bytes);
     return true;
 }

@@ -81,7 +81,8 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
         // A transactional id: from version 12 on the produce itself adds the partition to the transaction (KIP-890).
         parts[i].produce = (struct broker_produce){.topic = name, .partition = data->index, .batches = data->records,
                                                    .wait_durable = req->acks != 0, .done = produced, .back = kafka_req_loop(q),
-                                                   .list_errors = q->version >= 8, .arg = &parts[i], .transactional_id = all->transactional_id, .txn_level = level};
+                                                   .list_errors = q->version >= 8, .arg = &parts[i],
+                                                   .transactional_id = all->transactional_id, .txn_level = level};
         all->pending++;
         broker_produce(kafka_req_broker(q), &parts[i].produce);
     }
