@@ -68,6 +68,17 @@ static void tick(void *arg) {
     loop_timer_set(b->loops[0], &b->tick, TICK_US, tick, b);
 }
 
+static void expiry_tick(void *arg) {
+    struct broker *b = arg;
+    struct partition **all;
+    size_t n;
+    partitions_all(b, &all, &n);
+    for (size_t i = 0; i < n; i++) loop_post(all[i]->owner, partition_expire, all[i]);
+    mem_free(all);
+    int64_t interval_ms = configs_broker_i64(b, "producer.id.expiration.check.interval.ms", 600000);
+    loop_timer_set(b->loops[0], &b->expiry_tick, interval_ms * 1000, expiry_tick, b);
+}
+
 void broker_upkeep(struct broker *b) {
     struct partition **all;
     size_t n;
@@ -81,6 +92,7 @@ void broker_upkeep(struct broker *b) {
 static void tick_start(void *arg) {
     struct broker *b = arg;
     loop_timer_set(b->loops[0], &b->tick, TICK_US, tick, b);
+    expiry_tick(b);
 }
 
 static void free_broker(struct broker *b) {
@@ -178,6 +190,7 @@ struct stop {
 static void tick_stop(void *arg) {
     struct stop *x = arg;
     loop_timer_cancel(x->broker->loops[0], &x->broker->tick);
+    loop_timer_cancel(x->broker->loops[0], &x->broker->expiry_tick);
     loop_event_set(&x->event);
 }
 

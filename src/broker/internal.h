@@ -96,7 +96,7 @@ struct broker {
     _Atomic uint64_t undurable_bytes; // over all partitions
     struct sys_mutex stalled_mutex;
     VEC(struct partition *) stalled; // have a produce waiting for room; with a reference
-    struct loop_timer tick;
+    struct loop_timer tick, expiry_tick;
     int64_t last_retention_us;
     bool tick_stopped;
     struct coordinator *coordinator;
@@ -150,6 +150,7 @@ void partition_produce(struct partition *p, struct broker_produce *r); // owner;
 void partition_delete(struct partition *p);   // blocks until the owner knows; files are the caller's affair
 void partition_quiesce(struct partition *p);  // blocks until nothing runs for it any more (broker_close)
 void partition_maintain(void *partition);     // owner; takes over a reference
+void partition_expire(void *partition);       // owner; takes over a reference: forgets idle producers
 void partition_check_closed(struct partition *p); // owner; after something that ran for it has ended
 enum err_code broker_produce_code(struct broker_produce *r); // of an answered one
 int64_t partition_stable(struct partition *p, int64_t durable_end); // last stable offset; any thread

@@ -524,14 +524,19 @@ static void maintain_done(void *arg) { // owner
     partition_unref(p);
 }
 
+void partition_expire(void *arg) {
+    struct partition *p = arg;
+    int64_t idle = configs_broker_i64(p->broker, "producer.id.expiration.ms", 86400000);
+    if (!p->deleted && !p->closing) (void)producers_expire(&p->producers, clock_ms(p) - idle);
+    partition_unref(p);
+}
+
 void partition_maintain(void *arg) {
     struct partition *p = arg;
     if (p->deleted || p->closing || p->maintenance_running || log_offline(p->log)) {
         partition_unref(p);
         return;
     }
-    int64_t idle = configs_broker_i64(p->broker, "producer.id.expiration.ms", 86400000);
-    (void)producers_expire(&p->producers, clock_ms(p) - idle);
     log_roll_due(p->log);
     sync_start(p); // a new segment's file is to be made durable
     p->maintenance_running = true;
