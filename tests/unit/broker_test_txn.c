@@ -160,13 +160,16 @@ static struct seen look(struct fixture *f, int32_t partition) {
     enum err_code code = broker_read_committed(f->broker, "t", partition, 0, 1 << 20, true, &v, &o, &a, &aborted, &n, &err);
     if (code != ERR_OK) fail_msg("%s", err.msg);
     struct seen s = {.aborted = (int64_t)n, .stable = o.stable, .high = o.high_watermark};
-    assert_true(v.pieces.n <= 1);
+    struct buf whole = {0};
+    for (size_t i = 0; i < v.pieces.n; i++) buf_put_str(&whole, v.pieces.p[i].bytes);
     struct batch b;
-    for (size_t at = 0; at < v.n; at += b.size) {
-        assert_int_equal(batch_read(v.pieces.p[0].bytes.p + at, v.n - at, &b), BATCH_OK);
+    for (size_t at = 0; at < whole.n; at += b.size) {
+        assert_int_equal(batch_read(whole.p + at, whole.n - at, &b), BATCH_OK);
         if ((b.attributes & BATCH_ATTR_CONTROL) != 0) s.markers++;
         else s.batches++;
     }
+    assert_int_equal(whole.n, v.n);
+    buf_fini(&whole);
     log_view_release(&v);
     arena_fini(&a);
     return s;
