@@ -33,6 +33,7 @@ struct gate_state;
 struct kafka_req;
 struct listener;
 struct listeners;
+struct fetch_sessions;
 struct quotas;
 struct security;
 
@@ -125,6 +126,7 @@ struct kafka_door {
     struct listeners *listeners;
     struct security *security;
     struct quotas *quotas;
+    struct fetch_sessions *sessions;
     bool has_authorizer; // the one branch of kafka_may
     size_t n_loops, next_loop;
     struct door_loop **loops;

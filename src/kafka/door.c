@@ -9,8 +9,10 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "broker/dynamic.h"
 #include "broker/groups.h"
 #include "kafka/conn.h"
+#include "kafka/fetch_session.h"
 #include "kafka/quota.h"
 #include "kafka/security.h"
 
@@ -148,6 +150,7 @@ static void door_free(struct kafka_door *d) {
     }
     loop_event_fini(&d->listener_closed);
     listeners_fini(d->listeners);
+    fetch_sessions_free(d->sessions);
     quotas_fini(d->quotas);
     mem_free(d->quotas);
     security_fini(d->security);
@@ -202,6 +205,7 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     d->broker = broker;
     d->quotas = MEM_NEW(struct quotas);
     quotas_init(d->quotas, broker, d->security->store);
+    d->sessions = fetch_sessions_new(loop_sys(loops[0]), broker_config_i64(broker, "max.incremental.fetch.session.cache.slots", 1000));
     d->n_loops = n_loops;
     d->loops = mem_alloc(n_loops * sizeof *d->loops);
     loop_event_init(&d->listener_closed);

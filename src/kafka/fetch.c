@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetch (without sessions; long poll) and ListOffsets.
+// Fetch (long poll; sessions are in fetch_session.c) and ListOffsets.
 //
 // A fetch reads every partition once: what is in memory here, from the first partition on that needs the disk on a worker. When that is less
 // than min_bytes it waits on all of them, re-reads those that woke it, and answers at min_bytes, at max_wait, or when the connection closes.
@@ -8,6 +8,7 @@
 // batch, whatever the maxima say).
 #include <assert.h>
 
+#include "kafka/fetch_session.h"
 #include "kafka/throttle.h"
 
 enum { READ_COMMITTED = 1 };         // isolation level
@@ -137,6 +138,7 @@ static void answer_fetch(struct fetching *all) {
         all->counted += all->parts[i].view.held;
     }
     kafka_req_home(all->q)->fetch_bytes += all->counted; // until it has been sent
+    if (!throttle_fetch(all->q)) fetch_session_end(kafka_req_door(all->q)->sessions, all->q->msg, all->q->version, all->q->res);
     kafka_req_done(all->q);
 }
 
@@ -242,8 +244,8 @@ static void collect_parts(struct fetching *all, const struct kafka_fetch_request
 void kafka_do_fetch(struct kafka_req *q) {
     const struct kafka_fetch_request *req = q->msg;
     struct kafka_fetch_response *res = q->res;
-    if (req->session_id != 0) { // we never give out sessions: answer 0 switches them off (KIP-227)
-        res->error_code = KAFKA_FETCH_SESSION_ID_NOT_FOUND;
+    res->error_code = (int16_t)fetch_session_begin(kafka_req_door(q)->sessions, q->msg, q->version, &q->arena);
+    if (res->error_code != 0) {
         kafka_req_done(q);
         return;
     }

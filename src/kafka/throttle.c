@@ -35,13 +35,6 @@ int64_t throttle_answer(struct kafka_req *q) {
     if (q->busy_from_us != 0) q->busy_us = now - q->busy_from_us;
     ms = max_of(ms, quotas_record(all, QUOTA_REQUEST, user, client, (double)q->busy_us / 1e4, now));
     if (q->h->key == KAFKA_API_PRODUCE) ms = max_of(ms, quotas_record(all, QUOTA_PRODUCE, user, client, (double)q->frame_n, now));
-    if (q->h->key == KAFKA_API_FETCH) {
-        struct kafka_fetch_response *res = q->res;
-        int64_t bytes = fetched_bytes(res);
-        int64_t fetch_ms = bytes > 0 ? quotas_record_fetch(all, user, client, (double)bytes, now) : 0;
-        ms = max_of(ms, fetch_ms);
-        if (ms > 0 && res->error_code == 0) res->responses.n = 0;
-    }
     if (ms > 0) tell(q, ms);
     return ms;
 }
@@ -53,6 +46,20 @@ bool throttle_mutation(struct kafka_req *q, int64_t partitions, bool strict) {
     bool ok = quotas_mutate(all, user_of(q), client_of(q), (double)partitions, strict, now, &ms);
     if (ms > q->throttle_ms) q->throttle_ms = ms;
     return ok;
+}
+
+bool throttle_fetch(struct kafka_req *q) {
+    struct quotas *all = kafka_req_quotas(q);
+    if (!quotas_active(all)) return false;
+    struct kafka_fetch_response *res = q->res;
+    const struct kafka_fetch_request *req = q->msg;
+    int64_t bytes = fetched_bytes(res), now = sys_mono_us(loop_sys(kafka_req_loop(q)));
+    int64_t ms = bytes > 0 ? quotas_record_fetch(all, user_of(q), client_of(q), (double)bytes, now) : 0;
+    if (ms <= 0) return false;
+    if (ms > q->throttle_ms) q->throttle_ms = ms;
+    res->responses.n = 0;
+    if (req->session_epoch > 0) res->session_id = req->session_id; // it goes on
+    return true;
 }
 
 size_t throttle_fetch_max(struct kafka_req *q, size_t max_bytes) {

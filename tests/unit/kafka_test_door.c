@@ -676,6 +676,7 @@ static void test_fetch_long_poll(void **state) {
     response(&c, KAFKA_API_FETCH, 16, 5, &a, &res);
     assert_int_equal(res.responses.p[0].partitions.p[0].error_code, KAFKA_UNKNOWN_TOPIC_ID);
     req.session_id = 17;
+    req.session_epoch = 1;
     request(&c, KAFKA_API_FETCH, 11, 6, &req);
     response(&c, KAFKA_API_FETCH, 11, 6, &a, &res);
     assert_int_equal(res.error_code, KAFKA_FETCH_SESSION_ID_NOT_FOUND);
