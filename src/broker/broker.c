@@ -247,7 +247,7 @@ static enum err_code no_partition(const char *topic, int32_t partition, struct e
 
 static void get_offsets(struct partition *p, struct broker_offsets *out) {
     out->start = log_start(p->log);
-    out->high_watermark = log_durable_end(p->log);
+    out->high_watermark = log_read_end(p->log);
     out->end = log_end(p->log);
     out->stable = partition_stable(p, out->high_watermark);
 }
@@ -296,7 +296,7 @@ enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_
     enum err_code code = ERR_OK;
     *found_ms = -1;
     switch (timestamp_ms) {
-    case BROKER_OFFSET_LATEST: *offset = log_durable_end(p->log); break;
+    case BROKER_OFFSET_LATEST: *offset = log_read_end(p->log); break;
     case BROKER_OFFSET_EARLIEST: *offset = log_start(p->log); break;
     case BROKER_OFFSET_MAX_TIMESTAMP: code = log_find_max_time(p->log, offset, found_ms, err); break;
     default: code = log_find_time(p->log, timestamp_ms, offset, found_ms, err);

@@ -18,7 +18,7 @@ static enum err_code read_stable(struct partition *p, int64_t offset, size_t max
                                  log_aborteds *aborted, int64_t *next, struct err *err) {
     size_t before = out->n;
     offsets->start = log_start(p->log);
-    offsets->high_watermark = log_durable_end(p->log);
+    offsets->high_watermark = log_read_end(p->log);
     offsets->end = log_end(p->log);
     offsets->stable = partition_stable(p, offsets->high_watermark);
     *next = offset;
@@ -94,7 +94,7 @@ enum err_code broker_read_committed(struct broker *b, const char *topic, int32_t
         code = log_read_view(p->log, offset, max_bytes, may_block, out, err);
         if (code == ERR_OK && out->n > 0 && (offsets->stable < offsets->high_watermark || log_has_aborted(p->log)))
             code = view_stable(p, offset, out, offsets, &list, err);
-        else if (code == ERR_OK && out->n > 0 && log_durable_end(p->log) > offsets->high_watermark) // what came meanwhile may be unstable
+        else if (code == ERR_OK && out->n > 0 && log_read_end(p->log) > offsets->high_watermark) // what came meanwhile may be unstable
             code = view_stable(p, offset, out, offsets, &list, err);
     }
     if (code != ERR_OK) log_view_release(out);

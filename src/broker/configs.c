@@ -276,6 +276,11 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
         .max_compaction_lag_ms = i64_of(b, own, F_max_compaction_lag_ms),
         .delete_retention_ms = i64_of(b, own, F_delete_retention_ms),
     };
+    // Only where the topic says so: what the broker's log.flush.interval.* say is true anyway, since everything is synced at once.
+    out->flush_messages = kvs_get(own, "flush.messages") != NULL ? i64_of(b, own, F_flush_messages) : INT64_MAX;
+    out->flush_ms = kvs_get(own, "flush.ms") != NULL ? i64_of(b, own, F_flush_ms) : INT64_MAX;
+    bool relaxed = kvs_get(own, "flush.messages") != NULL || kvs_get(own, "flush.ms") != NULL;
+    if (!relaxed || out->flush_ms == 0) out->flush_messages = 1;
     const char *codec = text_of(b, own, F_compression_type);
     out->compression = strcmp(codec, "producer") == 0 ? -1 : strcmp(codec, "uncompressed") == 0 ? COMPRESS_NONE : compress_kind_of(str_c(codec));
     out->compression_level = COMPRESS_LEVEL_DEFAULT;

@@ -21,6 +21,7 @@
 struct topic_setting_values { // parsed, effective values of the configs that are USED
     bool compact, delete_old, append_time;
     int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    int64_t flush_messages, flush_ms; // acknowledged before it is durable, which is made so after this; 1 = acknowledged when durable
     int compression, compression_level; // codec that batches are brought to; -1 = as they come
     int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
     struct log_config log;
@@ -50,6 +51,8 @@ struct partition {
     atomic_bool compact, delete_old, append_time;
     _Atomic int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
     _Atomic int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
+    _Atomic int64_t flush_messages, flush_ms;
+    atomic_bool flush_due; // the next write is a sync (of topics that do not wait for it)
     atomic_int compression, compression_level;
     _Atomic uint64_t segment_bytes;
     atomic_bool uncleanable; // compaction met damage
@@ -61,7 +64,7 @@ struct partition {
     bool maintenance_running, stall_registered;
     atomic_bool closing;
     struct broker_produce *stalled_first, *stalled_last; // waiting for room in produce_bytes_max
-    struct loop_timer retry;
+    struct loop_timer retry, flush; // flush: with a reference while set
     enum err_code sync_code; // of the worker
     struct err sync_err;
     struct loop_event *closed; // set when `closing` and nothing runs any more

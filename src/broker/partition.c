@@ -64,6 +64,8 @@ void partition_settings(struct partition *p, const struct topic_setting_values *
     p->delete_old = v->delete_old;
     p->append_time = v->append_time;
     p->max_message_bytes = v->max_message_bytes;
+    p->flush_messages = v->flush_messages;
+    p->flush_ms = v->flush_ms;
     p->compression = v->compression;
     p->compression_level = v->compression_level;
     p->segment_bytes = v->log.segment_bytes;
@@ -167,6 +169,34 @@ static struct broker_produce *pop(struct broker_produce **first) {
 // ---- produce --------------------------------------------------------------------------------------------------------
 
 static void sync_start(struct partition *p);
+
+// flush.messages and flush.ms of the topic: acknowledged and seen when it is written, synced later.
+static bool is_relaxed(const struct partition *p) { return p->flush_messages > 1; }
+static int64_t acknowledged_end(struct partition *p) { return is_relaxed(p) ? log_read_end(p->log) : log_durable_end(p->log); }
+static bool wants_sync(struct partition *p) {
+    return !is_relaxed(p) || p->flush_due || log_end(p->log) - log_durable_end(p->log) >= p->flush_messages;
+}
+
+static void flush_now(void *arg) { // owner; has a reference
+    struct partition *p = arg;
+    p->flush_due = true;
+    sync_start(p);
+    partition_unref(p);
+}
+
+static void flush_later(struct partition *p) {
+    if (!is_relaxed(p) || p->flush_ms == INT64_MAX || p->flush.heap_index != 0 || p->closing) return;
+    int64_t max = INT64_MAX / 4000;
+    partition_ref(p);
+    loop_timer_set(p->owner, &p->flush, (p->flush_ms < max ? p->flush_ms : max) * 1000, flush_now, p);
+}
+
+static void flush_cancel(struct partition *p) {
+    if (p->flush.heap_index == 0) return;
+    loop_timer_cancel(p->owner, &p->flush);
+    partition_unref(p);
+}
+
 static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call);
 
 static void produce_appended(struct partition *p, struct broker_produce *r, int64_t base, int64_t last, bool may_call) {
@@ -177,7 +207,7 @@ static void produce_appended(struct partition *p, struct broker_produce *r, int6
     own_of(r)->need = last + 1;
     // Asked under the mutex: a sync publishes first and takes what waits second, so nothing slips in between and waits for the next one.
     sys_mutex_lock(&p->sync_mutex);
-    bool waits = r->wait_durable && log_durable_end(p->log) < last + 1;
+    bool waits = r->wait_durable && acknowledged_end(p) < last + 1;
     if (waits) push(&p->pending_first, &p->pending_last, r);
     sys_mutex_unlock(&p->sync_mutex);
     if (!waits) answer(r, may_call);
@@ -248,7 +278,7 @@ static bool answer_sequence(struct partition *p, struct broker_produce *r, const
         refuse(r, KAFKA_TRANSACTION_COORDINATOR_FENCED, ERR_CONFLICT, "a newer transaction coordinator has written", may_call);
         return true;
     case PRODUCER_REPEAT: // written before; when its sync failed there will be no other one
-        if (log_offline(p->log) && log_durable_end(p->log) <= last)
+        if (log_offline(p->log) && acknowledged_end(p) <= last)
             refuse(r, KAFKA_STORAGE_ERROR, ERR_OFFLINE, "the partition is offline after a failed sync", may_call);
         else produce_appended(p, r, base, last, may_call);
         return true;
@@ -301,6 +331,7 @@ static bool append_checked(struct partition *p, struct broker_produce *r, struct
     atomic_fetch_add(&p->broker->undurable_bytes, a.bytes);
     metric_add(M_LOG_BYTES_IN, p->topic_name, (int64_t)a.bytes);
     metric_add(M_LOG_RECORDS_IN, p->topic_name, c->records);
+    flush_later(p);
     produce_appended(p, r, a.base_offset, a.last_offset, may_call);
     return true;
 }
@@ -413,7 +444,7 @@ static void fail_pending(struct partition *p, enum err_code code, const char *wh
 static void sync_failed(void *arg) { // owner; takes over the reference of the sync
     struct partition *p = arg;
     fail_pending(p, p->sync_code, p->sync_err.msg, true);
-    partition_wait_fire(p, log_durable_end(p->log));
+    partition_wait_fire(p, log_read_end(p->log));
     if (atomic_load(&p->broker->undurable_bytes) < p->broker->config.produce_bytes_max) broker_wake_stalled(p->broker);
     sys_mutex_lock(&p->sync_mutex);
     p->sync_running = false;
@@ -439,16 +470,17 @@ static enum sync_end sync_once(struct partition *p) {
     uint64_t bytes = p->syncing_bytes = p->dirty_bytes;
     p->dirty_bytes = 0;
     sys_mutex_unlock(&p->sync_mutex);
-    p->sync_code = log_sync(p->log, &p->sync_err);
+    bool sync = wants_sync(p);
+    if (sync) p->flush_due = false;
+    p->sync_code = sync ? log_sync(p->log, &p->sync_err) : log_write(p->log, &p->sync_err);
     if (p->sync_code != ERR_OK) return SYNC_FAILED;
-    int64_t durable_end = log_durable_end(p->log);
-    for (struct broker_produce *r = take_pending(p, durable_end); r != NULL;) answer(pop(&r), false);
-    partition_wait_fire(p, durable_end);
+    for (struct broker_produce *r = take_pending(p, acknowledged_end(p)); r != NULL;) answer(pop(&r), false);
+    partition_wait_fire(p, log_read_end(p->log));
     if (atomic_fetch_sub(&b->undurable_bytes, bytes) - bytes < b->config.produce_bytes_max) broker_wake_stalled(b);
     sys_mutex_lock(&p->sync_mutex);
     p->syncing_bytes = 0;
     // Bytes are counted after they were appended: they may be durable already, and then the next turn only takes them off.
-    bool again = !p->deleted && (p->dirty_bytes > 0 || log_needs_sync(p->log));
+    bool again = !p->deleted && (p->dirty_bytes > 0 || (wants_sync(p) && log_needs_sync(p->log)));
     p->sync_running = again;
     sys_mutex_unlock(&p->sync_mutex);
     return again ? SYNC_AGAIN : SYNC_ENDED;
@@ -475,7 +507,7 @@ static void sync_start(struct partition *p) {
     if (p->deleted || p->retry.heap_index != 0) return;
     bool offline = log_offline(p->log);
     sys_mutex_lock(&p->sync_mutex);
-    bool start = !p->sync_running && !offline && (p->dirty_bytes > 0 || log_needs_sync(p->log)), fail = !p->sync_running && offline;
+    bool start = !p->sync_running && !offline && (p->dirty_bytes > 0 || (wants_sync(p) && log_needs_sync(p->log))), fail = !p->sync_running && offline;
     p->sync_running = p->sync_running || start;
     sys_mutex_unlock(&p->sync_mutex);
     if (fail) fail_pending(p, ERR_OFFLINE, "the partition is offline after a failed write or sync", false);
@@ -538,6 +570,7 @@ void partition_maintain(void *arg) {
         return;
     }
     log_roll_due(p->log);
+    p->flush_due = true;
     sync_start(p); // a new segment's file is to be made durable
     p->maintenance_running = true;
     if (pool_submit_then(p->broker->pool, maintain_work, p, p->owner, maintain_done, NULL) == ERR_OK) return; // the reference goes along
@@ -556,6 +589,7 @@ static void delete_on_owner(void *arg) {
     struct farewell *f = arg;
     struct partition *p = f->partition;
     p->deleted = true;
+    flush_cancel(p);
     for (struct broker_produce *r = take_pending(p, INT64_MAX); r != NULL;)
         refuse(pop(&r), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
     while (p->stalled_first != NULL)
@@ -574,6 +608,7 @@ static void quiesce_on_owner(void *arg) {
     struct partition *p = f->partition;
     p->closing = true;
     p->closed = &f->event;
+    flush_cancel(p);
     partition_wait_fire(p, INT64_MAX);
     if (p->retry.heap_index != 0) {
         loop_timer_cancel(p->owner, &p->retry);
@@ -647,7 +682,7 @@ void broker_wait_add(struct broker *b, const char *topic, int32_t partition, int
     if (p != NULL) {
         sys_mutex_lock(&p->wait_mutex);
         // The sync publishes first and looks at the list second, so nothing slips between these two.
-        int64_t end = log_durable_end(p->log);
+        int64_t end = log_read_end(p->log);
         queued = t->queued = !p->deleted && !p->closing && (w->committed ? partition_stable(p, end) : end) <= offset;
         if (queued) {
             t->next = p->waits;

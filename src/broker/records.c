@@ -6,7 +6,7 @@
 static enum err_code delete_in(struct partition *p, int64_t offset, int64_t *low, struct err *err) {
     if (!p->delete_old)
         return err_set(err, ERR_POLICY, "records of %s-%d cannot be deleted: cleanup.policy does not contain delete", p->topic_name, p->index);
-    if (offset == BROKER_OFFSET_LATEST) offset = log_durable_end(p->log);
+    if (offset == BROKER_OFFSET_LATEST) offset = log_read_end(p->log);
     enum err_code code = log_delete_before(p->log, offset, err);
     if (code == ERR_OK) *low = log_start(p->log);
     return code;

@@ -220,7 +220,7 @@ enum err_code compact_swap(struct log *l, struct segment *g, struct segment *con
 enum err_code log_delete_before(struct log *l, int64_t offset, struct err *err) {
     sys_mutex_lock(&l->names);
     sys_mutex_lock(&l->mutex);
-    int64_t start = log_start_locked(l), end = l->durable_end;
+    int64_t start = log_start_locked(l), end = l->read_end;
     sys_mutex_unlock(&l->mutex);
     enum err_code code = ERR_OK;
     if (l->abandoned) code = err_set(err, ERR_CLOSED, "%s: removed", l->dir);

@@ -244,6 +244,15 @@ static enum err_code write_segment(struct log *l, struct segment *g, uint64_t to
     return go_offline(l, err, "write and sync");
 }
 
+// Readers may see what was written: it survives the end of this process.
+static void expose(struct log *l, struct segment *const *segments, const uint64_t *sizes, size_t n, int64_t end) {
+    sys_mutex_lock(&l->mutex);
+    for (size_t i = 0; i < n; i++)
+        if (segments[i]->readable < sizes[i]) segments[i]->readable = sizes[i];
+    if (l->read_end < end) l->read_end = end;
+    sys_mutex_unlock(&l->mutex);
+}
+
 static enum err_code write_out(struct log *l, bool sync, struct err *err) {
     struct err local = {0};
     if (err == NULL) err = &local;
@@ -274,6 +283,8 @@ static enum err_code write_out(struct log *l, bool sync, struct err *err) {
         if (l->read_end < target) l->read_end = target;
         l->dir_synced = dir_changes;
         sys_mutex_unlock(&l->mutex);
+    } else if (code == ERR_OK) {
+        expose(l, dirty.p, sizes.p, dirty.n, target);
     }
     vec_fini(&dirty);
     vec_fini(&sizes);
@@ -282,14 +293,6 @@ static enum err_code write_out(struct log *l, bool sync, struct err *err) {
 
 enum err_code log_sync(struct log *l, struct err *err) { return write_out(l, true, err); }
 enum err_code log_write(struct log *l, struct err *err) { return write_out(l, false, err); }
-
-void log_expose(struct log *l) {
-    sys_mutex_lock(&l->mutex);
-    for (size_t i = l->segments.n; i > 0 && l->segments.p[i - 1]->readable < l->segments.p[i - 1]->size; i--)
-        l->segments.p[i - 1]->readable = l->segments.p[i - 1]->size;
-    l->read_end = l->end;
-    sys_mutex_unlock(&l->mutex);
-}
 
 bool log_needs_sync(struct log *l) {
     sys_mutex_lock(&l->mutex);

@@ -79,11 +79,10 @@ void log_roll_due(struct log *l); // closes the active segment when its time is 
 enum err_code log_roll(struct log *l, struct err *err); // closes it now (if it has batches)
 // Makes everything appended before the call durable; blocks. ERR_SYNC_FAILED is final.
 enum err_code log_sync(struct log *l, struct err *err);
-// For topics that do not wait for the disk. log_write hands what was appended to the disk without making it durable: it survives the end of the
-// process. log_expose lets readers see all that was appended so far. A later log_sync is still due.
-enum err_code log_write(struct log *l, struct err *err); // by the thread that syncs
-void log_expose(struct log *l);                          // any thread
-int64_t log_read_end(struct log *l); // readers see offsets below: the durable end, or what was exposed
+// For topics that do not wait for the disk: hands what was appended to the disk without making it durable (it survives the end of the process,
+// not of the power), and lets readers see it. A later log_sync is still due. By the thread that syncs; failures are as final as a sync's.
+enum err_code log_write(struct log *l, struct err *err);
+int64_t log_read_end(struct log *l); // readers see offsets below: the durable end, or what log_write has written
 bool log_needs_sync(struct log *l);
 void log_tidy(struct log *l); // writes index and snapshot of closed segments that are durable; blocks. Without it recovery scans more
 bool log_needs_tidy(struct log *l);

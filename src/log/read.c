@@ -42,7 +42,7 @@ static enum err_code search_segment(struct log *l, struct segment *g, struct tim
     if (code != ERR_OK) return code;
     struct scan c = {.file = g->file, .expect = -1, .fn = search_batch, .arg = x};
     sys_mutex_lock(&l->mutex);
-    c.to = g->synced;
+    c.to = g->readable;
     size_t low = 0, high = g->index.n; // the last entry whose predecessors are all older than t
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -60,7 +60,7 @@ static struct segment *next_candidate(struct log *l, int64_t *base, int64_t t) {
     struct segment *g = NULL;
     for (size_t i = 0; i < l->segments.n && g == NULL; i++) {
         struct segment *s = l->segments.p[i];
-        if (s->base >= *base && s->base < l->durable_end && s->size > 0 && s->max_time >= t) g = s;
+        if (s->base >= *base && s->base < l->read_end && s->size > 0 && s->max_time >= t) g = s;
     }
     if (g != NULL) {
         segment_ref(g);
@@ -72,7 +72,7 @@ static struct segment *next_candidate(struct log *l, int64_t *base, int64_t t) {
 
 enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err) {
     struct err local = {0};
-    struct time_search x = {.t = t, .start = log_start(l), .limit = log_durable_end(l), .offset = -1, .found = -1, .err = err == NULL ? &local : err};
+    struct time_search x = {.t = t, .start = log_start(l), .limit = log_read_end(l), .offset = -1, .found = -1, .err = err == NULL ? &local : err};
     int64_t base = 0;
     enum err_code code = ERR_OK;
     while (x.offset < 0 && code == ERR_OK) {
@@ -98,17 +98,17 @@ static bool max_batch(void *arg, const struct batch *b, uint64_t position) {
 }
 
 enum err_code log_find_max_time(struct log *l, int64_t *offset, int64_t *found, struct err *err) {
-    struct max_search x = {.limit = log_durable_end(l), .t = INT64_MIN};
+    struct max_search x = {.limit = log_read_end(l), .t = INT64_MIN};
     sys_mutex_lock(&l->mutex);
     struct segment *g = *vec_last(&l->segments);
-    bool durable = l->durable_end == l->end;
+    bool all = l->read_end == l->end;
     for (size_t i = 0; i < l->segments.n; i++)
-        if ((durable || l->segments.p[i] != g) && l->segments.p[i]->max_time > x.t) x.t = l->segments.p[i]->max_time;
-    struct scan c = {.file = g->file, .to = g->synced, .expect = -1, .fn = max_batch, .arg = &x};
+        if ((all || l->segments.p[i] != g) && l->segments.p[i]->max_time > x.t) x.t = l->segments.p[i]->max_time;
+    struct scan c = {.file = g->file, .to = g->readable, .expect = -1, .fn = max_batch, .arg = &x};
     segment_ref(g);
     sys_mutex_unlock(&l->mutex);
-    // The newest record may be in a batch that is not durable yet: then the durable part is searched.
-    enum err_code code = durable ? ERR_OK : segment_scan(&c, err);
+    // The newest record may be in a batch that is not to be seen yet: then the part in front of it is searched.
+    enum err_code code = all ? ERR_OK : segment_scan(&c, err);
     segment_unref(l, g);
     *offset = *found = -1;
     return code != ERR_OK || x.t < 0 ? code : log_find_time(l, x.t, offset, found, err);
