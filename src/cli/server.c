@@ -37,6 +37,11 @@ static enum err_code open_doors(struct cli *c, struct running *r, struct err *er
         const struct door *d = &doors[i];
         char host[256];
         int port;
+        if (d->listen == CFG_KAFKA_LISTEN && r->server->broker == NULL) { // clients go to the cluster itself
+            r->names[r->n_addresses] = d->name;
+            r->addresses[r->n_addresses++] = config_text(&r->server->config, CFG_BOOTSTRAP_SERVERS);
+            continue;
+        }
         bool on = config_listen(&r->server->config, d->listen, host, &port);
         if (!on && !(d->listen == CFG_KAFKA_LISTEN && server_has_listeners(r->server))) continue;
         if (!on) host[0] = 0;

@@ -21,13 +21,13 @@ struct view_state {
 static bool our_catalog(struct str name) { return name.n == 0 || str_ieq(name, STR("millrace")); }
 
 bool catalog_is_topic(struct engine *e, const struct sql_name *name, struct arena *a, struct str *topic) {
-    if (e->broker == NULL) return false;
+    if (e->topics == NULL) return false;
     struct broker_topic_info info;
     if (str_ieq(name->catalog, STR("topics"))) // topics.flights.dlq without quotes
         *topic = str_c(arena_printf(a, STR_FMT "." STR_FMT, STR_ARG(name->schema), STR_ARG(name->table)));
     else if (our_catalog(name->catalog) && str_ieq(name->schema, STR("topics"))) *topic = name->table;
     else return false;
-    return broker_topic_get(e->broker, *topic, a, &info);
+    return topics_get(e->topics, *topic, a, &info, NULL) == ERR_OK;
 }
 
 // Exact spelling first, then without case.
@@ -262,11 +262,17 @@ static void show_topic(struct engine *e, const char *name, struct arena *a) {
 }
 
 void catalog_sync_topics(struct engine *e) { // under catalog_mutex
-    if (e->broker == NULL) return;
+    if (e->topics == NULL) return;
     struct arena a;
     arena_init(&a);
     struct broker_topic_info *topics;
-    size_t n = broker_topic_list(e->broker, &a, &topics);
+    size_t n;
+    struct err err = {0};
+    if (topics_list(e->topics, &a, &topics, &n, &err) != ERR_OK) { // what was there stays
+        log_warn("engine", "topics cannot be listed", "error", err.msg, NULL);
+        arena_fini(&a);
+        return;
+    }
     for (size_t i = 0; i < n; i++) show_topic(e, topics[i].name, &a);
     struct map_entry *entry;
     for (size_t it = 0; (entry = map_next(&e->views, &it)) != NULL;) {
@@ -306,7 +312,8 @@ static void list_schema(struct engine *e, const char *schema, struct str only, s
 
 static void list_topics(struct engine *e, struct str only, struct arena *a, relations_vec *out) {
     struct broker_topic_info *topics;
-    size_t n = broker_topic_list(e->broker, a, &topics);
+    size_t n;
+    if (topics_list(e->topics, a, &topics, &n, NULL) != ERR_OK) return;
     for (size_t i = 0; i < n; i++) {
         if (only.n > 0 && !str_eqc(only, topics[i].name)) continue;
         struct err err = {0};
@@ -315,7 +322,7 @@ static void list_topics(struct engine *e, struct str only, struct arena *a, rela
         if (r.columns == NULL) r.error = arena_strdup(a, err.msg);
         for (int32_t p = 0; p < topics[i].partitions; p++) {
             struct broker_offsets o;
-            if (broker_offsets(e->broker, topics[i].name, p, &o, NULL) == ERR_OK) r.rows += o.high_watermark - o.start;
+            if (topics_offsets(e->topics, topics[i].name, p, &o, NULL) == ERR_OK) r.rows += o.high_watermark - o.start;
         }
         vec_add(out, r);
     }
@@ -389,7 +396,7 @@ enum err_code engine_catalog_list(struct engine_session *s, struct str schema, s
     list_schemas(e, a, out);
     for (size_t i = 0; i < out->n_schemas && e->lake != NULL; i++)
         if (schema.n == 0 || str_eqc(schema, out->schemas[i])) list_schema(e, out->schemas[i], name, a, &v);
-    if (e->broker != NULL && (schema.n == 0 || str_eqc(schema, "topics"))) list_topics(e, name, a, &v);
+    if (e->topics != NULL && (schema.n == 0 || str_eqc(schema, "topics"))) list_topics(e, name, a, &v);
     if (schema.n == 0 || str_eqc(schema, "temp")) list_temporary(s, name, a, &v, err);
     if (v.n > 0) qsort(v.p, v.n, sizeof *v.p, by_name);
     out->n_relations = v.n;

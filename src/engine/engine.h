@@ -13,7 +13,7 @@
 struct engine;
 struct engine_session;
 struct engine_result;
-struct broker;
+struct topics;
 struct lake;
 struct sys;
 
@@ -24,7 +24,7 @@ struct engine_config {
     const char *files_dir; // folder that read_parquet, read_csv and the like may read beside the lake; NULL = none
 };
 
-struct engine *engine_open(struct sys *s, const struct engine_config *config, struct lake *lake, struct broker *broker,
+struct engine *engine_open(struct sys *s, const struct engine_config *config, struct lake *lake, struct topics *topics,
                            const struct schema_source *schemas, struct err *err);
 void engine_close(struct engine *e);
 
@@ -89,7 +89,7 @@ enum err_code engine_catalog_changed(struct engine *e, const char *schema, const
 
 struct engine *engine_session_engine(struct engine_session *s);
 struct lake *engine_lake(struct engine *e);
-struct broker *engine_broker(struct engine *e);
+struct topics *engine_topics(struct engine *e);
 const struct schema_source *engine_schemas(struct engine *e); // NULL = none
 struct sys *engine_sys(struct engine *e);
 

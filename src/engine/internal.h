@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/vec.h"
-#include "broker/broker.h"
+#include "topics/topics.h"
 #include "cols/builder.h"
 #include "engine/engine.h"
 #include "lake/lake.h"
@@ -42,7 +42,7 @@ struct handler {
 struct engine {
     struct sys *sys;
     struct lake *lake;     // NULL: no tables
-    struct broker *broker; // NULL: no topics
+    struct topics *topics; // NULL: there are none
     struct schema_source schemas;
     bool has_schemas;
     char *spill_dir, *files_dir;

@@ -26,12 +26,12 @@ static uint64_t default_memory(struct sys *s) {
     return fourth < most ? fourth : most;
 }
 
-struct engine *engine_open(struct sys *s, const struct engine_config *config, struct lake *lake, struct broker *broker,
+struct engine *engine_open(struct sys *s, const struct engine_config *config, struct lake *lake, struct topics *topics,
                            const struct schema_source *schemas, struct err *err) {
     struct engine *e = MEM_NEW(struct engine);
     e->sys = s;
     e->lake = lake;
-    e->broker = broker;
+    e->topics = topics;
     if (schemas != NULL) {
         e->schemas = *schemas;
         e->has_schemas = true;
@@ -73,7 +73,7 @@ void engine_close(struct engine *e) {
 }
 
 struct lake *engine_lake(struct engine *e) { return e->lake; }
-struct broker *engine_broker(struct engine *e) { return e->broker; }
+struct topics *engine_topics(struct engine *e) { return e->topics; }
 struct sys *engine_sys(struct engine *e) { return e->sys; }
 const struct schema_source *engine_schemas(struct engine *e) { return e->has_schemas ? &e->schemas : NULL; }
 
@@ -144,18 +144,22 @@ static enum err_code begin_statement(struct engine_session *s, struct err *err) 
 
 // ---- dispatch -----------------------------------------------------------------------------------------------------------------
 
-static struct engine_result *show_topics(struct engine *e) {
+static struct engine_result *show_topics(struct engine *e, struct err *err) {
     static const char *const names[] = {"topic", "partitions", "events"};
     struct arena a;
     arena_init(&a);
     struct broker_topic_info *topics = NULL;
-    size_t n = e->broker != NULL ? broker_topic_list(e->broker, &a, &topics) : 0;
+    size_t n = 0;
+    if (e->topics != NULL && topics_list(e->topics, &a, &topics, &n, err) != ERR_OK) {
+        arena_fini(&a);
+        return NULL;
+    }
     const char **cells = ARENA_ARRAY(&a, const char *, n * 3 + 1);
     for (size_t i = 0; i < n; i++) {
         int64_t events = 0;
         for (int32_t p = 0; p < topics[i].partitions; p++) {
             struct broker_offsets o;
-            if (broker_offsets(e->broker, topics[i].name, p, &o, NULL) == ERR_OK) events += o.high_watermark - o.start;
+            if (topics_offsets(e->topics, topics[i].name, p, &o, NULL) == ERR_OK) events += o.high_watermark - o.start;
         }
         cells[i * 3] = topics[i].name;
         cells[i * 3 + 1] = arena_printf(&a, "%d", topics[i].partitions);
@@ -184,11 +188,11 @@ static void sync_topics(struct engine *e) {
 static struct engine_result *run_in_duck(struct engine_session *s, const struct sql_statement *st, const struct engine_param *params, size_t n,
                                          struct arena *a, struct err *err) {
     struct rewritten text;
-    if (s->e->broker != NULL && looks_at_catalog(st)) sync_topics(s->e);
+    if (s->e->topics != NULL && looks_at_catalog(st)) sync_topics(s->e);
     bool definition = st->kind == SQL_OTHER && st->temporary; // a temporary view is to see new rows: names stay
     if (definition && memmem(st->text.p, st->text.n, "view", 4) == NULL && memmem(st->text.p, st->text.n, "VIEW", 4) == NULL) definition = false;
     if (definition) {
-        if (s->e->broker != NULL) sync_topics(s->e);
+        if (s->e->topics != NULL) sync_topics(s->e);
         text = (struct rewritten){.text = arena_str(a, st->text), .pieces = ARENA_NEW(a, struct rewrite_piece), .n_pieces = 1};
     } else if (rewrite(s->e, st, st->text, a, &text, err) != ERR_OK) {
         return NULL;
@@ -219,7 +223,7 @@ static struct engine_result *run(struct engine_session *s, const struct sql_stat
     if (h->fn != NULL) return h->fn(h->arg, s, st, err);
     switch (st->kind) {
     case SQL_EMPTY: return result_done("", -1);
-    case SQL_SHOW_TOPICS: return show_topics(s->e);
+    case SQL_SHOW_TOPICS: return show_topics(s->e, err);
     case SQL_BEGIN:
     case SQL_COMMIT:
     case SQL_ROLLBACK: return result_done(sql_kind_tag(st->kind), -1);
@@ -332,7 +336,8 @@ enum err_code engine_describe(struct engine_session *s, struct str sql, struct a
         return ERR_OK;
     }
     if (st.kind == SQL_SHOW_TOPICS) {
-        struct engine_result *r = show_topics(s->e);
+        struct engine_result *r = show_topics(s->e, err);
+        if (r == NULL) return err->code;
         out->columns = cols_schema_copy(engine_result_schema(r), a);
         engine_result_free(r);
         return ERR_OK;
@@ -344,7 +349,7 @@ enum err_code engine_describe(struct engine_session *s, struct str sql, struct a
     if (ours && st.condition.n > 0) return describe_condition(s, &st, a, out, err);
     if (ours && st.query.n == 0) return ERR_OK;
     if (ours) part = st.query; // its parameters
-    if (looks_at_catalog(&st) && s->e->broker != NULL) sync_topics(s->e);
+    if (looks_at_catalog(&st) && s->e->topics != NULL) sync_topics(s->e);
     if (rewrite(s->e, &st, part, a, &text, err) == ERR_OK) result_describe(s, &text, a, out, err);
     if (ours) out->columns = ARENA_NEW(a, struct cols_schema);
     if (err->code != ERR_OK && err->position > 0) err->position += (int)st.at;

@@ -115,8 +115,8 @@ static enum err_code bind_topic(struct topic_bind *b, duckdb_bind_info info, str
     duckdb_free(name);
     duckdb_destroy_value(&v);
     struct broker_topic_info topic;
-    if (b->e->broker == NULL || !broker_topic_get(b->e->broker, str_c(b->topic), &b->arena, &topic))
-        return err_set(err, ERR_NO_TOPIC, "topic %s does not exist", b->topic);
+    if (b->e->topics == NULL) return err_set(err, ERR_NO_TOPIC, "topic %s does not exist", b->topic);
+    if (topics_get(b->e->topics, str_c(b->topic), &b->arena, &topic, err) != ERR_OK) return err->code;
     b->n_partitions = topic.partitions;
     b->partition = named_parameter(info, "partition");
     b->from = named_parameter(info, "from_offset");
@@ -249,11 +249,11 @@ static enum err_code plan_parts(struct topic_scan *s, struct err *err) {
     for (int32_t p = 0; p < b->n_partitions; p++) {
         struct broker_offsets o;
         if (b->partition >= 0 && b->partition != p) continue;
-        enum err_code code = broker_offsets(b->e->broker, b->topic, p, &o, err);
+        enum err_code code = topics_offsets(b->e->topics, b->topic, p, &o, err);
         if (code != ERR_OK) return code;
         int64_t from = b->from > o.start ? b->from : o.start, at, ms;
         if (b->from_time_ms >= 0) { // all events in front of that one are older
-            code = broker_offset_for_time(b->e->broker, b->topic, p, b->from_time_ms, &at, &ms, err);
+            code = topics_offset_for_time(b->e->topics, b->topic, p, b->from_time_ms, &at, &ms, err);
             if (code != ERR_OK) return code;
             if (at < 0) continue;
             if (at > from) from = at;
@@ -434,7 +434,7 @@ static enum err_code read_part(struct topic_scan *s, struct topic_thread *t, str
     struct part *p = t->part;
     buf_clear(&t->raw);
     int64_t behind = p->next; // markers and what was aborted are passed over
-    enum err_code code = broker_read_plain(s->bind->e->broker, s->bind->topic, p->id, p->next, TOPIC_READ_BYTES, &t->raw, &behind, &now, err);
+    enum err_code code = topics_read(s->bind->e->topics, s->bind->topic, p->id, p->next, TOPIC_READ_BYTES, &t->raw, &behind, &now, err);
     if (code == ERR_OFFSET_RANGE && now.start > p->next) { // retention was faster
         p->next = now.start;
         if (p->next >= p->end) t->part = NULL;

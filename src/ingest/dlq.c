@@ -17,8 +17,8 @@ enum { READ_BYTES = 1 << 20, HEADERS_MAX = 64, KEY_MAX = 64 };
 #define HEADER_REASON STR("millrace.dlq.reason")
 #define HEADER_SCHEMA STR("millrace.dlq.schema_id")
 
-void dead_letters_init(struct dead_letters *d, struct broker *b, const char *topic, const char *source, const char *source_id, const char *table) {
-    *d = (struct dead_letters){.broker = b, .topic = topic, .source = source, .source_id = source_id, .table = table};
+void dead_letters_init(struct dead_letters *d, struct topics *t, const char *topic, const char *source, const char *source_id, const char *table) {
+    *d = (struct dead_letters){.topics = t, .topic = topic, .source = source, .source_id = source_id, .table = table};
     sys_mutex_init(&d->mutex);
     map_init(&d->seen);
 }
@@ -71,7 +71,7 @@ static enum err_code remember_batches(struct dead_letters *d, const struct buf *
 enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, struct err *err) {
     struct broker_offsets o;
     d->position = position < 0 ? 0 : position;
-    if (broker_offsets(d->broker, d->topic, 0, &o, err) != ERR_OK) {
+    if (topics_offsets(d->topics, d->topic, 0, &o, err) != ERR_OK) {
         if (err->code != ERR_NO_TOPIC) return err->code;
         err_clear(err);
         d->position = 0;
@@ -86,7 +86,7 @@ enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, str
     while (next < o.high_watermark && code == ERR_OK) {
         buf_clear(&bytes);
         int64_t behind = next;
-        code = broker_read_plain(d->broker, d->topic, 0, next, READ_BYTES, &bytes, &behind, NULL, err);
+        code = topics_read(d->topics, d->topic, 0, next, READ_BYTES, &bytes, &behind, NULL, err);
         if (code == ERR_OK && behind == next) break;
         if (code == ERR_OK) code = remember_batches(d, &bytes, &next, err);
         if (code == ERR_OK) next = behind;
@@ -100,7 +100,7 @@ static enum err_code make_topic(struct dead_letters *d, struct err *err) {
     if (d->ready) return ERR_OK;
     // Kept for ever, and room for what the source's largest batches hold.
     static const struct broker_kv configs[] = {{"retention.ms", "-1"}, {"max.message.bytes", "104857600"}};
-    enum err_code code = broker_topic_create(d->broker, d->topic, 1, configs, 2, false, NULL, NULL, err);
+    enum err_code code = topics_create(d->topics, d->topic, 1, configs, 2, err);
     if (code != ERR_OK && code != ERR_EXISTS) return err_wrap(err, "dead-letter topic '%s'", d->topic);
     err_clear(err);
     d->ready = true;
@@ -132,7 +132,7 @@ static struct broker_record record_of(const struct dead_letters *d, const struct
 static enum err_code append(struct dead_letters *d, const struct broker_record *records, size_t n, struct err *err) {
     int64_t offset;
     enum err_code code = make_topic(d, err);
-    if (code == ERR_OK) code = broker_append(d->broker, d->topic, 0, records, n, &offset, err);
+    if (code == ERR_OK) code = topics_append(d->topics, d->topic, 0, records, n, &offset, err);
     if (code != ERR_OK) return err_wrap(err, "%zu dead letters of %s", n, d->source);
     d->position = offset + (int64_t)n;
     return ERR_OK;

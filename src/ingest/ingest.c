@@ -124,13 +124,13 @@ static enum err_code target_columns(struct copy *c, struct err *err) {
 static const char *app_id(struct copy *c, int32_t partition) { return arena_printf(&c->arena, "millrace/%s/%d", c->topic_id, partition); }
 static const char *dlq_app_id(struct copy *c) { return arena_printf(&c->arena, "millrace/%s/dlq", c->topic_id); }
 
-static enum err_code find_offsets(struct copy *c, struct broker *broker, struct err *err) {
+static enum err_code find_offsets(struct copy *c, struct topics *topics, struct err *err) {
     struct broker_topic_info info;
-    if (!broker_topic_get(broker, str_c(c->topic), &c->arena, &info)) return err_set(err, ERR_NO_TOPIC, "topic '%s' does not exist", c->topic);
+    if (topics_get(topics, str_c(c->topic), &c->arena, &info, err) != ERR_OK) return err->code;
     sys_uuid_text(info.id, c->topic_id);
     for (int32_t i = 0; i < info.partitions; i++) {
         struct broker_offsets o;
-        if (broker_offsets(broker, c->topic, i, &o, err) != ERR_OK) return err->code;
+        if (topics_offsets(topics, c->topic, i, &o, err) != ERR_OK) return err->code;
         int64_t next = c->base == NULL ? -1 : lake_snapshot_app_version(c->base, app_id(c, i));
         if (next > o.high_watermark) // what comes next would be taken for copied
             return err_set(err, ERR_OFFSET_RANGE,
@@ -190,7 +190,10 @@ static enum err_code write_files(struct copy *c, struct err *err) {
 static enum err_code check_same_topic(struct copy *c, struct err *err) {
     struct broker_topic_info info;
     char id[37] = "";
-    if (broker_topic_get(c->reader.broker, str_c(c->topic), &c->arena, &info)) sys_uuid_text(info.id, id);
+    enum err_code code = topics_get(c->reader.topics, str_c(c->topic), &c->arena, &info, err);
+    if (code != ERR_OK && code != ERR_NO_TOPIC) return code;
+    err_clear(err);
+    if (code == ERR_OK) sys_uuid_text(info.id, id);
     return strcmp(id, c->topic_id) == 0 ? ERR_OK : err_set(err, ERR_CONFLICT, "topic '%s' was deleted meanwhile; try again", c->topic);
 }
 
@@ -263,13 +266,13 @@ static enum err_code open_copy(struct copy *c, const struct sql_statement *st, s
     c->dlq = dlq.n > 0 ? arena_str(&c->arena, dlq).p : arena_printf(&c->arena, "%s.dlq", c->topic);
     if (strcmp(c->dlq, c->topic) == 0) return err_set(err, ERR_INVALID, "copy into: the dead letters of topic '%s' cannot go to itself", c->topic);
     c->reader.topic = c->topic;
-    c->reader.broker = engine_broker(e);
-    dead_letters_init(&c->dead, c->reader.broker, c->dlq, c->topic, c->topic_id, c->full);
+    c->reader.topics = engine_topics(e);
+    dead_letters_init(&c->dead, c->reader.topics, c->dlq, c->topic, c->topic_id, c->full);
     c->reader.dead = &c->dead;
     c->base = lake_table_snapshot(c->lake, c->schema, c->table, -1, err);
     if (c->base == NULL && err->code != ERR_NO_TABLE && err->code != ERR_NO_SCHEMA) return err->code;
     err_clear(err);
-    return find_offsets(c, c->reader.broker, err);
+    return find_offsets(c, c->reader.topics, err);
 }
 
 static enum err_code run_copy(struct copy *c, struct err *err) {
@@ -331,7 +334,7 @@ static struct engine_result *on_copy(void *arg, struct engine_session *s, const 
     if (code == ERR_OK) code = run_copy(&c, err);
     if (code == ERR_OK) r = result_of(&c);
     else err_wrap(err, "copy into %s", full);
-    if (c.dead.broker != NULL) dead_letters_fini(&c.dead);
+    if (c.dead.topics != NULL) dead_letters_fini(&c.dead);
     reader_fini(&c.reader);
     lake_snapshot_unref(c.base);
     arena_fini(&c.arena);

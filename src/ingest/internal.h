@@ -7,7 +7,7 @@
 
 #include "base/map.h"
 #include "base/vec.h"
-#include "broker/broker.h"
+#include "topics/topics.h"
 #include "engine/engine.h"
 #include "ingest/ingest.h"
 #include "log/batch.h"
@@ -20,7 +20,7 @@ enum { INGEST_META_COLUMNS = 4 }; // _partition, _offset, _timestamp, _key: behi
 // Never doubled: a dead letter is durable before the Delta commit that takes its offset, and that commit keeps the end of the dead-letter topic
 // (`position`). A run that follows a crash reads the topic from there and leaves out what is in it already.
 struct dead_letters {
-    struct broker *broker;
+    struct topics *topics;
     const char *topic;  // of dead letters
     const char *source; // topic
     const char *source_id; // of the topic: one that is made again has another
@@ -32,7 +32,7 @@ struct dead_letters {
     _Atomic int64_t n;  // events rejected in this run (also those seen before)
 };
 
-void dead_letters_init(struct dead_letters *d, struct broker *b, const char *topic, const char *source, const char *source_id, const char *table);
+void dead_letters_init(struct dead_letters *d, struct topics *t, const char *topic, const char *source, const char *source_id, const char *table);
 void dead_letters_fini(struct dead_letters *d);
 // Reads what a run that did not commit left behind `position` (-1 = the start).
 enum err_code dead_letters_recover(struct dead_letters *d, int64_t position, struct err *err);
@@ -61,7 +61,7 @@ struct decoder {
 
 // A source of batches for the engine: raw batches of one partition at a time, decoded outside the lock. Several threads may call next.
 struct reader {
-    struct broker *broker;
+    struct topics *topics;
     const struct schema_source *schemas;
     const char *topic;
     const struct avro_schema *schema; // of the rows: the newest of the topic

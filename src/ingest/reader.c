@@ -103,7 +103,7 @@ static struct reader_partition *claim(struct reader *r) {
 static enum err_code take_bytes(struct reader *r, struct reader_partition *p, struct buf *bytes, int64_t *from, int64_t *to, struct err *err) {
     *from = p->next;
     int64_t next = p->next; // committed events only: markers and what was aborted are passed over
-    enum err_code code = broker_read_plain(r->broker, r->topic, p->id, p->next, READ_BYTES, bytes, &next, NULL, err);
+    enum err_code code = topics_read(r->topics, r->topic, p->id, p->next, READ_BYTES, bytes, &next, NULL, err);
     if (next == p->next) next = p->end;
     if (code == ERR_OK && bytes->n > 0 && end_of(bytes) < 0)
         code = err_set(err, ERR_CORRUPT, "topic '%s' partition %d offset %" PRId64 ": damaged batch", r->topic, p->id, p->next);

@@ -43,23 +43,40 @@ static enum err_code take(const struct property *p, struct config *c, const char
     return ERR_OK;
 }
 
-enum err_code properties_load(struct sys *s, const char *path, struct config *c, struct arena *a, struct properties *out, struct err *err) {
-    size_t n, n_lines = 0;
-    struct property *lines = NULL;
+// The lines of a file; `key` names it in messages.
+static enum err_code read_lines(struct sys *s, const char *key, const char *path, struct arena *a, struct property **lines, size_t *n_lines,
+                                struct err *err) {
+    size_t n;
     char *text = sys_read_file(s, path, PROPERTIES_TEXT_MAX, &n, err);
-    *out = (struct properties){0};
     if (text == NULL) {
-        err_wrap(err, "broker.properties");
+        err_wrap(err, "%s", key);
         return err->code = ERR_CONFIG;
     }
-    enum err_code code = properties_parse(str_n(text, n), a, &lines, &n_lines, err);
+    enum err_code code = properties_parse(str_n(text, n), a, lines, n_lines, err);
     mem_free(text);
-    if (code != ERR_OK) {
-        err_wrap(err, "%s", path);
-        return err->code = ERR_CONFIG;
-    }
-    out->p = ARENA_ARRAY(a, struct broker_kv, n_lines + 1);
-    out->door = ARENA_ARRAY(a, struct broker_kv, n_lines + 1);
-    for (size_t i = 0; i < n_lines && code == ERR_OK; i++) code = take(&lines[i], c, arena_printf(a, "%s:%d", path, lines[i].line), out, err);
+    if (code == ERR_OK) return ERR_OK;
+    err_wrap(err, "%s", path);
+    return err->code = ERR_CONFIG;
+}
+
+enum err_code properties_load(struct sys *s, const char *path, struct config *c, struct arena *a, struct properties *out, struct err *err) {
+    size_t n = 0;
+    struct property *lines = NULL;
+    *out = (struct properties){0};
+    if (read_lines(s, "broker.properties", path, a, &lines, &n, err) != ERR_OK) return err->code;
+    out->p = ARENA_ARRAY(a, struct broker_kv, n + 1);
+    out->door = ARENA_ARRAY(a, struct broker_kv, n + 1);
+    enum err_code code = ERR_OK;
+    for (size_t i = 0; i < n && code == ERR_OK; i++) code = take(&lines[i], c, arena_printf(a, "%s:%d", path, lines[i].line), out, err);
     return code;
+}
+
+enum err_code properties_read(struct sys *s, const char *key, const char *path, struct arena *a, struct properties *out, struct err *err) {
+    size_t n = 0;
+    struct property *lines = NULL;
+    *out = (struct properties){0};
+    if (read_lines(s, key, path, a, &lines, &n, err) != ERR_OK) return err->code;
+    out->p = ARENA_ARRAY(a, struct broker_kv, n + 1);
+    for (size_t i = 0; i < n; i++) out->p[out->n++] = (struct broker_kv){lines[i].name, lines[i].value};
+    return ERR_OK;
 }

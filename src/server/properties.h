@@ -20,4 +20,7 @@ struct properties {
 // not in `out`. ERR_CONFIG names the file and the line.
 enum err_code properties_load(struct sys *s, const char *path, struct config *c, struct arena *a, struct properties *out, struct err *err);
 
+// A file of the same form, all of its names as they are. `key` is the config key that names it, for messages.
+enum err_code properties_read(struct sys *s, const char *key, const char *path, struct arena *a, struct properties *out, struct err *err);
+
 #endif

@@ -19,6 +19,7 @@
 #include "server/datadir.h"
 #include "server/properties.h"
 #include "subjects/subjects.h"
+#include "topics/topics.h"
 
 static char *path_in(const struct server *s, const char *name) { return mem_printf("%s/%s", s->dir, name); }
 
@@ -51,7 +52,23 @@ static enum err_code open_workers(struct server *s, struct err *err) {
 }
 static void close_workers(struct server *s) { pool_free(s->pool); }
 
+// The topics of a Kafka cluster outside: this process has no broker then.
+static enum err_code open_cluster(struct server *s, struct err *err) {
+    struct topics_cluster c = {.brokers = config_text(&s->config, CFG_BOOTSTRAP_SERVERS)};
+    const char *file = config_text(&s->config, CFG_BROKER_CLIENT_PROPERTIES);
+    struct arena a = {0};
+    struct properties properties = {0};
+    if (*c.brokers == 0) return err_set(err, ERR_CONFIG, "broker.mode=external needs bootstrap.servers=host:port,...");
+    enum err_code code = *file == 0 ? ERR_OK : properties_read(s->sys, "broker.client_properties", file, &a, &properties, err);
+    c.settings = properties.p;
+    c.n_settings = properties.n;
+    if (code == ERR_OK) s->topics = topics_remote(s->sys, &c, err);
+    arena_fini(&a);
+    return s->topics != NULL ? ERR_OK : err->code;
+}
+
 static enum err_code open_broker(struct server *s, struct err *err) {
+    if (str_eqc(str_c(config_text(&s->config, CFG_BROKER_MODE)), "external")) return open_cluster(s, err);
     struct properties properties = {0};
     const char *file = config_text(&s->config, CFG_BROKER_PROPERTIES);
     if (*file != 0 && properties_load(s->sys, file, &s->config, &s->properties, &properties, err) != ERR_OK) return err->code;
@@ -68,9 +85,14 @@ static enum err_code open_broker(struct server *s, struct err *err) {
                               .n_configs = properties.n};
     s->broker = broker_open(s->sys, &c, s->loops, s->n_loops, s->pool, err);
     mem_free(dir);
-    return s->broker == NULL ? err->code : ERR_OK;
+    if (s->broker == NULL) return err->code;
+    s->topics = topics_local(s->broker);
+    return ERR_OK;
 }
-static void close_broker(struct server *s) { broker_close(s->broker); }
+static void close_broker(struct server *s) {
+    topics_close(s->topics);
+    if (s->broker != NULL) broker_close(s->broker);
+}
 
 static enum err_code open_lake(struct server *s, struct err *err) {
     char *dir = path_in(s, "lake");
@@ -81,7 +103,7 @@ static enum err_code open_lake(struct server *s, struct err *err) {
 static void close_lake(struct server *s) { lake_close(s->lake); }
 
 static enum err_code open_subjects(struct server *s, struct err *err) {
-    s->subjects = subjects_open(s->broker, err);
+    s->subjects = subjects_open(s->topics, err);
     return s->subjects == NULL ? err->code : ERR_OK;
 }
 static void close_subjects(struct server *s) { subjects_close(s->subjects); }
@@ -93,7 +115,7 @@ static enum err_code open_engine(struct server *s, struct err *err) {
                               .memory_limit = (uint64_t)config_num(&s->config, CFG_ENGINE_MEMORY_LIMIT),
                               .threads = (int)config_num(&s->config, CFG_ENGINE_THREADS),
                               .files_dir = *files == 0 ? NULL : files};
-    s->engine = engine_open(s->sys, &c, s->lake, s->broker, subjects_source(s->subjects), err);
+    s->engine = engine_open(s->sys, &c, s->lake, s->topics, subjects_source(s->subjects), err);
     mem_free(spill);
     if (s->engine == NULL) return err->code;
     ingest_register(s->engine);

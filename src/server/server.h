@@ -17,6 +17,7 @@
 
 struct broker;
 struct broker_kv;
+struct topics;
 struct subjects;
 struct lake;
 struct engine;
@@ -33,7 +34,8 @@ struct server {
     struct loop *loops[SERVER_LOOPS_MAX];
     size_t n_loops;
     struct pool *pool;
-    struct broker *broker;
+    struct broker *broker; // NULL: the topics are in an external Kafka
+    struct topics *topics;
     struct arena properties; // of broker.properties
     const struct broker_kv *door_settings; // what is in it for the Kafka door
     size_t n_door_settings;

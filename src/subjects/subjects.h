@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "schema/source.h"
 
-struct broker;
+struct topics;
 struct subjects;
 
 enum {
@@ -87,7 +87,7 @@ struct subjects_new {
 };
 
 // Reads the topic if there is one; it is made by the first write. NULL: ERR_CORRUPT, ERR_IO.
-struct subjects *subjects_open(struct broker *b, struct err *err);
+struct subjects *subjects_open(struct topics *t, struct err *err);
 void subjects_close(struct subjects *s); // no call may be in flight
 const struct schema_source *subjects_source(struct subjects *s); // lives as long as s. Schemas with references come whole
 

@@ -8,6 +8,7 @@
 #include "broker_fixture.h"
 #include "engine/engine.h"
 #include "lake/lake.h"
+#include "topics/topics.h"
 
 // A schema registry of a few texts: id = index + 1, the newest of any subject "x-value" is texts of subject x.
 struct registry {
@@ -40,6 +41,7 @@ struct engine_fixture {
     struct schema_source source;
     char *lake_dir, *spill_dir;
     struct lake *lake;
+    struct topics *topics;
     struct engine *engine;
     struct engine_session *s;
 };
@@ -49,7 +51,7 @@ static inline void engine_fixture_open(struct engine_fixture *f) {
     f->lake = lake_open(sys_real(), f->lake_dir, &err);
     if (f->lake == NULL) fail_msg("%s", err.msg);
     struct engine_config config = {.spill_dir = f->spill_dir, .memory_limit = 500 << 20, .threads = 2};
-    f->engine = engine_open(sys_real(), &config, f->lake, f->broker->broker, &f->source, &err);
+    f->engine = engine_open(sys_real(), &config, f->lake, f->topics = topics_local(f->broker->broker), &f->source, &err);
     if (f->engine == NULL) fail_msg("%s", err.msg);
     f->s = engine_session_open(f->engine, &err);
     if (f->s == NULL) fail_msg("%s", err.msg);
@@ -58,6 +60,7 @@ static inline void engine_fixture_open(struct engine_fixture *f) {
 static inline void engine_fixture_close(struct engine_fixture *f) {
     engine_session_close(f->s);
     engine_close(f->engine);
+    topics_close(f->topics);
     lake_close(f->lake);
 }
 
