@@ -31,7 +31,8 @@ void reader_fini(struct reader *r) {
 
 // ---- decoders -----------------------------------------------------------------------------------------------------------
 
-static struct decoder *decoder_new(struct reader *r, int32_t id) {
+// NULL: the registry cannot be asked.
+static struct decoder *decoder_new(struct reader *r, int32_t id, struct err *why) {
     struct decoder *d = MEM_NEW(struct decoder);
     struct arena a;
     struct err err = {0};
@@ -39,8 +40,14 @@ static struct decoder *decoder_new(struct reader *r, int32_t id) {
     d->schema_id = id;
     arena_init(&a);
     const struct avro_schema *writer = NULL;
-    if (r->schemas->get(r->schemas->self, id, &a, &text, &err) != ERR_OK) {
+    enum err_code code = r->schemas->get(r->schemas->self, id, &a, &text, &err);
+    if (code != ERR_OK && code != ERR_IO && !err_info(code)->retriable) {
         snprintf(d->reason, sizeof d->reason, "unknown schema id %d", id);
+    } else if (code != ERR_OK) { // the registry cannot say: that is no fault of the event
+        err_copy(why, &err);
+        err_wrap(why, "schema id %d", id);
+        mem_free(d);
+        d = NULL;
     } else if ((writer = avro_schema_parse(text, &a, &err)) == NULL || (d->decoder = avro_decoder_new(writer, r->schema, &err)) == NULL) {
         snprintf(d->reason, sizeof d->reason, "schema id %d cannot be read as the topic's newest schema: %.180s", id, err.msg);
     }
@@ -48,16 +55,16 @@ static struct decoder *decoder_new(struct reader *r, int32_t id) {
     return d;
 }
 
-// The decoder of a schema id; made once. A thread keeps the last one it used.
-static const struct decoder *decoder_of(struct reader *r, int32_t id, const struct decoder *last) {
+// The decoder of a schema id; made once. A thread keeps the last one it used. NULL: the registry cannot be asked.
+static const struct decoder *decoder_of(struct reader *r, int32_t id, const struct decoder *last, struct err *err) {
     if (last != NULL && last->schema_id == id) return last;
     struct decoder *found = NULL;
     sys_mutex_lock(&r->mutex);
     for (size_t i = 0; i < r->decoders.n && found == NULL; i++)
         if (r->decoders.p[i]->schema_id == id) found = r->decoders.p[i];
     if (found == NULL) {
-        found = decoder_new(r, id);
-        vec_add(&r->decoders, found);
+        found = decoder_new(r, id, err);
+        if (found != NULL) vec_add(&r->decoders, found);
     }
     sys_mutex_unlock(&r->mutex);
     return found;
@@ -133,27 +140,28 @@ static void put_key(struct cols_builder *b, size_t col, const struct batch_recor
     }
 }
 
-// Puts the event's row, or says why not. ERR_OK with *reason set: a dead letter.
-static void decode(struct reader *r, int32_t partition, const struct batch_record *e, struct cols_builder *b, const struct decoder **last,
-                   int32_t *schema_id, char *reason, size_t reason_size, struct err *err) {
+// Puts the event's row, or says why not. ERR_OK with *reason set: a dead letter; then `why` may hold more. Other codes end the copy.
+static enum err_code decode(struct reader *r, int32_t partition, const struct batch_record *e, struct cols_builder *b, const struct decoder **last,
+                            int32_t *schema_id, char *reason, size_t reason_size, struct err *err) {
     *schema_id = -1;
     reason[0] = 0;
     if (e->value_null || e->value.n < WIRE_HEADER || e->value.p[0] != 0) {
         snprintf(reason, reason_size, "%s", e->value_null ? "the value is null" : "the value has no schema header (a zero byte and a schema id)");
-        return;
+        return ERR_OK;
     }
     struct rd rd = rd_of(e->value.p + 1, WIRE_HEADER - 1);
     *schema_id = (int32_t)rd_be32(&rd);
-    const struct decoder *d = decoder_of(r, *schema_id, *last);
+    const struct decoder *d = decoder_of(r, *schema_id, *last, err);
+    if (d == NULL) return err->code;
     if (d->decoder == NULL) {
         snprintf(reason, reason_size, "%s", d->reason);
-        return;
+        return ERR_OK;
     }
     *last = d;
     struct str datum = {e->value.p + WIRE_HEADER, e->value.n - WIRE_HEADER};
     if (avro_decode_values(d->decoder, datum, b, err) != ERR_OK) {
         snprintf(reason, reason_size, "not the datum of its schema: %.400s", err->msg);
-        return;
+        return ERR_OK;
     }
     size_t col = r->columns->n - INGEST_META_COLUMNS;
     for (size_t i = r->n_value; i < col; i++) cols_put_null(b, i);
@@ -162,6 +170,7 @@ static void decode(struct reader *r, int32_t partition, const struct batch_recor
     cols_put_int(b, col + 2, e->timestamp * 1000);
     put_key(b, col + 3, e);
     cols_row_end(b);
+    return ERR_OK;
 }
 
 // Events of one batch that go to the dead letters, until they are handed on.
@@ -197,8 +206,9 @@ static enum err_code decode_records(struct reader *r, int32_t partition, struct 
         if (e.offset < from || e.offset >= to) continue;
         struct err why = {0};
         struct dead_letter l = {.partition = partition, .record = e, .reason = reason};
-        decode(r, partition, &e, b, last, &l.schema_id, reason, sizeof reason, &why);
-        if (reason[0] != 0) code = reject(r, x, &l, l.schema_id < 0 ? "no schema header" : why.code == ERR_OK ? "schema" : "datum", err);
+        code = decode(r, partition, &e, b, last, &l.schema_id, reason, sizeof reason, &why);
+        if (code != ERR_OK) err_copy(err, &why);
+        else if (reason[0] != 0) code = reject(r, x, &l, l.schema_id < 0 ? "no schema header" : why.code == ERR_OK ? "schema" : "datum", err);
     }
     return code;
 }

@@ -19,7 +19,7 @@
 #include "sys/sys.h"
 #include "topics/topics.h"
 
-enum { STREAMS_MAX = 64, CALL_MS = 10000, TRIES_US = 60 * 1000000, PAUSE_US = 100000, TEXT_MAX = 512, REACH_MS = 10000, BATCH_BYTES = 1 << 20,
+enum { STREAMS_MAX = 64, CALL_MS = 5000, TRIES_US = 60 * 1000000, PAUSE_US = 100000, TEXT_MAX = 512, REACH_MS = 10000, BATCH_BYTES = 1 << 20,
        TAKE_MAX = 4096, WAIT_MS = 500, HEADERS_MAX = 128 };
 #define QUEUED_KB "16384"
 
@@ -44,7 +44,8 @@ struct remote {
     struct broker_kv *settings;
     size_t n_settings;
     struct sys_mutex mutex;
-    VEC(struct session *) sessions; // the first one also asks for metadata
+    struct session *asker; // reads no topic: a question would wait on its connection behind a fetch that waits for records
+    VEC(struct session *) sessions;
     VEC(struct stream *) streams;
     uint64_t clock;
     struct sys_mutex append; // one append at a time: the library hands reports to whoever polls
@@ -135,7 +136,9 @@ static struct session *session_new(struct remote *r, struct err *err) {
     static const struct broker_kv own[] = {{"client.id", "millrace"},        {"group.id", "millrace"},       {"enable.auto.commit", "false"},
                                            {"enable.partition.eof", "true"}, {"auto.offset.reset", "error"}, {"isolation.level", "read_committed"},
                                            {"queued.max.messages.kbytes", QUEUED_KB}, {"allow.auto.create.topics", "false"},
-                                           {"topic.metadata.refresh.interval.ms", "30000"}, {"check.crcs", "true"}};
+                                           {"topic.metadata.refresh.interval.ms", "30000"}, {"check.crcs", "true"},
+                                           // how long a question waits for a leader that is dead: the library looks at no other limit then
+                                           {"socket.timeout.ms", "3000"}};
     rd_kafka_t *rk = handle(r, RD_KAFKA_CONSUMER, own, sizeof own / sizeof own[0], NULL, err);
     if (rk == NULL) return NULL;
     struct session *s = MEM_NEW(struct session);
@@ -143,7 +146,13 @@ static struct session *session_new(struct remote *r, struct err *err) {
     return s;
 }
 
-static rd_kafka_t *asker(struct remote *r) { return r->sessions.p[0]->rk; } // there from the opening on
+static void session_free(struct session *s) {
+    if (s == NULL) return;
+    rd_kafka_destroy(s->rk);
+    mem_free(s);
+}
+
+static rd_kafka_t *asker(struct remote *r) { return r->asker->rk; }
 
 // ---- topics ---------------------------------------------------------------------------------------------------------------
 
@@ -178,6 +187,14 @@ static enum err_code metadata(struct remote *r, const char *name, const rd_kafka
     } while (again(&p, code));
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return err_set(err, ERR_NO_TOPIC, "topic '%s' does not exist", name);
     return fail(err, code, rd_kafka_err2str(code));
+}
+
+// The library asks the leader that it knows, dead or not: it learns of another by metadata.
+static bool look_again(struct remote *r, const char *topic) {
+    const rd_kafka_metadata_t *md;
+    struct err ignored = {0};
+    if (metadata(r, topic, &md, &ignored) == ERR_OK) rd_kafka_metadata_destroy(md);
+    return true;
 }
 
 static enum err_code remote_get(struct topics *t, struct str name, struct arena *a, struct broker_topic_info *out, struct err *err) {
@@ -245,7 +262,7 @@ static enum err_code remote_offsets(struct topics *t, const char *topic, int32_t
     if (err == NULL) err = &own;
     rd_kafka_resp_err_t code;
     do code = rd_kafka_query_watermark_offsets(asker(r), topic, partition, &out->start, &out->high_watermark, CALL_MS);
-    while (again(&p, code));
+    while (again(&p, code) && look_again(r, topic));
     out->end = out->high_watermark;
     if (fail(err, code, rd_kafka_err2str(code)) == ERR_OK) return ERR_OK;
     return err_wrap(err, "topic '%s' partition %d", topic, partition);
@@ -263,7 +280,7 @@ static enum err_code remote_offset_for_time(struct topics *t, const char *topic,
         list->elems[0].offset = timestamp_ms;
         code = rd_kafka_offsets_for_times(asker(r), list, CALL_MS);
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR) code = list->elems[0].err;
-    } while (again(&p, code));
+    } while (again(&p, code) && look_again(r, topic));
     *offset = list->elems[0].offset < 0 ? -1 : list->elems[0].offset;
     *found_ms = -1;
     rd_kafka_topic_partition_list_destroy(list);
@@ -560,10 +577,8 @@ static void remote_close(struct topics *t) {
         assert(!r->streams.p[i]->busy);
         stream_free(r->streams.p[i]);
     }
-    for (size_t i = 0; i < r->sessions.n; i++) {
-        rd_kafka_destroy(r->sessions.p[i]->rk);
-        mem_free(r->sessions.p[i]);
-    }
+    for (size_t i = 0; i < r->sessions.n; i++) session_free(r->sessions.p[i]);
+    session_free(r->asker);
     if (r->producer != NULL) rd_kafka_destroy(r->producer);
     vec_fini(&r->streams);
     vec_fini(&r->sessions);
@@ -592,15 +607,14 @@ struct topics *topics_remote(struct sys *s, const struct topics_cluster *c, stru
         r->settings[r->n_settings] = (struct broker_kv){mem_strdup(c->settings[r->n_settings].name), mem_strdup(c->settings[r->n_settings].value)};
     sys_mutex_init(&r->mutex);
     sys_mutex_init(&r->append);
-    struct session *first = session_new(r, err);
-    if (first != NULL) vec_add(&r->sessions, first);
-    char *cluster = first == NULL ? NULL : rd_kafka_clusterid(first->rk, REACH_MS);
+    r->asker = session_new(r, err);
+    char *cluster = r->asker == NULL ? NULL : rd_kafka_clusterid(asker(r), REACH_MS);
     if (cluster != NULL) {
         r->cluster = mem_strdup(cluster);
-        rd_kafka_mem_free(first->rk, cluster);
+        rd_kafka_mem_free(asker(r), cluster);
         return &r->base;
     }
-    if (first != NULL) err_set(err, ERR_UNAVAILABLE, "no Kafka broker answers at %s", c->brokers);
+    if (r->asker != NULL) err_set(err, ERR_UNAVAILABLE, "no Kafka broker answers at %s", c->brokers);
     remote_close(&r->base);
     return NULL;
 }
