@@ -263,7 +263,7 @@ static enum err_code remote_offsets(struct topics *t, const char *topic, int32_t
     rd_kafka_resp_err_t code;
     do code = rd_kafka_query_watermark_offsets(asker(r), topic, partition, &out->start, &out->high_watermark, CALL_MS);
     while (again(&p, code) && look_again(r, topic));
-    out->end = out->high_watermark;
+    out->end = out->stable = out->high_watermark;
     if (fail(err, code, rd_kafka_err2str(code)) == ERR_OK) return ERR_OK;
     return err_wrap(err, "topic '%s' partition %d", topic, partition);
 }
@@ -476,16 +476,17 @@ static enum err_code remote_read(struct topics *t, const char *topic, int32_t pa
     struct err own = {0};
     if (err == NULL) err = &own;
     struct stream *s = stream_take(r, topic, partition, offset, err);
-    enum err_code code = s == NULL ? err->code : ERR_OK;
+    enum err_code code = err->code;
     bool end = false;
-    if (code == ERR_OK) {
+    *next = offset;
+    if (s != NULL) {
         code = take(r, s, max_bytes, out, &end, err);
         *next = s->next;
         stream_give_back(r, s, code == ERR_OK && !end);
     }
     if (offsets != NULL) { // where the topic is now says why an offset is not there
         struct err ignored = {0};
-        *offsets = (struct broker_offsets){offset, offset, offset};
+        *offsets = (struct broker_offsets){offset, offset, offset, offset};
         struct broker_offsets now;
         if (code == ERR_OFFSET_RANGE && remote_offsets(t, topic, partition, &now, &ignored) == ERR_OK) *offsets = now;
     }
