@@ -51,9 +51,11 @@ static bool matches(const pcre2_code *code, struct str name, struct str groups[G
     if (data != NULL && limits != NULL) {
         pcre2_set_match_limit(limits, STEPS_MAX);
         pcre2_set_heap_limit(limits, HEAP_MAX_KIB);
-        ok = pcre2_match(code, (PCRE2_SPTR)name.p, name.n, 0, 0, data, limits) >= 0;
+        int pairs = pcre2_match(code, (PCRE2_SPTR)name.p, name.n, 0, 0, data, limits);
+        ok = pairs >= 0;
+        if (pairs == 0) pairs = GROUPS; // the pattern has more groups
         const PCRE2_SIZE *at = pcre2_get_ovector_pointer(data);
-        for (uint32_t i = 0; i < GROUPS && i < pcre2_get_ovector_count(data) && ok; i++)
+        for (int i = 0; i < pairs; i++)
             groups[i] = at[2 * i] == PCRE2_UNSET ? STR("") : str_n(name.p + at[2 * i], at[2 * i + 1] - at[2 * i]);
     }
     pcre2_match_context_free(limits);
