@@ -335,6 +335,19 @@ static enum err_code check_count(const struct broker *b, int64_t partitions, int
     return ERR_OK;
 }
 
+// Metrics write '.' as '_': two topics that differ in nothing else would be one there, so Kafka has only one of them.
+static enum err_code check_collision(const struct broker *b, const char *name, struct err *err) {
+    struct map_entry *e;
+    if (strpbrk(name, "._") == NULL) return ERR_OK;
+    for (size_t it = 0; (e = map_next(&b->topics, &it)) != NULL;) {
+        const char *x = name, *y = ((const struct topic *)e->value)->name;
+        while (*x != '\0' && (*x == *y || (*x == '.' && *y == '_') || (*x == '_' && *y == '.'))) x++, y++;
+        if (*x == '\0' && *y == '\0')
+            return err_set(err, ERR_TOPIC_NAME, "Topic '%s' collides with existing topic: %s", name, ((const struct topic *)e->value)->name);
+    }
+    return ERR_OK;
+}
+
 // Folders of an earlier topic of this name whose removal failed.
 static enum err_code remove_folders(struct broker *b, const char *name, size_t from, size_t to, struct err *err) {
     enum err_code code = ERR_OK;
@@ -371,7 +384,8 @@ enum err_code broker_topic_create(struct broker *b, const char *name, int32_t pa
     if (partitions == -1) partitions = (int32_t)configs_broker_i64(b, "num.partitions", 1);
     struct topic *t = topic_new(name);
     sys_mutex_lock(&b->change);
-    enum err_code code = map_getc(&b->topics, name) != NULL ? err_set(err, ERR_EXISTS, "topic \"%s\" exists already", name) : ERR_OK;
+    enum err_code code = map_getc(&b->topics, name) != NULL ? err_set(err, ERR_EXISTS, "Topic '%s' already exists.", name) : ERR_OK;
+    if (code == ERR_OK) code = check_collision(b, name, err);
     if (code == ERR_OK) code = check_count(b, partitions, partitions, err);
     if (code == ERR_OK) code = configs_apply(&t->configs, configs, n_configs, err);
     if (code == ERR_OK && !validate_only) code = create(b, t, partitions, err);

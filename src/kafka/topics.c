@@ -2,13 +2,10 @@
 // CreateTopics, DeleteTopics, CreatePartitions. All sync files: the whole request is worked off on the broker's pool, then answered on the
 // connection's loop. The request and its arena are the worker's while it runs.
 #include "broker/dynamic.h"
+#include "kafka/placement.h"
 #include "kafka/throttle.h"
 
 static void answer(void *arg) { kafka_req_done(arg); }
-
-static bool only_this_node(const struct kafka_req *q, const int32_t *ids, int32_t n) {
-    return n == 1 && ids[0] == kafka_req_config(q)->node_id;
-}
 
 // Quotas of topic changes (KIP-599). Older versions do not know the error: they are let through and wait afterwards.
 static bool over_quota(struct kafka_req *q, int64_t partitions, int strict_from, int16_t *error, struct str *message) {
@@ -23,33 +20,6 @@ static struct str message_of(struct kafka_req *q, const struct err *err) { retur
 // ---- CreateTopics -------------------------------------------------------------------------------------------------------
 typedef struct kafka_create_topics_request_topics create_request;
 typedef struct kafka_create_topics_response_topics create_response;
-
-// Number of partitions that the request asks for, -1 = the broker's default, or an error.
-static int shape_of(const struct kafka_req *q, const create_request *t, int32_t *partitions, const char **message) {
-    *partitions = t->num_partitions;
-    if (t->assignments.n > 0) {
-        *partitions = t->assignments.n;
-        if (t->num_partitions != -1 || t->replication_factor != -1) {
-            *message = "with an assignment, partitions and replication factor must be -1";
-            return KAFKA_INVALID_REQUEST;
-        }
-        for (int32_t i = 0; i < t->assignments.n; i++) {
-            if (only_this_node(q, t->assignments.p[i].broker_ids.p, t->assignments.p[i].broker_ids.n)) continue;
-            *message = "there is one broker: every partition's replicas must be that one";
-            return KAFKA_INVALID_REPLICA_ASSIGNMENT;
-        }
-        return 0;
-    }
-    if (t->replication_factor != -1 && t->replication_factor != 1) {
-        *message = "there is one broker: the replication factor must be 1 or -1";
-        return KAFKA_INVALID_REPLICATION_FACTOR;
-    }
-    if (*partitions == 0 || *partitions < -1) {
-        *message = "the number of partitions must be at least 1, or -1 for the default";
-        return KAFKA_INVALID_PARTITIONS;
-    }
-    return 0;
-}
 
 static void describe_created(struct kafka_req *q, const char *name, create_response *res) { // version 5 and later
     struct broker_config_entry *entries;
@@ -72,7 +42,7 @@ static void create_one(struct kafka_req *q, const create_request *t, create_resp
     const struct kafka_create_topics_request *req = q->msg;
     const char *message = NULL, *name = kafka_req_name(q, t->name);
     int32_t partitions;
-    int error = shape_of(q, t, &partitions, &message);
+    int error = placement_of_topic(q, t, &partitions, &message);
     if (error != 0) {
         res->error_code = (int16_t)error;
         res->error_message = str_c(message);
@@ -86,6 +56,10 @@ static void create_one(struct kafka_req *q, const create_request *t, create_resp
         struct str v = t->configs.p[i].value;
         configs[i].name = arena_strndup(&q->arena, t->configs.p[i].name.p, t->configs.p[i].name.n);
         configs[i].value = v.p == NULL ? NULL : arena_strndup(&q->arena, v.p, v.n);
+        if (v.p != NULL) continue;
+        res->error_code = KAFKA_INVALID_CONFIG;
+        res->error_message = str_c(arena_printf(&q->arena, "Null value not supported for topic configs: %s", configs[i].name));
+        return;
     }
     struct err err = {0};
     struct broker_topic_info info = {0};
@@ -112,7 +86,7 @@ static void create_all(void *arg) {
         for (int32_t k = 0; k < req->topics.n; k++) {
             if (k == i || !str_eq(req->topics.p[k].name, req->topics.p[i].name)) continue;
             r->error_code = KAFKA_INVALID_REQUEST;
-            r->error_message = STR("the topic is in this request more than once");
+            r->error_message = STR("Duplicate topic name.");
             break;
         }
         if (r->error_code == 0) create_one(q, &req->topics.p[i], r);
@@ -143,10 +117,50 @@ void kafka_do_create_topics(struct kafka_req *q) {
 }
 
 // ---- DeleteTopics ---------------------------------------------------------------------------------------------------------
+typedef struct kafka_delete_topics_response_responses delete_response;
+
+static bool id_is_zero(const struct kafka_uuid *id) {
+    static const struct kafka_uuid zero;
+    return memcmp(id, &zero, sizeof zero) == 0;
+}
+
+static void name_fault(delete_response *r) {
+    bool named = r->name.p != NULL, identified = !id_is_zero(&r->topic_id);
+    if (named != identified) return;
+    r->error_code = KAFKA_INVALID_REQUEST;
+    r->error_message = named ? STR("You may not specify both topic name and topic id.") : STR("Neither topic name nor id were specified.");
+}
+
+static void refuse_repeats(struct kafka_delete_topics_response *res) {
+    for (int32_t i = 0; i < res->responses.n; i++)
+        for (int32_t k = 0; k < res->responses.n; k++) {
+            delete_response *a = &res->responses.p[i], *b = &res->responses.p[k];
+            bool named = a->name.p != NULL && b->name.p != NULL && str_eq(a->name, b->name);
+            bool same = named || (a->name.p == NULL && b->name.p == NULL && memcmp(&a->topic_id, &b->topic_id, sizeof a->topic_id) == 0);
+            if (k == i || !same || a->error_code != 0) continue;
+            a->error_code = KAFKA_INVALID_REQUEST;
+            a->error_message = named ? STR("Duplicate topic name.") : STR("Duplicate topic id.");
+        }
+}
+
+static const char *configs_delete_enabled(struct kafka_req *q) {
+    struct broker_config_entry *e;
+    size_t n = broker_configs(kafka_req_broker(q), &q->arena, &e);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(e[i].name, "delete.topic.enable") == 0) return e[i].value;
+    return "true";
+}
+
 static void delete_one(struct kafka_req *q, struct kafka_delete_topics_response_responses *r) {
     struct err err = {0};
     struct broker_topic_info info;
     const char *name = NULL;
+    if (r->error_code != 0) return;
+    if (strcmp(configs_delete_enabled(q), "true") != 0) {
+        r->error_code = q->version >= 3 ? KAFKA_TOPIC_DELETION_DISABLED : KAFKA_INVALID_REQUEST;
+        r->error_message = STR("Topic deletion is disabled.");
+        return;
+    }
     if (r->name.p != NULL) {
         name = kafka_req_name(q, r->name);
         if (broker_topic_get(kafka_req_broker(q), r->name, &q->arena, &info)) memcpy(r->topic_id.b, info.id, sizeof r->topic_id.b);
@@ -155,6 +169,7 @@ static void delete_one(struct kafka_req *q, struct kafka_delete_topics_response_
         r->name = str_c(info.name);
     } else {
         r->error_code = KAFKA_UNKNOWN_TOPIC_ID;
+        r->error_message = STR("This server does not host this topic ID.");
         return;
     }
     if (broker_topic_get(kafka_req_broker(q), str_c(name), &q->arena, &info) && over_quota(q, info.partitions, 5, &r->error_code, &r->error_message))
@@ -180,7 +195,9 @@ void kafka_do_delete_topics(struct kafka_req *q) {
     for (int32_t i = 0; i < n; i++) {
         res->responses.p[i].name = by_id ? req->topics.p[i].name : req->topic_names.p[i];
         if (by_id) res->responses.p[i].topic_id = req->topics.p[i].topic_id;
+        name_fault(&res->responses.p[i]);
     }
+    if (n <= TOPICS_MAX) refuse_repeats(res);
     submit(q, delete_all);
 }
 
@@ -188,18 +205,15 @@ void kafka_do_delete_topics(struct kafka_req *q) {
 static void grow_one(struct kafka_req *q, const struct kafka_create_partitions_request_topics *t,
                      struct kafka_create_partitions_response_results *r) {
     const struct kafka_create_partitions_request *req = q->msg;
-    for (int32_t i = 0; i < t->assignments.n; i++) {
-        if (only_this_node(q, t->assignments.p[i].broker_ids.p, t->assignments.p[i].broker_ids.n)) continue;
-        r->error_code = KAFKA_INVALID_REPLICA_ASSIGNMENT;
-        r->error_message = STR("there is one broker: every partition's replicas must be that one");
+    struct err err = {0};
+    const char *name = kafka_req_name(q, t->name), *message = NULL;
+    struct broker_topic_info info;
+    bool exists = broker_topic_get(kafka_req_broker(q), str_c(name), &q->arena, &info);
+    if (exists && (r->error_code = (int16_t)placement_of_growth(q, t, info.partitions, &message)) != 0) {
+        r->error_message = str_c(message);
         return;
     }
-    struct err err = {0};
-    const char *name = kafka_req_name(q, t->name);
-    struct broker_topic_info info;
-    if (broker_topic_get(kafka_req_broker(q), str_c(name), &q->arena, &info) && t->count > info.partitions &&
-        over_quota(q, t->count - info.partitions, 3, &r->error_code, &r->error_message))
-        return;
+    if (exists && over_quota(q, t->count - info.partitions, 3, &r->error_code, &r->error_message)) return;
     enum err_code code = broker_topic_grow(kafka_req_broker(q), name, t->count, req->validate_only, &err);
     r->error_code = (int16_t)(code == ERR_OK ? 0 : err_info(code)->kafka);
     if (code != ERR_OK) r->error_message = message_of(q, &err);
@@ -209,7 +223,15 @@ static void grow_all(void *arg) {
     struct kafka_req *q = arg;
     const struct kafka_create_partitions_request *req = q->msg;
     struct kafka_create_partitions_response *res = q->res;
-    for (int32_t i = 0; i < req->topics.n; i++) grow_one(q, &req->topics.p[i], &res->results.p[i]);
+    for (int32_t i = 0; i < req->topics.n; i++) {
+        bool twice = false;
+        for (int32_t k = 0; k < req->topics.n && !twice && req->topics.n <= TOPICS_MAX; k++)
+            twice = k != i && str_eq(req->topics.p[k].name, req->topics.p[i].name);
+        if (!twice) grow_one(q, &req->topics.p[i], &res->results.p[i]);
+        if (!twice) continue;
+        res->results.p[i].error_code = KAFKA_INVALID_REQUEST;
+        res->results.p[i].error_message = STR("Duplicate topic name.");
+    }
 }
 
 void kafka_do_create_partitions(struct kafka_req *q) {

@@ -76,12 +76,12 @@ def compacting_server(scratch):
 def test_compaction(compacting_server, codec) -> None:
     server = compacting_server
     admin = AdminClient({"bootstrap.servers": server.kafka})
-    topic = make(admin, cleanup_policy="compact", internal_segment_bytes="20000", min_cleanable_dirty_ratio="0.01")
+    topic = make(admin, cleanup_policy="compact", internal_segment_bytes="50000", min_cleanable_dirty_ratio="0.01")
     want: dict[str, str] = {}
     sent = 0
     while True:  # writes on until the cleaner was there
         records = [(f"k{i % 20}", None if i % 13 == 0 else f"value {i} " + "x" * 100) for i in range(sent, sent + 3000)]
-        produce(server, topic, records, **{"compression.type": codec})
+        produce(server, topic, records, **{"compression.type": codec, "batch.num.messages": 100})
         want |= dict(records)
         sent += 3000
         found = read(server, topic)
