@@ -598,3 +598,34 @@ def test_an_open_address_needs_a_word(millrace, scratch):
     done = millrace("server", "--data", str(scratch / name("d")), "--set", "kafka.listen=0.0.0.0:0", "--set", "kafka.advertised=localhost:9092")
     assert done.returncode == 78
     assert "kafka.allow_anonymous" in done.stderr
+
+
+# ---- docs/SECURITY.md ---------------------------------------------------------------------------------------------------------
+def test_the_documentation(scratch, new_server):
+    """Its commands are run, its server is started (with free ports and paths of its own), its clients connect."""
+    folder = scratch / "documented"
+    folder.mkdir()
+    blocks = (Path(__file__).resolve().parents[2] / "docs/SECURITY.md").read_text().split("```")[1::2]
+    shell = [b.removeprefix("sh\n") for b in blocks if b.startswith("sh\n")]
+    done = subprocess.run(["sh", "-e", "-c", "\n".join(shell)], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    ports = dict(zip(("9093", "9094", "9095", "9096"), map(str, free_ports(4)), strict=True))
+
+    def placed(text: str) -> str:
+        for old, new in ports.items():
+            text = text.replace(f":{old}", f":{new}")
+        for file in ("server.pem", "ca.pem", "alice.key", "alice.crt"):
+            text = text.replace(f"={file}\n", f"={folder / file}\n")
+        return text
+
+    (server,) = (b.removeprefix("properties server\n") for b in blocks if b.startswith("properties server\n"))
+    (folder / "server.properties").write_text(placed(server))
+    new_server(settings={"broker.properties": str(folder / "server.properties")}).start()
+    clients = [b.removeprefix("properties client ").partition("\n") for b in blocks if b.startswith("properties client ")]
+    assert len(clients) == 4
+    for port, _, text in clients:
+        (folder / "client.properties").write_text(placed(text))
+        what = ["-L"] if port == "9093" else ["-P", "-t", f"documented-{port}"]  # without a certificate: User:ANONYMOUS, who may nothing
+        args = ["kcat", "-F", str(folder / "client.properties"), "-b", f"127.0.0.1:{ports[port]}", *what]
+        done = subprocess.run(args, input="hello\n", capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
