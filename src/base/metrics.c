@@ -116,6 +116,31 @@ static void render_histogram(struct buf *out, const struct metric *m, struct cel
     buf_printf(out, " %" PRId64 "\n", cumulative);
 }
 
+static struct {
+    metrics_source_fn *fn;
+    void *arg;
+} sources[METRICS_SOURCES_MAX];
+static atomic_flag sources_busy = ATOMIC_FLAG_INIT; // held while they are changed or called: by scrapes, and at opening and closing
+
+static void sources_lock(void) {
+    while (atomic_flag_test_and_set_explicit(&sources_busy, memory_order_acquire)) {}
+}
+static void sources_unlock(void) { atomic_flag_clear_explicit(&sources_busy, memory_order_release); }
+
+static void source_replace(metrics_source_fn *old_fn, void *old_arg, metrics_source_fn *fn, void *arg) {
+    sources_lock();
+    for (int i = 0; i < METRICS_SOURCES_MAX; i++) {
+        if (sources[i].fn != old_fn || sources[i].arg != old_arg) continue;
+        sources[i].fn = fn;
+        sources[i].arg = arg;
+        break;
+    }
+    sources_unlock();
+}
+
+void metrics_source_add(metrics_source_fn *fn, void *arg) { source_replace(NULL, NULL, fn, arg); }
+void metrics_source_remove(metrics_source_fn *fn, void *arg) { source_replace(fn, arg, NULL, NULL); }
+
 void metrics_render(struct buf *out) {
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
     for (int i = 0; i < METRIC_COUNT; i++) {
@@ -134,6 +159,10 @@ void metrics_render(struct buf *out) {
             buf_printf(out, " %" PRId64 "\n", atomic_load_explicit(&c->value, memory_order_relaxed));
         }
     }
+    sources_lock();
+    for (int i = 0; i < METRICS_SOURCES_MAX; i++)
+        if (sources[i].fn != NULL) sources[i].fn(sources[i].arg, out);
+    sources_unlock();
 }
 
 void metrics_reset(void) {

@@ -67,6 +67,8 @@ void kafka_do_api_versions(struct kafka_req *q) {
         res->api_keys.p[i] = (struct kafka_api_versions_response_api_keys){h->key, h->min, h->max};
     }
     res->api_keys.n = (int32_t)kafka_handlers_n;
+    const struct kafka_api_versions_request *req = q->msg;
+    if (q->version >= 3) kafka_req_set_software(q, req->client_software_name, req->client_software_version);
     if (q->version >= 3) put_features(q, res);
     kafka_req_done(q);
 }

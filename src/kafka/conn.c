@@ -32,6 +32,7 @@ struct conn {
     bool last;       // nothing is read any more, and it is closed when all has been sent
     struct conn_auth auth;
     char peer[64], host[64];
+    char software[2][64]; // the client's name and version
     int64_t opened_us, last_us;
     struct kafka_req *head, *tail; // under way or not yet sent, in order
     size_t n_reqs, req_bytes;
@@ -72,6 +73,15 @@ struct listener *kafka_req_listener(const struct kafka_req *q) { return q->conn-
 struct security *kafka_req_security(const struct kafka_req *q) { return q->conn->home->door->security; }
 struct quotas *kafka_req_quotas(struct kafka_req *q) { return q->conn->home->door->quotas; }
 struct conn_auth *kafka_req_auth(struct kafka_req *q) { return &q->conn->auth; }
+const char *kafka_req_software(const struct kafka_req *q, bool version) { return q->conn->software[version ? 1 : 0]; }
+void kafka_req_set_software(struct kafka_req *q, struct str name, struct str version) {
+    const struct str both[2] = {name, version};
+    for (int i = 0; i < 2; i++) {
+        size_t n = both[i].n < 63 ? both[i].n : 63;
+        if (n > 0) memcpy(q->conn->software[i], both[i].p, n);
+        q->conn->software[i][n] = 0;
+    }
+}
 void kafka_req_close_after(struct kafka_req *q) { q->close_after = true; }
 
 const char *kafka_req_name(struct kafka_req *q, struct str name) {

@@ -34,6 +34,7 @@ struct kafka_req;
 struct listener;
 struct listeners;
 struct fetch_sessions;
+struct telemetry;
 struct quotas;
 struct security;
 
@@ -93,6 +94,8 @@ const char *kafka_req_listener_name(const struct kafka_req *q);
 struct listener *kafka_req_listener(const struct kafka_req *q);
 struct security *kafka_req_security(const struct kafka_req *q);
 struct conn_auth *kafka_req_auth(struct kafka_req *q);
+void kafka_req_set_software(struct kafka_req *q, struct str name, struct str version); // of the client, as ApiVersions said
+const char *kafka_req_software(const struct kafka_req *q, bool version);               // "" = not said
 void kafka_req_close_after(struct kafka_req *q); // when its response has been sent
 void kafka_req_done(struct kafka_req *q); // q may be gone when it returns
 // A name as a C string in the request's arena; NULL stays NULL. One with a NUL byte inside becomes "", which is no name of anything.
@@ -127,6 +130,7 @@ struct kafka_door {
     struct security *security;
     struct quotas *quotas;
     struct fetch_sessions *sessions;
+    struct telemetry *telemetry;
     bool has_authorizer; // the one branch of kafka_may
     size_t n_loops, next_loop;
     struct door_loop **loops;

@@ -15,6 +15,7 @@
 #include "kafka/fetch_session.h"
 #include "kafka/quota.h"
 #include "kafka/security.h"
+#include "kafka/telemetry.h"
 
 enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000, RELOAD_US = 10000000 };
 
@@ -150,6 +151,8 @@ static void door_free(struct kafka_door *d) {
     }
     loop_event_fini(&d->listener_closed);
     listeners_fini(d->listeners);
+    telemetry_fini(d->telemetry);
+    mem_free(d->telemetry);
     fetch_sessions_free(d->sessions);
     quotas_fini(d->quotas);
     mem_free(d->quotas);
@@ -205,6 +208,8 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     d->broker = broker;
     d->quotas = MEM_NEW(struct quotas);
     quotas_init(d->quotas, broker, d->security->store);
+    d->telemetry = MEM_NEW(struct telemetry);
+    telemetry_init(d->telemetry, broker, loop_sys(loops[0]));
     d->sessions = fetch_sessions_new(loop_sys(loops[0]), broker_config_i64(broker, "max.incremental.fetch.session.cache.slots", 1000));
     d->n_loops = n_loops;
     d->loops = mem_alloc(n_loops * sizeof *d->loops);

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dynamic configs, quotas and client telemetry of the Kafka door, with clients that know nothing of us."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable
+
+import confluent_kafka
+import kafka
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from conftest import Server
+from kafka.admin import ConfigResource as KafkaConfigResource
+from kafka.admin import ConfigResourceType, KafkaAdminClient
+from kafka.admin import NewTopic as KafkaNewTopic
+from kafka.errors import ThrottlingQuotaExceededError
+
+
+def name(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def admin(server: Server) -> AdminClient:
+    return AdminClient({"bootstrap.servers": server.kafka})
+
+
+@pytest.fixture
+def topic(admin: AdminClient) -> str:
+    t = name("t")
+    admin.create_topics([NewTopic(t, num_partitions=1)])[t].result(30)
+    return t
+
+
+def alter(admin: AdminClient, kind: ResourceType, resource: str, config: str, value: str | None) -> None:
+    op = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+    r = ConfigResource(kind, resource, incremental_configs=[ConfigEntry(config, value, incremental_operation=op)])
+    admin.incremental_alter_configs([r])[r].result(30)
+
+
+def describe(admin: AdminClient, kind: ResourceType, resource: str) -> dict[str, ConfigEntry]:
+    r = ConfigResource(kind, resource)
+    return admin.describe_configs([r])[r].result(30)
+
+
+def metrics_url(server: Server) -> str:
+    at = server.http
+    return f"{at if at.startswith('http') else 'http://' + at}/metrics"
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+
+
+def test_all_broker_configs_are_told(admin: AdminClient) -> None:
+    configs = describe(admin, ResourceType.BROKER, "1")
+    assert len(configs) > 340
+    assert configs["log.retention.ms"].value == "604800000" and not configs["log.retention.ms"].is_read_only
+    assert configs["node.id"].is_read_only
+    assert configs["ssl.keystore.password"].is_sensitive and configs["ssl.keystore.password"].value is None
+
+
+def test_a_broker_config_changes_while_it_runs(server: Server, admin: AdminClient, topic: str) -> None:
+    refused: list[str] = []
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "message.max.bytes": 5_000_000})
+
+    def send(n: int) -> bool:
+        refused.clear()
+        p.produce(topic, b"x" * n, on_delivery=lambda e, _: refused.append(str(e)) if e else None)
+        assert p.flush(30) == 0
+        return not refused
+
+    assert send(10_000)
+    alter(admin, ResourceType.BROKER, "1", "message.max.bytes", "5000")
+    try:
+        assert not send(10_000)
+        entry = describe(admin, ResourceType.BROKER, "1")["message.max.bytes"]
+        assert entry.value == "5000" and entry.source == 2  # this broker's
+        assert [s.value for s in entry.synonyms.values()] and describe(admin, ResourceType.TOPIC, topic)["max.message.bytes"].value == "5000"
+    finally:
+        alter(admin, ResourceType.BROKER, "1", "message.max.bytes", None)
+    assert send(10_000)
+
+
+def test_what_cannot_change_is_refused(admin: AdminClient) -> None:
+    for resource, config, value in (("1", "node.id", "5"), ("1", "message.max.bytes", "none"), ("1", "no.such", "1")):
+        with pytest.raises(confluent_kafka.KafkaException) as e:
+            alter(admin, ResourceType.BROKER, resource, config, value)
+        assert e.value.args[0].code() == confluent_kafka.KafkaError.INVALID_REQUEST
+
+
+def test_a_producer_is_slowed_down_to_its_quota(server: Server, topic: str) -> None:
+    server.cli("quota", "alter", "--client-id", "slow", "--set", "producer_byte_rate=100000")
+    throttled: list[float] = []
+    try:
+        p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "client.id": "slow", "linger.ms": 0, "batch.num.messages": 1,
+                                      "throttle_cb": lambda event: throttled.append(event.throttle_time)})
+        begin = time.monotonic()
+        for _ in range(13):  # ten seconds' worth is let through at once, the rest waits
+            p.produce(topic, b"x" * 100_000)
+            assert p.flush(60) == 0
+        took = time.monotonic() - begin
+        p.poll(1)
+        assert throttled and took > 1, (throttled, took)
+        fast = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "client.id": "fast"})
+        begin = time.monotonic()
+        for _ in range(13):
+            fast.produce(topic, b"x" * 100_000)
+        assert fast.flush(60) == 0
+        assert time.monotonic() - begin < took
+        listed = server.cli("quota", "list").stdout
+        assert "slow" in listed and "producer_byte_rate" in listed
+    finally:
+        server.cli("quota", "alter", "--client-id", "slow", "--remove", "producer_byte_rate")
+
+
+def test_a_consumer_over_its_quota_gets_all_nevertheless(server: Server, topic: str) -> None:
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "linger.ms": 0})
+    for _ in range(14):
+        p.produce(topic, b"x" * 100_000)
+        assert p.flush(30) == 0
+    server.cli("quota", "alter", "--client-id", "reader", "--set", "consumer_byte_rate=100000")
+    try:
+        c = confluent_kafka.Consumer({"bootstrap.servers": server.kafka, "client.id": "reader", "group.id": name("g"), "auto.offset.reset": "earliest",
+                                      "fetch.message.max.bytes": 150_000})
+        c.subscribe([topic])
+        got = 0
+        while got < 14:
+            m = c.poll(60)
+            assert m is not None and m.error() is None
+            got += 1
+        c.close()
+    finally:
+        server.cli("quota", "alter", "--client-id", "reader", "--remove", "consumer_byte_rate")
+
+
+def test_topic_changes_have_a_quota(server: Server) -> None:
+    server.cli("quota", "alter", "--client-id", "maker", "--set", "controller_mutation_rate=1")
+    try:
+        maker = KafkaAdminClient(bootstrap_servers=server.kafka, client_id="maker")
+        maker.create_topics([KafkaNewTopic(name("a"), 30, 1)])  # a full bucket lets a large one through
+        with pytest.raises(ThrottlingQuotaExceededError):
+            maker.create_topics([KafkaNewTopic(name("b"), 1, 1)])
+        maker.close()
+    finally:
+        server.cli("quota", "alter", "--client-id", "maker", "--remove", "controller_mutation_rate")
+
+
+def test_an_incremental_fetch_session(server: Server, topic: str) -> None:
+    """kafka-python keeps fetch sessions: it reads what comes later in the same session."""
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka})
+    c = kafka.KafkaConsumer(bootstrap_servers=server.kafka, auto_offset_reset="earliest")
+    c.assign([kafka.TopicPartition(topic, 0)])
+    got: list[bytes] = []
+    for i in range(5):
+        p.produce(topic, str(i).encode())
+        assert p.flush(30) == 0
+        until(lambda: [got.append(r.value) for rs in c.poll(1000).values() for r in rs] != [])
+    c.close()
+    assert got == [str(i).encode() for i in range(5)]
+
+
+def test_clients_push_their_metrics(server: Server, topic: str) -> None:
+    """librdkafka pushes what a client-metrics subscription asks for (KIP-714)."""
+    client = name("pushing")
+    subscription = name("sub")
+    a = KafkaAdminClient(bootstrap_servers=server.kafka)
+    configs = {"interval.ms": "100", "metrics": "*", "match": f"client_id={client}"}
+    a.alter_configs([KafkaConfigResource(ConfigResourceType.CLIENT_METRICS, subscription, configs)])
+    assert subscription in str(a.list_config_resources())
+    a.close()
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "client.id": client, "enable.metrics.push": True})
+
+    def pushed() -> bool:
+        p.produce(topic, b"x")
+        p.flush(30)
+        with urllib.request.urlopen(metrics_url(server), timeout=30) as r:
+            return any(f'client_id="{client}"' in line for line in r.read().decode().splitlines())
+
+    until(pushed, 60)
+
+
+def test_a_cluster_of_one_answers_its_administrators(server: Server, topic: str) -> None:
+    a = KafkaAdminClient(bootstrap_servers=server.kafka)
+    assert a.list_partition_reassignments() in ({}, [])
+    quorum = a.describe_metadata_quorum()
+    assert "leader_id" in str(quorum) and "1" in str(quorum)
+    a.alter_configs([KafkaConfigResource(ConfigResourceType.GROUP, "g1", {"consumer.session.timeout.ms": "50000"})])
+    assert "g1" in str(a.list_config_resources())
+    a.close()
