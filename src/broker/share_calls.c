@@ -216,17 +216,26 @@ struct stopping {
     struct loop_event event;
 };
 
-static void is_idle(void *arg) { loop_event_set(arg); }
+void share_check_stopped(struct share *s) {
+    if (s->idle && s->reads == 0) loop_event_set(s->stopped);
+}
+
+static void is_idle(void *arg) {
+    struct share *s = arg;
+    s->idle = true;
+    share_check_stopped(s);
+}
 
 static void stop_on_loop(void *arg) {
     struct stopping *x = arg;
     struct share *s = x->share;
     struct map_entry *e;
     s->stopping = true;
+    s->stopped = &x->event;
     loop_timer_cancel(s->loop, &s->tick);
     for (size_t it = 0; (e = map_next(&s->parts, &it)) != NULL;) loop_timer_cancel(s->loop, &((struct share_part *)e->value)->locks);
     share_fetches_stop(s);
-    share_store_when_idle(s->store, is_idle, &x->event);
+    share_store_when_idle(s->store, is_idle, s);
 }
 
 static void nothing(void *arg) { loop_event_set(arg); }

@@ -20,6 +20,7 @@ struct share_fetching {
     struct loop_timer timer;
     struct share_fetching *woken_next;
     bool woken, acks_running, fetched;
+    struct share_group_config config;
     struct share_response_part *ack_out; // one for each part of the request
 };
 
@@ -60,7 +61,7 @@ static void leave_parts(struct share_fetching *f) {
     for (size_t i = 0; i < f->n; i++) {
         struct share_part *p = f->waits[i].part;
         unlink_wait(f, &f->waits[i]);
-        buf_fini(&f->waits[i].data);
+        share_wait_clear(&f->waits[i]);
         if (p != NULL && p->leaving) share_part_leave(p);
     }
     f->n = 0;
@@ -107,22 +108,15 @@ static void fail_wait(struct share_fetching *f, struct share_wait *w, int error)
     fail_part(f, &at, error, NULL);
 }
 
-static void read_part(struct share_fetching *f, struct share_wait *w, size_t bytes) {
-    struct share_part *p = w->part;
-    struct broker_offsets offsets = {0};
-    struct err err = {0};
-    w->read = false;
-    buf_clear(&w->data);
-    if (p == NULL || p->leaving || !share_runs_can_acquire(&p->runs)) return;
-    enum err_code code = ERR_OFFSET_RANGE;
-    for (int tries = 0; tries < 2 && code == ERR_OFFSET_RANGE; tries++) {
-        w->fetch_offset = share_runs_next_fetch(&p->runs);
-        code = broker_read(f->share->broker, p->topic, p->partition, w->fetch_offset, bytes, &w->data, &offsets, &err);
-        if (code == ERR_OFFSET_RANGE) share_part_log_start(p, offsets.start); // records were removed from the log
-    }
-    w->seen = offsets.high_watermark;
-    w->read = code == ERR_OK;
-    if (code != ERR_OK && code != ERR_OFFSET_RANGE) fail_wait(f, w, code == ERR_NO_TOPIC ? KAFKA_UNKNOWN_TOPIC_ID : err_info(code)->kafka);
+static void read_part(struct share_fetching *f, size_t i, size_t bytes) {
+    struct share_wait *w = &f->waits[i];
+    if (w->reading != NULL) return;
+    if (w->read && w->data.n > 0 && w->fetch_offset == share_runs_next_fetch(&w->part->runs)) return; // a worker has read it
+    share_wait_clear(w);
+    if (w->part == NULL || w->part->leaving || !share_runs_can_acquire(&w->part->runs)) return;
+    struct share_read_ask ask = {.fetch = f->id, .index = i, .committed = f->config.read_committed, .bytes = bytes};
+    int error = share_read(f->share, w, &ask);
+    if (error != 0) fail_wait(f, w, error);
 }
 
 static size_t read_parts(struct share_fetching *f) {
@@ -131,9 +125,9 @@ static size_t read_parts(struct share_fetching *f) {
     size_t max = f->call->max_bytes <= 0 || f->call->max_bytes > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : (size_t)f->call->max_bytes;
     size_t each = n == 0 ? 0 : max / n;
     if (each > READ_STEP) each = READ_STEP;
-    for (size_t i = 0; i < f->n; i++) {
-        if (total >= max) break;
-        read_part(f, &f->waits[i], each);
+    for (size_t i = 0; i < f->n && total < max; i++) {
+        if (f->waits[i].part == NULL) continue;
+        read_part(f, i, each);
         total += f->waits[i].data.n;
     }
     return total;
@@ -164,6 +158,51 @@ static void cut(struct buf *data, int64_t first, int64_t last) {
     if (from > 0) buf_consume(data, from < to ? from : to);
 }
 
+static bool is_aborted(const struct share_wait *w, const struct batch *b) {
+    if ((b->attributes & BATCH_ATTR_TRANSACTION) == 0 || (b->attributes & BATCH_ATTR_CONTROL) != 0) return false;
+    for (size_t i = 0; i < w->aborted.n; i++) {
+        const struct broker_aborted *x = &w->aborted.p[i];
+        if (x->producer_id == b->producer_id && b->base_offset >= x->first && b->base_offset <= x->last) return true;
+    }
+    return false;
+}
+
+// Without offsets first to last; how many were in it.
+static int64_t take_out(share_acquireds *got, int64_t first, int64_t last) {
+    share_acquireds out = {0};
+    int64_t taken = 0;
+    for (size_t i = 0; i < got->n; i++) {
+        struct share_acquired x = got->p[i], front = x, behind = x;
+        if (x.last < first || x.first > last) {
+            vec_add(&out, x);
+            continue;
+        }
+        front.last = first - 1;
+        behind.first = last + 1;
+        taken += (x.last < last ? x.last : last) - (x.first > first ? x.first : first) + 1;
+        if (front.first <= front.last) vec_add(&out, front);
+        if (behind.first <= behind.last) vec_add(&out, behind);
+    }
+    vec_fini(got);
+    *got = out;
+    return taken;
+}
+
+// Records of aborted transactions are done with at once: nobody gets them.
+static int64_t hide_aborted(struct share_fetching *f, struct share_wait *w, share_acquireds *got) {
+    int64_t hidden = 0;
+    struct batch b;
+    for (size_t at = 0; at < w->data.n; at += b.size) {
+        if (batch_read(w->data.p + at, w->data.n - at, &b) != BATCH_OK) break;
+        if (!is_aborted(w, &b)) continue;
+        int64_t n = take_out(got, b.base_offset, batch_last_offset(&b));
+        if (n > 0) share_runs_hide(&w->part->runs, b.base_offset, batch_last_offset(&b));
+        hidden += n;
+    }
+    if (hidden > 0 && got->n == 0) share_fetching_wake(f); // there may be more behind them
+    return hidden;
+}
+
 static int64_t acquire_part(struct share_fetching *f, struct share_wait *w, int64_t max_records) {
     struct share_part *p = w->part;
     struct share_fetched *batches;
@@ -174,6 +213,7 @@ static int64_t acquire_part(struct share_fetching *f, struct share_wait *w, int6
                               .fetch_offset = w->fetch_offset, .batches = batches, .n_batches = n};
     int64_t records = share_runs_acquire(&p->runs, &a, &got);
     mem_free(batches);
+    if (records > 0 && w->aborted.n > 0) records -= hide_aborted(f, w, &got);
     if (records == 0) {
         vec_fini(&got);
         return 0;
@@ -218,7 +258,7 @@ static void wait_on(struct share_fetching *f, struct share_wait *w) {
         p->waits = w;
     }
     if (w->log_waits || !w->read) return;
-    w->log = (struct broker_wait){.fn = log_moved, .arg = w, .back = f->share->loop};
+    w->log = (struct broker_wait){.fn = log_moved, .arg = w, .back = f->share->loop, .committed = f->config.read_committed};
     w->log_waits = true;
     broker_wait_add(f->share->broker, p->topic, p->partition, w->seen, &w->log);
 }
@@ -230,8 +270,7 @@ static void look(struct share_fetching *f, bool last) {
     if (last || f->call->max_wait_ms <= 0) f->fetched = true;
     for (size_t i = 0; i < f->n && !f->fetched; i++) {
         wait_on(f, &f->waits[i]);
-        buf_fini(&f->waits[i].data);
-        buf_init(&f->waits[i].data, 0);
+        share_wait_clear(&f->waits[i]);
     }
     if (f->fetched) leave_parts(f);
     maybe_answer(f);
@@ -299,7 +338,6 @@ static void take_parts(struct share_fetching *f, const struct share_session *x) 
         int error;
         const char *message;
         *w = (struct share_wait){.fetching = f};
-        buf_init(&w->data, 0);
         w->part = share_part_get(f->share, f->call->group_id, at->topic_id, at->partition, &error, &message);
         if (error != 0) fail_part(f, at, error, message);
     }
@@ -327,7 +365,8 @@ static void fetch_on_loop(void *arg) {
     struct share_fetching *f = MEM_NEW(struct share_fetching);
     *f = (struct share_fetching){.share = s, .call = call, .id = call->id, .owner = share_owner(call->member_id), .acks_running = true};
     map_put(&s->fetches, str_n(&f->id, sizeof f->id), f);
-    call->lock_ms = (int32_t)(share_config_of(s, call->group_id).limits.lock_us / 1000);
+    f->config = share_config_of(s, call->group_id);
+    call->lock_ms = (int32_t)(f->config.limits.lock_us / 1000);
     call->out = ARENA_ARRAY(call->call.arena, struct share_response_part, call->n_parts + x->parts.n + 1);
     f->ack_out = ARENA_ARRAY(call->call.arena, struct share_response_part, call->n_parts + 1);
     bool final = call->session_epoch == SHARE_SESSION_FINAL;
@@ -347,6 +386,11 @@ void share_fetch(struct broker *b, struct share_fetch *f) {
     f->n_out = 0;
     f->id = atomic_fetch_add(&b->share->last_fetch, 1) + 1;
     loop_post(b->share->loop, fetch_on_loop, f);
+}
+
+struct share_wait *share_fetch_wait(struct share *s, uint64_t fetch, size_t index) {
+    struct share_fetching *f = map_get(&s->fetches, str_n(&fetch, sizeof fetch));
+    return f == NULL || f->fetched || index >= f->n ? NULL : &f->waits[index];
 }
 
 struct cancel {

@@ -24,6 +24,9 @@ struct share {
     bool woken_posted, stopping;
     struct loop_timer tick;
     int64_t upkeep_us;
+    size_t reads; // by workers
+    bool idle;    // stopping, and all writes have ended
+    struct loop_event *stopped;
 };
 
 struct share_group_config { // in force for a group
@@ -34,15 +37,19 @@ struct share_group_config { // in force for a group
 };
 struct share_group_config share_config_of(const struct share *s, const char *group); // share_calls.c
 
+struct share_read;
 struct share_wait { // one fetch on one share-partition
     struct share_wait *prev, *next; // of the share-partition
     struct share_fetching *fetching;
     struct share_part *part;
     struct broker_wait log;
     bool linked, log_waits;
+    // what was read
     struct buf data;
+    VEC(struct broker_aborted) aborted; // transactions in it, with read_committed
     int64_t fetch_offset, seen;
     bool read;
+    struct share_read *reading; // a worker reads from the disk
 };
 
 struct share_part {
@@ -94,6 +101,19 @@ int share_session_acknowledge(struct share *s, const struct share_acknowledge *a
 void share_session_end(struct share *s, struct share_session *x, share_part_fn *fn, void *arg);
 void share_member_gone(struct share *s, const char *group, const char *member); // by the group coordinator
 void share_sessions_free(struct share *s);
+
+// ---- share_read.c: reading from the log, without waiting for the disk here ----
+struct share_read_ask {
+    uint64_t fetch;  // id
+    size_t index;    // of its waits
+    bool committed;
+    size_t bytes;
+};
+// Fills w. Kafka's error, or 0; w->reading is set when a worker has to read: then share_read_done comes later.
+int share_read(struct share *s, struct share_wait *w, const struct share_read_ask *ask);
+struct share_wait *share_fetch_wait(struct share *s, uint64_t fetch, size_t index); // NULL = the fetch is over
+void share_wait_clear(struct share_wait *w); // what was read
+void share_check_stopped(struct share *s);   // share_calls.c
 
 // ---- share_fetch.c ----
 void share_fetching_wake(struct share_fetching *f);

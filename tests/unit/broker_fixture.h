@@ -17,12 +17,14 @@ struct fixture {
 
 static inline struct broker *fixture_try_open(struct fixture *f, struct err *err) {
     static const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}, {"group.min.session.timeout.ms", "50"},
-                                               {"transaction.abort.timed.out.transaction.cleanup.interval.ms", "20"}};
+                                               {"transaction.abort.timed.out.transaction.cleanup.interval.ms", "20"},
+                                              {"group.share.min.record.lock.duration.ms", "1000"}, {"group.share.record.lock.duration.ms", "1000"},
+                                              {"share.coordinator.snapshot.update.records.per.snapshot", "3"}};
     struct broker_config c = {.dir = f->dir, .node_id = 1, .default_partitions = 4, .auto_create_topics = true, .max_partitions = 10000};
     c.produce_bytes_max = 1 << 20;
     c.group_initial_rebalance_delay_ms = f->initial_delay_ms;
     c.configs = configs;
-    c.n_configs = 3;
+    c.n_configs = sizeof configs / sizeof configs[0];
     return broker_open(f->sys, &c, f->loops, 2, f->pool, err);
 }
 

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+// Share groups over the real loops: members and assignment, share sessions, acquiring and acknowledging, state that outlives a restart, locks
+// that run out, offsets for administrators, transactions that were aborted.
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "broker/broker.h"
+#include "broker/kafka_error.h"
+#include "broker/share.h"
+#include "unit/broker_fixture.h"
+#include "unit/share_client.h"
+
+static void make_topic(struct fixture *f, const char *name, int32_t partitions, uint8_t id[16]) {
+    struct broker_topic_info info;
+    struct arena a;
+    arena_init(&a);
+    assert_int_equal(broker_topic_create(f->broker, name, partitions, NULL, 0, false, &info, &a, NULL), ERR_OK);
+    memcpy(id, info.id, 16);
+    arena_fini(&a);
+}
+
+static void put(struct fixture *f, const char *topic, int32_t partition, int n) { // one batch
+    struct broker_record r[64] = {0};
+    for (int i = 0; i < n; i++) r[i] = (struct broker_record){.value = STR("value"), .key_null = true, .timestamp_ms = -1};
+    assert_int_equal(broker_append(f->broker, topic, partition, r, (size_t)n, NULL, NULL), ERR_OK);
+}
+
+static struct share_client client(struct fixture *f, const char *group, const char *member, const char *topic, const uint8_t id[16]) {
+    struct share_client c = {.broker = f->broker, .loop = f->loops[1], .group = group, .member = member, .topic = topic, .connection = 1};
+    memcpy(c.topic_id, id, 16);
+    return c;
+}
+
+// A member that has joined and whose session reads partition 0; the group begins at the log's end.
+static struct share_client joined(struct fixture *f, const char *member, const uint8_t id[16]) {
+    struct share_client c = client(f, "g", member, "t", id);
+    assert_int_equal(share_client_heartbeat(&c, 0, true), 0);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 0), 0);
+    return c;
+}
+
+static void acknowledged_never_comes_again(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    assert_int_equal(c.n_assigned, 1);
+    put(f, "t", 0, 10);
+    put(f, "t", 0, 10);
+    assert_int_equal(share_client_fetch(&c, 0, 20, false, 1000), 0);
+    assert_int_equal(c.records, 20);
+    assert_true(c.bytes > 100);
+    assert_int_equal(share_client_acknowledge(&c, 0, 0, 4, SHARE_ACCEPT), 0);
+    assert_int_equal(share_client_acknowledge(&c, 0, 5, 7, SHARE_RELEASE), 0);
+    assert_int_equal(share_client_acknowledge(&c, 0, 8, 9, SHARE_REJECT), 0);
+    assert_int_equal(share_client_acknowledge(&c, 0, 8, 9, SHARE_ACCEPT), KAFKA_INVALID_RECORD_STATE);
+    fixture_restart(f, false); // 10 to 19 were acquired by nobody who is left
+    c.broker = f->broker;
+    assert_int_equal(share_client_fetch(&c, 0, 20, false, 0), KAFKA_SHARE_SESSION_NOT_FOUND);
+    c.session = 0;
+    assert_int_equal(share_client_fetch(&c, 0, 100, false, 1000), 0);
+    int64_t seen = 0;
+    for (size_t i = 0; i < c.n_acquired; i++) {
+        assert_true(c.acquired[i].first >= 5 && !(c.acquired[i].first <= 9 && c.acquired[i].last >= 8));
+        assert_int_equal(c.acquired[i].count, c.acquired[i].first < 8 ? 2 : 1);
+        seen += c.acquired[i].last - c.acquired[i].first + 1;
+    }
+    assert_int_equal(seen, 13);
+    assert_int_equal(share_client_heartbeat(&c, c.epoch, false), 0); // members outlive it too
+}
+
+static void snapshots_and_updates_say_the_same(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    put(f, "t", 0, 40);
+    assert_int_equal(share_client_fetch(&c, 0, 40, false, 1000), 0);
+    for (int64_t at = 0; at < 40; at += 2) { // every second record: as many ranges, and several snapshots
+        assert_int_equal(share_client_acknowledge(&c, 0, at, at, SHARE_ACCEPT), 0);
+        if (at % 12 != 0) continue;
+        fixture_restart(f, at % 24 == 0);
+        c.broker = f->broker;
+        c.session = 0;
+        assert_int_equal(share_client_fetch(&c, 0, 40, false, 1000), 0);
+        assert_int_equal(c.records, 40 - at / 2 - 1);
+    }
+}
+
+static void sessions_have_epochs(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    c.session = 7;
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 0), KAFKA_INVALID_SHARE_SESSION_EPOCH);
+    assert_int_equal(share_client_acknowledge(&c, 0, 0, 0, SHARE_ACCEPT), KAFKA_INVALID_SHARE_SESSION_EPOCH);
+    c.session = 1;
+    put(f, "t", 0, 3);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
+    assert_int_equal(c.records, 3);
+    assert_int_equal(share_client_leave_session(&c), 0);
+    assert_int_equal(share_client_leave_session(&c), KAFKA_SHARE_SESSION_NOT_FOUND);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0); // what the session held is there again, as if never delivered
+    assert_int_equal(c.records, 3);
+    assert_int_equal(c.acquired[0].count, 1);
+    share_connection_closed(f->broker, 1);
+    struct share_client other = joined(f, "m2", id);
+    assert_int_equal(share_client_fetch(&other, 0, 10, false, 2000), 0);
+    assert_int_equal(other.records + other.n_acquired > 0 ? 3 : 0, 3);
+}
+
+struct poll {
+    struct share_client *c;
+    int error;
+    struct loop_event done;
+};
+static void poll_work(void *arg) { // on a worker: it blocks
+    struct poll *p = arg;
+    p->error = share_client_fetch(p->c, 0, 10, true, 20000);
+    loop_event_set(&p->done);
+}
+
+static void a_poll_waits_for_records(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    struct poll p = {.c = &c};
+    loop_event_init(&p.done);
+    struct pool *pool = pool_new("poll", 1, 10);
+    assert_int_equal(pool_submit(pool, poll_work, &p, NULL), ERR_OK);
+    put(f, "t", 0, 12);
+    loop_event_wait(&p.done);
+    assert_int_equal(p.error, 0);
+    assert_int_equal(c.records, 10); // record_limit: no more than asked for
+    loop_event_fini(&p.done);
+    // a second member gets what is left, and, when the locks run out, the rest
+    struct share_client d = client(f, "g", "m2", "t", id);
+    assert_int_equal(share_client_heartbeat(&d, 0, true), 0);
+    assert_int_equal(share_client_fetch(&d, 0, 100, true, 1000), 0);
+    assert_int_equal(d.records, 2);
+    assert_int_equal(share_client_fetch(&d, 0, 100, true, 20000), 0);
+    assert_int_equal(d.records, 10);
+    assert_int_equal(d.acquired[0].count, 2);
+    assert_int_equal(share_client_acknowledge(&c, 0, 0, 9, SHARE_ACCEPT), KAFKA_INVALID_RECORD_STATE); // too late
+    pool_free(pool);
+}
+
+static void partitions_are_shared_evenly(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    char names[7][16];
+    struct share_client c[7];
+    make_topic(f, "t", 4, id);
+    for (int i = 0; i < 7; i++) {
+        (void)snprintf(names[i], sizeof names[i], "m%d", i);
+        c[i] = client(f, "g", names[i], "t", id);
+        assert_int_equal(share_client_heartbeat(&c[i], 0, true), 0);
+        int readers[4] = {0}, n = i + 1;
+        for (int k = 0; k < n; k++) {
+            assert_int_equal(share_client_heartbeat(&c[k], c[k].epoch, false), 0);
+            assert_in_range(c[k].n_assigned, n <= 4 ? 4 / n : 1, n <= 4 ? (4 + n - 1) / n : 1);
+            for (size_t p = 0; p < c[k].n_assigned; p++) readers[c[k].assigned[p]]++;
+        }
+        for (int p = 0; p < 4; p++) assert_in_range(readers[p], n <= 4 ? 1 : n / 4, n <= 4 ? 1 : (n + 3) / 4);
+    }
+    assert_int_equal(share_client_heartbeat(&c[0], c[0].epoch + 5, false), KAFKA_FENCED_MEMBER_EPOCH);
+    assert_int_equal(share_client_heartbeat(&c[0], -1, false), 0);
+    assert_int_equal(share_client_heartbeat(&c[0], 3, false), KAFKA_UNKNOWN_MEMBER_ID);
+    struct share_client none = client(f, "other", "m", "t", id);
+    assert_int_equal(share_client_heartbeat(&none, 3, false), KAFKA_GROUP_ID_NOT_FOUND);
+}
+
+static void offsets_are_altered_without_members(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    put(f, "t", 0, 10);
+    struct share_client c = joined(f, "m1", id); // begins at 10
+    struct share_offset o = {.topic = "t", .start = 3};
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_ALTER, &o), KAFKA_NON_EMPTY_GROUP);
+    assert_int_equal(share_client_heartbeat(&c, -1, false), 0);
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_ALTER, &o), 0);
+    assert_int_equal(o.error, 0);
+    o = (struct share_offset){.topic = "t"};
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_DESCRIBE, &o), 0);
+    assert_int_equal(o.start, 3);
+    assert_int_equal(o.lag, 7);
+    struct share_client again = joined(f, "m2", id);
+    assert_int_equal(again.records, 7);
+    assert_int_equal(again.acquired[0].first, 3);
+    assert_int_equal(share_client_acknowledge(&again, 0, 3, 9, SHARE_ACCEPT), 0);
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_DESCRIBE, &o), 0);
+    assert_int_equal(o.lag, 0);
+    assert_int_equal(share_client_heartbeat(&again, -1, false), 0);
+    o = (struct share_offset){.topic = "t"};
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_DELETE, &o), 0);
+    assert_int_equal(o.error, 0);
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_DELETE, &o), 0);
+    assert_int_equal(o.error, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+    o.topic = "nowhere";
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_ALTER, &o), 0);
+    assert_int_equal(o.error, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+}
+
+static void a_deleted_topic_takes_its_state_along(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    put(f, "t", 0, 5);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
+    assert_int_equal(broker_topic_delete(f->broker, "t", NULL), ERR_OK);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 0), KAFKA_UNKNOWN_TOPIC_ID);
+    make_topic(f, "t", 1, id);
+    assert_int_equal(share_client_heartbeat(&c, c.epoch, true), 0);
+    memcpy(c.topic_id, id, 16);
+    c.session = 0;
+    assert_int_equal(share_client_heartbeat(&c, c.epoch, true), 0);
+    int error = share_client_fetch(&c, 0, 10, false, 0);
+    assert_true(error == 0);
+    put(f, "t", 0, 5);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
+    assert_int_equal(c.records, 5);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(acknowledged_never_comes_again, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(snapshots_and_updates_say_the_same, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(sessions_have_epochs, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_poll_waits_for_records, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(partitions_are_shared_evenly, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(offsets_are_altered_without_members, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_deleted_topic_takes_its_state_along, fixture_setup, fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
