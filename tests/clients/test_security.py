@@ -571,6 +571,206 @@ def test_super_user_by_certificate(guarded):
     round_trip(guarded.config("MTLS", ssl_key_location=str(key), ssl_certificate_location=str(cert)))
 
 
+def test_acl_groups_and_offsets(guarded):
+    """What reading groups and offsets shows to who may see a part of it."""
+    owner, user = User(guarded), User(guarded)
+    topic, group = new_topic(guarded), name("g")
+    for operation in (AclOperation.READ, AclOperation.WRITE):
+        owner.allow(ResourceType.TOPIC, topic, operation)
+    owner.allow(ResourceType.GROUP, group, AclOperation.READ)
+    assert owner.produce(topic) is None
+    consumer = confluent_kafka.Consumer(owner.config | {"group.id": group, "enable.auto.commit": False})
+    partition = confluent_kafka.TopicPartition(topic, 0, 1)
+    consumer.assign([partition])
+    assert consumer.commit(offsets=[partition], asynchronous=False)[0].error is None
+    admin = AdminClient(user.config)
+
+    def listed() -> set[str]:
+        return {g.group_id for g in admin.list_consumer_groups().result(30).valid}
+
+    def offsets(of_topic: str | None) -> list[confluent_kafka.TopicPartition]:
+        wanted = confluent_kafka.ConsumerGroupTopicPartitions(group, [confluent_kafka.TopicPartition(of_topic, 0)] if of_topic else None)
+        return admin.list_consumer_group_offsets([wanted])[group].result(30).topic_partitions
+
+    assert group not in listed()
+    with pytest.raises(confluent_kafka.KafkaException, match="GROUP_AUTHORIZATION_FAILED"):
+        offsets(topic)
+    with pytest.raises(confluent_kafka.KafkaException, match="GROUP_AUTHORIZATION_FAILED"):
+        admin.describe_consumer_groups([group])[group].result(30)
+    user.allow(ResourceType.GROUP, group, AclOperation.DESCRIBE)
+    assert group in listed()
+    assert offsets(topic)[0].error.name() == "TOPIC_AUTHORIZATION_FAILED"
+    assert offsets(None) == []
+    described = admin.describe_consumer_groups([group], include_authorized_operations=True)[group].result(30)
+    assert {op.name for op in described.authorized_operations} == {"DESCRIBE"}
+    user.allow(ResourceType.TOPIC, topic, AclOperation.DESCRIBE)
+    assert offsets(topic)[0].offset == 1
+    assert [p.offset for p in offsets(None)] == [1]
+    with pytest.raises(confluent_kafka.KafkaException, match="GROUP_AUTHORIZATION_FAILED"):
+        admin.delete_consumer_groups([group])[group].result(30)
+    consumer.close()
+
+
+def test_acl_transactions(guarded):
+    user, topic = User(guarded), new_topic(guarded)
+    transactional = name("tx")
+    user.allow(ResourceType.TOPIC, topic, AclOperation.DESCRIBE)
+
+    def producer() -> confluent_kafka.Producer:
+        return confluent_kafka.Producer(user.config | {"transactional.id": transactional})
+
+    with pytest.raises(confluent_kafka.KafkaException, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
+        producer().init_transactions(30)
+    user.allow(ResourceType.TRANSACTIONAL_ID, transactional, AclOperation.WRITE)
+    denied = producer()
+    denied.init_transactions(30)
+    denied.begin_transaction()
+    denied.produce(topic, b"x", partition=0)
+    with pytest.raises(confluent_kafka.KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
+        denied.commit_transaction(30)
+    user.allow(ResourceType.TOPIC, topic, AclOperation.WRITE)
+    allowed = producer()
+    allowed.init_transactions(30)
+    allowed.begin_transaction()
+    allowed.produce(topic, b"x", partition=0)
+    allowed.commit_transaction(30)
+
+
+# ---- the protocol of logging in, byte by byte -------------------------------------------------------------------------------
+class Raw:
+    """A connection on which requests are written by hand: header version 1 (no tagged fields)."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.settimeout(30)
+
+    def send(self, key: int, version: int, body: bytes) -> None:
+        self.bare(key.to_bytes(2, "big") + version.to_bytes(2, "big") + bytes([0, 0, 0, 9, 0, 1, ord("t")]) + body)
+
+    def bare(self, frame: bytes) -> None:
+        self.socket.sendall(len(frame).to_bytes(4, "big") + frame)
+
+    def read(self) -> bytes | None:
+        """The next frame; None = closed."""
+
+        def exactly(n: int) -> bytes | None:
+            got = b""
+            while len(got) < n:
+                part = self.socket.recv(n - len(got))
+                if not part:
+                    return None
+                got += part
+            return got
+
+        size = exactly(4)
+        return None if size is None else exactly(int.from_bytes(size, "big"))
+
+    def handshake(self, mechanism: str, version: int = 1) -> tuple[int, bytes]:
+        self.send(17, version, len(mechanism).to_bytes(2, "big") + mechanism.encode())
+        answer = self.read()
+        assert answer is not None
+        return int.from_bytes(answer[4:6], "big"), answer[6:]
+
+    def authenticate(self, token: bytes, version: int = 1) -> tuple[int, bytes]:
+        self.send(36, version, len(token).to_bytes(4, "big") + token)
+        answer = self.read()
+        assert answer is not None
+        return int.from_bytes(answer[4:6], "big"), answer[6:]
+
+
+PLAIN_TOKEN = b"\0admin\0admin-secret"
+ILLEGAL_SASL_STATE, UNSUPPORTED_SASL_MECHANISM, SASL_AUTHENTICATION_FAILED = 34, 33, 58
+
+
+def test_bare_tokens(secured):
+    raw = Raw(secured.ports["SASL_PLAINTEXT"])
+    assert raw.handshake("PLAIN", 0)[0] == 0
+    raw.bare(PLAIN_TOKEN)
+    assert raw.read() == b""
+    raw.send(3, 1, b"\0\0\0\0")  # Metadata of no topics
+    assert raw.read() is not None
+    refused = Raw(secured.ports["SASL_PLAINTEXT"])
+    assert refused.handshake("PLAIN", 0)[0] == 0
+    began = time.monotonic()
+    refused.bare(b"\0admin\0wrong")
+    assert refused.read() is None
+    assert time.monotonic() - began > 0.09  # connection.failed.authentication.delay.ms
+
+
+def test_the_order_of_logging_in(secured):
+    port = secured.ports["SASL_PLAINTEXT"]
+    early = Raw(port)
+    early.send(3, 1, b"\0\0\0\0")
+    assert early.read() is None
+    without_handshake = Raw(port)
+    without_handshake.send(36, 1, len(PLAIN_TOKEN).to_bytes(4, "big") + PLAIN_TOKEN)
+    assert without_handshake.read() is None
+    unknown = Raw(port)
+    error, rest = unknown.handshake("GSSAPI")
+    assert error == UNSUPPORTED_SASL_MECHANISM
+    assert b"SCRAM-SHA-512" in rest
+    assert unknown.read() is None
+    large = Raw(port)
+    large.socket.sendall((600_000).to_bytes(4, "big"))
+    assert large.read() is None
+    good = Raw(port)
+    assert good.handshake("PLAIN")[0] == 0
+    assert good.authenticate(PLAIN_TOKEN)[0] == 0
+    assert good.authenticate(PLAIN_TOKEN)[0] == ILLEGAL_SASL_STATE
+    assert good.handshake("PLAIN")[0] == ILLEGAL_SASL_STATE  # sooner than a second after the last time
+    wrong = Raw(port)
+    assert wrong.handshake("PLAIN")[0] == 0
+    error, rest = wrong.authenticate(b"\0admin\0wrong")
+    assert error == SASL_AUTHENTICATION_FAILED
+    assert b"Invalid username or password" in rest
+    assert wrong.read() is None
+    plaintext = Raw(int(secured.server.kafka.rsplit(":", 1)[1]))
+    assert plaintext.handshake("PLAIN")[0] == ILLEGAL_SASL_STATE
+
+
+def test_a_session_that_is_not_renewed_ends(scratch, new_server):
+    port, = free_ports(1)
+    path = scratch / "short.properties"
+    path.write_text(f"""listeners=SASL_PLAINTEXT://127.0.0.1:{port}
+sasl.enabled.mechanisms=PLAIN
+connections.max.reauth.ms=1500
+sasl.jaas.config=x.PlainLoginModule required user_admin="admin-secret" user_alice="a";
+""")
+    new_server(settings={"broker.properties": str(path)}).start()
+
+    def log_in(raw: Raw, token: bytes = PLAIN_TOKEN) -> int:
+        assert raw.handshake("PLAIN")[0] == 0
+        error, rest = raw.authenticate(token)
+        if error == 0:
+            assert rest[-8:] == (1500).to_bytes(8, "big")  # session_lifetime_ms
+        return error
+
+    def until(closed: Raw) -> None:  # asks for metadata until the connection is closed
+        deadline = time.monotonic() + 30
+        while True:
+            assert time.monotonic() < deadline
+            try:
+                closed.send(3, 1, b"\0\0\0\0")
+                if closed.read() is None:
+                    return
+            except ConnectionError:
+                return
+
+    raw, again, other = Raw(port), Raw(port), Raw(port)
+    for one in (raw, again, other):
+        assert log_in(one) == 0
+    began = time.monotonic()
+    while again.handshake("PLAIN")[0] != 0:  # not before a second has passed
+        assert time.monotonic() - began < 30
+    assert again.authenticate(PLAIN_TOKEN)[0] == 0
+    assert 0.9 < time.monotonic() - began < 1.5
+    assert log_in(other, b"\0alice\0a") == SASL_AUTHENTICATION_FAILED  # one connection, one principal
+    until(raw)
+    assert 1.4 < time.monotonic() - began < 10
+    again.send(3, 1, b"\0\0\0\0")
+    assert again.read() is not None  # its session began anew
+
+
 # ---- what is refused at start ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("lines", "said"),
