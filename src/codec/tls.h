@@ -4,7 +4,7 @@
 // A tls_context holds the certificate, key and trusted authorities; it is read-only once made and may be shared by threads. Connections made
 // from it keep what they need of it, so a new context can take the place of an old one at any time.
 // A struct tls is one connection, of one thread. The handshake is part of reading: it is over when tls_read first gives bytes or
-// tls_established says so. Its cost is the processor's alone: one signature with the certificate's key (RSA 2048 about 0.7 ms, EC P-256 0.1 ms).
+// tls_established says so. Its cost is the processor's alone: 0.4 ms with an EC P-256 key, 0.7 ms with RSA 2048 (measured, one core).
 #ifndef CODEC_TLS_H
 #define CODEC_TLS_H
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "codec/digest.h"
+#include "kafka/tokens.h"
 
 static const char *setting(const struct kafka_config *c, const char *name) {
     for (size_t i = 0; i < c->n_settings; i++)
@@ -107,6 +108,11 @@ enum err_code security_init(struct security *s, struct sys *sys, struct store *s
     if (code == ERR_OK) code = read_authorizer(s, config, err);
     if (code == ERR_OK) code = number(config, "connection.failed.authentication.delay.ms", 0, 60000, &delay, err);
     if (code == ERR_OK) code = number(config, "sasl.server.max.receive.size", 1024, 100 << 20, &receive_max, err);
+    s->token_secret = setting(config, "delegation.token.secret.key");
+    s->token_max_ms = (int64_t)7 * 86400000;
+    s->token_expiry_ms = 86400000;
+    if (code == ERR_OK) code = number(config, "delegation.token.max.lifetime.ms", 1, INT64_C(1) << 50, &s->token_max_ms, err);
+    if (code == ERR_OK) code = number(config, "delegation.token.expiry.time.ms", 1, INT64_C(1) << 50, &s->token_expiry_ms, err);
     s->failed_delay_ms = delay;
     s->sasl_receive_max = (size_t)receive_max;
     if (code == ERR_OK && s->authorizer && store != NULL) store_each(store, STORE_ACL, load_acl, s);
@@ -169,8 +175,13 @@ static json_t *jwt_claims(void *arg, struct str token, struct err *err) {
 static bool scram_find(void *arg, struct str user, enum scram_hash h, bool token, struct arena *a, struct scram_credential *out, struct str *owner,
                        int64_t *expires_ms) {
     struct listener *k = arg;
-    (void)owner, (void)expires_ms;
-    return !token && scram_user_find(k->security, user, h, a, out);
+    if (!token) return scram_user_find(k->security, user, h, a, out);
+    struct token t;
+    if (!token_find(k->security, user, k->server.now_ms(k), a, &t)) return false;
+    *out = t.keys[h == SCRAM_SHA_256 ? 0 : 1];
+    *owner = str_n(t.owner.p + 5, t.owner.n - 5); // "User:"
+    *expires_ms = t.expires_ms;
+    return str_starts(t.owner, STR("User:"));
 }
 
 static void random_bytes(void *arg, void *p, size_t n) { sys_random(((struct listener *)arg)->security->sys, p, n); }

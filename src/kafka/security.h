@@ -19,6 +19,8 @@ struct security {
     size_t n_super_users;
     int64_t failed_delay_ms; // connection.failed.authentication.delay.ms
     size_t sasl_receive_max; // sasl.server.max.receive.size
+    const char *token_secret; // delegation.token.secret.key; NULL = no delegation tokens
+    int64_t token_max_ms, token_expiry_ms;
     struct sys_mutex change; // one change of the store at a time
     struct sys_mutex mutex;  // guards acls
     struct acl_set acls;

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac as hmac_module
 import json
 import socket
 import ssl
@@ -383,7 +385,8 @@ def guarded(scratch):
         made.append(Server(scratch / "guarded", settings))
         return made[0]
 
-    one = Secured(make, folder, "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:admin;User:root\n")
+    one = Secured(make, folder, "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:admin;User:root\n"
+                  "delegation.token.secret.key=of nobody else\n")
     yield one
     one.server.stop()
 
@@ -769,6 +772,102 @@ sasl.jaas.config=x.PlainLoginModule required user_admin="admin-secret" user_alic
     assert 1.4 < time.monotonic() - began < 10
     again.send(3, 1, b"\0\0\0\0")
     assert again.read() is not None  # its session began anew
+
+
+# ---- delegation tokens --------------------------------------------------------------------------------------------------------
+def text(value: str) -> bytes:
+    return len(value).to_bytes(2, "big") + value.encode()
+
+
+class TokenClient(Raw):
+    """CreateDelegationToken and the others in version 1, and SCRAM with tokens."""
+
+    def create(self, renewers: list[str], lifetime: int = -1) -> tuple[int, str, bytes]:
+        self.send(38, 1, len(renewers).to_bytes(4, "big") + b"".join(text("User") + text(r) for r in renewers) + lifetime.to_bytes(8, "big", signed=True))
+        answer = self.read()
+        assert answer is not None
+        error, at = int.from_bytes(answer[4:6], "big"), 6
+        for _ in range(2):  # principal
+            at += 2 + int.from_bytes(answer[at : at + 2], "big")
+        at += 24
+        n = int.from_bytes(answer[at : at + 2], "big")
+        token = answer[at + 2 : at + 2 + n].decode()
+        at += 2 + n
+        n = int.from_bytes(answer[at : at + 4], "big")
+        return error, token, answer[at + 4 : at + 4 + n]
+
+    def change(self, key: int, hmac: bytes, period: int) -> int:
+        self.send(key, 1, len(hmac).to_bytes(4, "big") + hmac + period.to_bytes(8, "big", signed=True))
+        answer = self.read()
+        assert answer is not None
+        return int.from_bytes(answer[4:6], "big")
+
+    def renew(self, hmac: bytes, period: int = -1) -> int:
+        return self.change(39, hmac, period)
+
+    def expire(self, hmac: bytes, period: int = -1) -> int:
+        return self.change(40, hmac, period)
+
+    def described(self) -> bytes:
+        self.send(41, 1, b"\xff\xff\xff\xff")
+        answer = self.read()
+        assert answer is not None
+        assert answer[4:6] == b"\0\0"
+        return answer[6:]
+
+    def log_in_by_token(self, token: str, hmac: bytes) -> int:
+        assert self.handshake("SCRAM-SHA-256")[0] == 0
+        first = f"n={token},r=abc,tokenauth=true"
+        error, rest = self.authenticate(b"n,," + first.encode())
+        assert error == 0
+        server_first = rest[6 : 6 + int.from_bytes(rest[2:6], "big")].decode()
+        nonce, salt, iterations = (part[2:] for part in server_first.split(","))
+        salted = hashlib.pbkdf2_hmac("sha256", base64.b64encode(hmac), base64.b64decode(salt), int(iterations))
+        key = hmac_module.digest(salted, b"Client Key", "sha256")
+        final = f"c=biws,r={nonce}"
+        signature = hmac_module.digest(hashlib.sha256(key).digest(), f"{first},{server_first},{final}".encode(), "sha256")
+        proof = base64.b64encode(bytes(x ^ y for x, y in zip(key, signature, strict=True))).decode()
+        return self.authenticate(f"{final},p={proof}".encode())[0]
+
+
+def test_delegation_tokens(guarded, secured):
+    port = guarded.ports["SASL_PLAINTEXT"]
+
+    def logged_in(user: str, password: str) -> TokenClient:
+        raw = TokenClient(port)
+        assert raw.handshake("PLAIN")[0] == 0
+        assert raw.authenticate(f"\0{user}\0{password}".encode())[0] == 0
+        return raw
+
+    admin, alice = logged_in("admin", "admin-secret"), logged_in("alice", "it's \"quoted\"")
+    error, token, hmac = admin.create(["alice"])
+    assert error == 0
+    by_token = TokenClient(port)
+    assert by_token.log_in_by_token(token, hmac) == 0
+    by_token.send(29, 1, bytes([1, 255, 255, 1, 255, 255, 255, 255, 1, 1]))  # DescribeAcls: the token's owner is a super user
+    answer = by_token.read()
+    assert answer is not None
+    assert answer[8:10] == b"\0\0"
+    assert by_token.create([])[0] == 64  # not by a token
+    assert TokenClient(port).log_in_by_token(token, b"x" * 64) == SASL_AUTHENTICATION_FAILED
+    assert token.encode() in alice.described()
+    assert alice.renew(hmac) == 0  # a renewer
+    stranger = logged_in("admin", "admin-secret")
+    _, other_token, other_hmac = stranger.create([])
+    assert other_token.encode() not in alice.described()
+    assert alice.renew(other_hmac) == 63  # not the owner, not a renewer
+    assert alice.renew(b"x" * 64) == 62
+    assert admin.expire(hmac) == 0
+    assert TokenClient(port).log_in_by_token(token, hmac) == SASL_AUTHENTICATION_FAILED
+    assert token.encode() not in alice.described()
+    _, token, hmac = admin.create([], lifetime=1)  # a millisecond
+    assert TokenClient(port).log_in_by_token(token, hmac) == SASL_AUTHENTICATION_FAILED
+    assert admin.renew(hmac) == 66
+    without_key = TokenClient(secured.ports["SASL_PLAINTEXT"])
+    assert without_key.handshake("PLAIN")[0] == 0
+    assert without_key.authenticate(PLAIN_TOKEN)[0] == 0
+    assert without_key.create([])[0] == 61
+    assert TokenClient(int(guarded.server.kafka.rsplit(":", 1)[1])).create([])[0] == 64  # nobody knows who it is
 
 
 # ---- what is refused at start ----------------------------------------------------------------------------------------------
