@@ -25,12 +25,14 @@ struct node {
 struct cluster {
     struct sys *sys;
     struct arena arena;
+    struct arena *answers; // &arena, or the caller's
     VEC(struct node *) nodes;
     struct node *any; // the one that answered first
     const struct kafka_metadata_response *metadata;
     int32_t correlation;
 };
 
+void cluster_answers_to(struct cluster *c, struct arena *a) { c->answers = a == NULL ? &c->arena : a; }
 struct arena *cluster_memory(struct cluster *c) { return &c->arena; }
 const struct kafka_metadata_response *cluster_nodes(const struct cluster *c) { return c->metadata; }
 
@@ -91,15 +93,15 @@ static enum err_code exchange(struct cluster *c, struct node *n, const struct ka
     if (code != ERR_OK) return code;
     uint32_t size = (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3];
     if (size < 4 || size > FRAME_MAX) return err_set(err, ERR_PARSE, "%s:%d does not speak Kafka's protocol", n->host, n->port);
-    uint8_t *frame = arena_alloc(&c->arena, size);
+    uint8_t *frame = arena_alloc(c->answers, size);
     code = recv_all(c, n, frame, size, until, err);
     if (code != ERR_OK) return code;
     struct rd r = rd_of(frame, size);
     if ((int32_t)rd_be32(&r) != id) return err_set(err, ERR_PARSE, "%s:%d answered another request", n->host, n->port);
     if (version >= api->response->header_flexible) (void)rd_u8(&r); // tagged fields of the header: there are none
-    *res = arena_alloc(&c->arena, api->response->body->size);
+    *res = arena_alloc(c->answers, api->response->body->size);
     kafka_msg_init(api->response, *res);
-    return kafka_msg_decode(api->response, version, &r, &c->arena, *res, err);
+    return kafka_msg_decode(api->response, version, &r, c->answers, *res, err);
 }
 
 // ---- nodes --------------------------------------------------------------------------------------------------------------
@@ -119,9 +121,13 @@ static enum err_code learn_versions(struct cluster *c, struct node *n, struct er
         n->min[k->api_key] = k->min_version;
         n->max[k->api_key] = k->max_version;
     }
-    // Version 10 of these two speaks of topics by id; we go by name.
-    if (n->max[KAFKA_API_OFFSET_FETCH] > 9) n->max[KAFKA_API_OFFSET_FETCH] = 9;
-    if (n->max[KAFKA_API_OFFSET_COMMIT] > 9) n->max[KAFKA_API_OFFSET_COMMIT] = 9;
+    // Behind these versions topics go by id; we go by name.
+    static const struct {
+        int api;
+        int16_t last;
+    } by_name[] = {{KAFKA_API_OFFSET_FETCH, 9}, {KAFKA_API_OFFSET_COMMIT, 9}, {KAFKA_API_FETCH, 12}, {KAFKA_API_PRODUCE, 12}};
+    for (size_t i = 0; i < sizeof by_name / sizeof by_name[0]; i++)
+        if (n->max[by_name[i].api] > by_name[i].last) n->max[by_name[i].api] = by_name[i].last;
     return ERR_OK;
 }
 
@@ -213,6 +219,7 @@ struct cluster *cluster_open(struct sys *s, const char *brokers, struct err *err
     struct cluster *c = MEM_NEW(struct cluster);
     c->sys = s;
     arena_init(&c->arena);
+    c->answers = &c->arena;
     struct str rest = str_c(brokers), address;
     bool found = false;
     while (!found && rest.n > 0) {

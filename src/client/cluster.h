@@ -19,6 +19,8 @@ struct cluster;
 struct cluster *cluster_open(struct sys *s, const char *brokers, struct err *err);
 void cluster_close(struct cluster *c);
 struct arena *cluster_memory(struct cluster *c); // for requests: freed by cluster_close
+// Where answers go from now on: an arena of the caller, who may reset it between calls. NULL: the cluster's memory.
+void cluster_answers_to(struct cluster *c, struct arena *a);
 const struct kafka_metadata_response *cluster_nodes(const struct cluster *c); // brokers, controller, cluster id; no topics
 
 // The version that `node` would be asked in; -1 = it does not serve the API.

@@ -382,7 +382,11 @@ enum err_code groups_commit(struct cluster *c, const struct group_detail *g, con
             p->committed_metadata = STR("");
         }
     }
-    if (cluster_call(c, g->row.coordinator, KAFKA_API_OFFSET_COMMIT, &req, &res, err) != ERR_OK) return err->code;
+    int first, attempt = 0;
+    do {
+        if (cluster_call(c, g->row.coordinator, KAFKA_API_OFFSET_COMMIT, &req, &res, err) != ERR_OK) return err->code;
+        first = res->topics.n > 0 && res->topics.p[0].partitions.n > 0 ? res->topics.p[0].partitions.p[0].error_code : 0;
+    } while (cluster_again(c, first, attempt++));
     for (int32_t t = 0; t < res->topics.n; t++)
         for (int32_t i = 0; i < res->topics.p[t].partitions.n; i++)
             if (cluster_error(res->topics.p[t].partitions.p[i].error_code, (struct str){0}, err, "%.*s-%d", (int)res->topics.p[t].name.n,
