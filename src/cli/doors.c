@@ -18,6 +18,7 @@ static void *open_kafka(struct server *s, char *host, int *port, struct err *err
                              .max_connections = (int)config_num(&s->config, CFG_KAFKA_CONNECTIONS_MAX),
                              .node_id = (int32_t)config_num(&s->config, CFG_BROKER_NODE_ID),
                              .auto_create = config_bool(&s->config, CFG_BROKER_AUTO_CREATE),
+                             .cluster_id = s->cluster_id,
                              .settings = s->door_settings,
                              .n_settings = s->n_door_settings,
                              .allow_anonymous = config_bool(&s->config, CFG_KAFKA_ALLOW_ANONYMOUS)};

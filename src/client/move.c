@@ -483,10 +483,16 @@ static enum err_code move_groups(struct mover *v, struct err *err) {
 
 // ---- the whole ------------------------------------------------------------------------------------------------------------
 
-static enum err_code ends_of(struct cluster *c, struct str topic, int32_t n, int64_t which, int64_t *out, struct err *err) {
+static enum err_code ends_of(struct sys *s, struct cluster *c, struct str topic, int32_t n, int64_t which, int64_t *out, struct err *err) {
     struct offset_query *q = ARENA_ARRAY(cluster_memory(c), struct offset_query, n);
     for (int32_t i = 0; i < n; i++) q[i] = (struct offset_query){.topic = topic, .partition = i, .timestamp = which};
-    if (cluster_list_offsets(c, q, (size_t)n, err) != ERR_OK) return err->code;
+    bool soon = true;
+    for (int k = 0; soon && k < TRIES; k++) { // leaders of a topic that was just made may not know it yet
+        if (k > 0) sys_sleep_us(s, PAUSE_US);
+        if (cluster_list_offsets(c, q, (size_t)n, err) != ERR_OK) return err->code;
+        soon = false;
+        for (int32_t i = 0; i < n; i++) soon = soon || passes(q[i].error);
+    }
     for (int32_t i = 0; i < n; i++) {
         if (cluster_error(q[i].error, (struct str){0}, err, "%.*s-%d", (int)topic.n, topic.p, i) != ERR_OK) return err->code;
         out[i] = q[i].offset;
@@ -505,8 +511,8 @@ static enum err_code move_all(struct mover *v, struct err *err) {
     else if (code != ERR_OK) return code;
     if (wait_leaders(v, n, err) != ERR_OK || producer_id(v, err) != ERR_OK) return err->code;
     int64_t *starts = ARENA_ARRAY(cluster_memory(v->from), int64_t, n * 3), *ends = starts + n, *to_ends = ends + n;
-    if (ends_of(v->from, v->topic, n, -2, starts, err) != ERR_OK || ends_of(v->from, v->topic, n, -1, ends, err) != ERR_OK ||
-        ends_of(v->to, v->topic, n, -1, to_ends, err) != ERR_OK)
+    if (ends_of(v->m->sys, v->from, v->topic, n, -2, starts, err) != ERR_OK || ends_of(v->m->sys, v->from, v->topic, n, -1, ends, err) != ERR_OK ||
+        ends_of(v->m->sys, v->to, v->topic, n, -1, to_ends, err) != ERR_OK)
         return err->code;
     for (int32_t i = 0; i < n; i++) {
         if (to_ends[i] > ends[i])

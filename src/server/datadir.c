@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "codec/digest.h"
 #include "server/version.h"
 
 enum { SMALL_FILE_MAX = 4096 };
@@ -77,6 +78,33 @@ static enum err_code check_version(struct sys *s, const char *dir, struct err *e
         else if (found != DATA_VERSION) code = refuse_version(dir, found, err);
         mem_free(text);
     }
+    mem_free(path);
+    return code;
+}
+
+enum err_code datadir_cluster_id(struct sys *s, const char *dir, char out[CLUSTER_ID_SIZE], struct err *err) {
+    char *path = path_in(dir, "cluster_id");
+    enum err_code code = ERR_OK;
+    if (!sys_exists(s, path)) { // a UUID in base64url, as Kafka writes it
+        uint8_t id[16];
+        struct buf text;
+        buf_init(&text, SMALL_FILE_MAX);
+        sys_uuid(s, id);
+        base64url_encode(str_n(id, sizeof id), &text);
+        buf_puts(&text, "\n");
+        code = sys_write_file(s, path, buf_str(&text), err);
+        buf_fini(&text);
+    }
+    size_t n = 0;
+    char *text = code == ERR_OK ? sys_read_file(s, path, SMALL_FILE_MAX, &n, err) : NULL;
+    struct str id = str_trim(str_n(text, n));
+    if (text == NULL) code = err->code;
+    else if (id.n == 0 || id.n >= CLUSTER_ID_SIZE) code = err_set(err, ERR_CORRUPT, "%s is damaged: it holds no cluster id; remove it to get another", path);
+    else {
+        memcpy(out, id.p, id.n);
+        out[id.n] = 0;
+    }
+    mem_free(text);
     mem_free(path);
     return code;
 }

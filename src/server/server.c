@@ -177,7 +177,7 @@ struct server *server_open(struct sys *sys, const char *dir, struct config *conf
     sys_cond_init(&s->changed);
     config_resolve(&s->config, dir);
     server_remove_addresses(s); // of one that was killed
-    if (open_rooms(s, err) == ERR_OK) return s;
+    if (datadir_cluster_id(sys, dir, s->cluster_id, err) == ERR_OK && open_rooms(s, err) == ERR_OK) return s;
     server_close(s);
     return NULL;
 }

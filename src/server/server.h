@@ -30,6 +30,7 @@ struct server {
     struct sys *sys;
     struct config config;
     char *dir; // the data directory
+    char cluster_id[64]; // of its Kafka
     struct sys_file *lock;
     struct loop *loops[SERVER_LOOPS_MAX];
     size_t n_loops;
