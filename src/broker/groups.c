@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/dynamic.h"
 #include "broker/group_records.h"
 #include "broker/share_inside.h"
 #include "broker/txn_offsets.h"
@@ -32,9 +33,7 @@ void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn) 
 struct coordinator *coordinator_of(const struct group_call *call) { return call->self_[0]; }
 
 int64_t group_config_i64(const struct group *g, const char *name, int64_t otherwise) {
-    (void)g; // groups have no configs of their own yet
-    (void)name;
-    return otherwise;
+    return broker_group_config_i64(g->coordinator->broker, str_c(g->id), name, otherwise);
 }
 
 int64_t coordinator_now_ms(const struct coordinator *c) { return sys_now_us(c->broker->sys) / 1000; }

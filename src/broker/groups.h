@@ -223,6 +223,105 @@ struct consumer_describe {
 };
 void group_consumer_describe(struct broker *b, struct consumer_describe *d);
 
+// ---- streams groups (KIP-1071) -------------------------------------------------------------------------------------------------
+struct streams_topic { // an internal one
+    const char *name;
+    int32_t partitions; // 0 = as many as it takes
+    int16_t replication;
+    const struct broker_kv *configs;
+    size_t n_configs;
+};
+struct streams_copartition { // indices into the subtopology's arrays
+    const int16_t *sources, *repartition_sources;
+    size_t n_sources, n_repartition_sources;
+};
+struct streams_subtopology {
+    const char *id;
+    const char *const *sources, *const *repartition_sinks;
+    size_t n_sources, n_repartition_sinks;
+    const struct streams_topic *changelogs, *repartition_sources;
+    size_t n_changelogs, n_repartition_sources;
+    const struct streams_copartition *copartitions;
+    size_t n_copartitions;
+};
+struct streams_topology {
+    int32_t epoch;
+    const struct streams_subtopology *subtopologies; // sorted by id once stored
+    size_t n_subtopologies;
+};
+struct streams_task {
+    const char *subtopology;
+    int32_t partition;
+};
+struct streams_tasks {
+    bool given; // false = null in the message: as before
+    const struct streams_task *active, *standby, *warmup;
+    size_t n_active, n_standby, n_warmup;
+};
+struct streams_endpoint {
+    const char *host; // NULL = none
+    uint16_t port;
+};
+struct streams_endpoint_partitions {
+    struct streams_endpoint endpoint;
+    const struct group_partition *active, *standby; // `topic` is set, sorted by it
+    size_t n_active, n_standby;
+};
+enum streams_status { // as in the response
+    STREAMS_STALE_TOPOLOGY,
+    STREAMS_MISSING_SOURCE_TOPICS,
+    STREAMS_INCORRECTLY_PARTITIONED,
+    STREAMS_MISSING_INTERNAL_TOPICS,
+    STREAMS_SHUTDOWN,
+    STREAMS_ASSIGNMENT_DELAYED,
+};
+struct streams_status_info {
+    int code;
+    const char *detail;
+};
+struct streams_heartbeat {
+    struct group_call call; // with a message
+    const char *group_id, *member_id, *group_instance_id, *rack_id, *process_id, *client_id, *client_host; // NULL = as before
+    int32_t member_epoch, endpoint_epoch, rebalance_timeout_ms;
+    const struct streams_topology *topology; // NULL = as before
+    bool source_regex;                       // it has regular expressions of source topics
+    struct streams_tasks owned;
+    struct streams_endpoint endpoint;
+    const struct broker_kv *tags; // NULL = as before
+    size_t n_tags;
+    bool shutdown;
+    // out
+    const char *out_member_id;
+    int32_t out_member_epoch, heartbeat_ms, out_endpoint_epoch;
+    struct streams_tasks tasks;
+    struct streams_status_info statuses[6];
+    size_t n_statuses;
+    bool has_endpoints;
+    const struct streams_endpoint_partitions *endpoints;
+    size_t n_endpoints;
+};
+void group_streams_heartbeat(struct broker *b, struct streams_heartbeat *h);
+
+struct streams_member_info {
+    const char *member_id, *rack_id, *client_id, *client_host, *process_id;
+    int32_t member_epoch, topology_epoch;
+    struct streams_endpoint endpoint;
+    const struct broker_kv *tags;
+    size_t n_tags;
+    struct streams_tasks assignment, target;
+};
+struct streams_describe {
+    struct group_call call; // GROUP_ID_NOT_FOUND, with a message
+    const char *group_id;
+    // out
+    const char *state;
+    int32_t group_epoch, assignment_epoch;
+    const struct streams_topology *topology; // NULL = none yet
+    struct streams_member_info *members;
+    size_t n_members;
+};
+void group_streams_describe(struct broker *b, struct streams_describe *d);
+
 // Before the doors close: joins and syncs that wait are answered (COORDINATOR_NOT_AVAILABLE), later ones are refused; so that no door waits
 // for a group's rebalance. From a thread that may block, with the loops running; more than once is fine.
 void groups_stop(struct broker *b);

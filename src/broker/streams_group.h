@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside the broker room: the state of a streams group (KIP-1071).
+//
+// The first member brings the topology: subtopologies with their source, repartition and changelog topics. A subtopology has as many tasks as its
+// topics have partitions. The group is ready when all topics are there with fitting numbers of partitions; internal ones are made by the
+// broker. Tasks are assigned as partitions are in consumer groups: epochs, give up first, then take; a task is a topic_partition whose topic
+// is the subtopology's index (big endian in the last four bytes).
+#ifndef BROKER_STREAMS_GROUP_H
+#define BROKER_STREAMS_GROUP_H
+
+#include "broker/coordinator.h"
+#include "broker/group_records.h"
+#include "broker/partition_set.h"
+
+enum { STREAMS_ACTIVE, STREAMS_STANDBY, STREAMS_WARMUP, STREAMS_ROLES };
+enum streams_member_state { STREAMS_STABLE, STREAMS_UNREVOKED, STREAMS_UNRELEASED };
+
+struct task_sets {
+    struct partition_set of[STREAMS_ROLES];
+};
+
+struct streams_member {
+    struct streams_group *group;
+    char *id, *rack_id, *client_id, *client_host, *process_id, *endpoint_host; // NULL = none
+    uint16_t endpoint_port;
+    topic_kvs tags;
+    int32_t rebalance_ms, topology_epoch, epoch, previous_epoch;
+    enum streams_member_state state;
+    struct task_sets assigned, revoking, target;
+    struct loop_timer session, rebalance;
+};
+
+struct streams_missing { // an internal topic to be made
+    const struct streams_topic *topic;
+    int32_t partitions;
+};
+
+struct streams_plan { // what the topics that are there make of the topology
+    int status;       // -1 = ready, else what is wrong
+    char detail[400];
+    int32_t *tasks;   // of each subtopology; NULL when not ready
+    VEC(struct streams_missing) missing;
+    int64_t hash; // of the topics
+};
+
+struct streams_group {
+    struct group *head;
+    int32_t epoch, assignment_epoch, validated_epoch, endpoint_epoch;
+    int64_t metadata_hash;
+    int32_t standbys; // num.standby.replicas of the last assignment
+    struct arena arena; // of the topology
+    struct streams_topology *topology;
+    struct streams_plan plan;
+    struct map members; // id -> streams_member
+    char *shutdown_by;  // the member that asked the whole application to end
+    struct loop_timer delay; // the initial one
+    bool creating;
+};
+
+// ---- streams_group.c ----
+struct streams_group *streams_group_new(struct group *head);
+struct streams_group *streams_find(const struct coordinator *c, const char *id);
+struct streams_member *streams_member_add(struct streams_group *g, const char *id);
+void streams_member_drop(struct streams_member *m);
+void streams_member_leave(struct streams_member *m, struct group_records *r);
+void streams_bump(struct streams_group *g, struct group_records *r);
+void streams_touch(struct streams_member *m);
+bool streams_replan(struct streams_group *g); // looks at the topics anew; true = the group's epoch has to go up
+void streams_update_target(struct streams_group *g, struct group_records *r);
+bool streams_reconcile(struct streams_member *m, const struct task_sets *owned, struct group_records *r);
+void streams_rebalance_timer(struct streams_member *m);
+void streams_set_text(char **at, const char *next);
+void streams_take_topology(struct streams_group *g, const struct streams_topology *t); // copies it
+int streams_subtopology(const struct streams_group *g, const char *id); // its index, -1 = none
+void task_id(uint8_t out[16], size_t subtopology);
+size_t task_subtopology(const struct topic_partition *t);
+void task_sets_fini(struct task_sets *s);
+void task_sets_copy(struct task_sets *to, const struct task_sets *from);
+bool task_sets_equal(const struct task_sets *a, const struct task_sets *b);
+
+// ---- streams_topology.c ----
+void streams_plan_make(struct broker *b, const struct streams_topology *t, struct streams_plan *out);
+void streams_plan_fini(struct streams_plan *p);
+struct streams_topology *streams_topology_copy(struct arena *a, const struct streams_topology *t); // subtopologies sorted by id
+bool streams_topology_equal(const struct streams_topology *a, const struct streams_topology *b);
+void streams_topology_put(struct buf *out, const struct streams_topology *t); // as in Kafka's record
+struct streams_topology *streams_topology_get(struct rd *r, struct arena *a);
+const char *streams_topology_fault(const struct streams_topology *t, struct arena *a); // NULL = none
+
+// ---- streams_assignor.c ----
+void streams_assign(struct streams_group *g, struct task_sets *out /* one of each member, in the map's order */, int32_t standbys);
+
+// ---- streams_group_records.c ----
+void streams_put_group(const struct streams_group *g, struct group_records *r);
+void streams_put_member(const struct streams_member *m, struct group_records *r);
+void streams_put_current(const struct streams_member *m, struct group_records *r);
+void streams_put_target(const struct streams_member *m, struct group_records *r);
+void streams_put_target_epoch(const struct streams_group *g, struct group_records *r);
+void streams_put_topology(const struct streams_group *g, struct group_records *r);
+void streams_delete_member(const struct streams_group *g, const char *id, struct group_records *r);
+void streams_put_live(const struct group *head, struct group_records *r);
+void streams_put_tombstones(const struct group *head, struct group_records *r);
+
+#endif

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+// StreamsGroupHeartbeat and StreamsGroupDescribe (KIP-1071). A heartbeat changes the state in memory, writes what changed, and is answered when
+// that is durable. Static members, warm-up tasks of clients and regular expressions of source topics are refused, as Kafka does.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "broker/streams_group.h"
+
+static int say(struct streams_heartbeat *h, int error, const char *message) {
+    (void)snprintf(h->call.message, sizeof h->call.message, "%s", message);
+    return error;
+}
+
+// ---- checks ---------------------------------------------------------------------------------------------------------
+
+static int check_join(struct streams_heartbeat *h) {
+    if (h->rebalance_timeout_ms == -1) return say(h, KAFKA_INVALID_REQUEST, "RebalanceTimeoutMs must be provided in first request.");
+    if (!h->owned.given || h->owned.n_active > 0) return say(h, KAFKA_INVALID_REQUEST, "ActiveTasks must be empty when (re-)joining.");
+    if (h->owned.n_standby > 0) return say(h, KAFKA_INVALID_REQUEST, "StandbyTasks must be empty when (re-)joining.");
+    if (h->owned.n_warmup > 0) return say(h, KAFKA_INVALID_REQUEST, "WarmupTasks must be empty when (re-)joining.");
+    if (h->topology == NULL) return say(h, KAFKA_INVALID_REQUEST, "Topology must be non-null when (re-)joining.");
+    return 0;
+}
+
+static int check_request(struct streams_heartbeat *h) {
+    if (h->group_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
+    if (h->member_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
+    if (h->group_instance_id != NULL) return say(h, KAFKA_INVALID_REQUEST, "Static membership is not yet supported.");
+    if (h->rack_id != NULL && h->rack_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
+    if (h->source_regex) return say(h, KAFKA_INVALID_REQUEST, "Regular expressions for source topics are not supported yet.");
+    if (h->member_epoch < -1) return say(h, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
+    int error = h->member_epoch == 0 ? check_join(h) : 0;
+    const char *fault = error == 0 && h->topology != NULL ? streams_topology_fault(h->topology, h->call.arena) : NULL;
+    return fault == NULL ? error : say(h, KAFKA_STREAMS_INVALID_TOPOLOGY, fault);
+}
+
+static int find_group(struct coordinator *c, struct streams_heartbeat *h, struct group_records *r, struct streams_group **out) {
+    struct group *head = group_find(c, h->group_id);
+    bool joins = h->member_epoch == 0;
+    *out = NULL;
+    if (head == NULL && !joins) {
+        (void)snprintf(h->call.message, sizeof h->call.message, "Streams group %.200s not found.", h->group_id);
+        return KAFKA_GROUP_ID_NOT_FOUND;
+    }
+    if (head == NULL && (head = group_make(c, h->group_id, &streams_group_ops)) == NULL)
+        return say(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no more groups.");
+    if (head->own == NULL) (void)streams_group_new(head);
+    if (head->ops != &streams_group_ops) {
+        if (!joins || head->ops != &classic_group_ops || head->ops->has_members(head))
+            return group_not_found(&h->call, h->group_id, head, &streams_group_ops);
+        group_become(head, &streams_group_ops, r);
+        (void)streams_group_new(head);
+    }
+    *out = head->own;
+    return 0;
+}
+
+static void owned_sets(const struct streams_group *g, const struct streams_heartbeat *h, struct task_sets *out) {
+    const struct streams_task *tasks[STREAMS_ROLES] = {h->owned.active, h->owned.standby, h->owned.warmup};
+    size_t n[STREAMS_ROLES] = {h->owned.n_active, h->owned.n_standby, h->owned.n_warmup};
+    for (int i = 0; i < STREAMS_ROLES; i++) {
+        for (size_t k = 0; k < n[i]; k++) {
+            int sub = streams_subtopology(g, tasks[i][k].subtopology);
+            uint8_t id[16];
+            task_id(id, sub < 0 ? 0 : (size_t)sub);
+            if (sub >= 0 && tasks[i][k].partition >= 0) partition_set_add(&out->of[i], id, tasks[i][k].partition);
+        }
+        partition_set_sort(&out->of[i]);
+    }
+}
+
+static bool is_within(const struct task_sets *a, const struct task_sets *b) {
+    for (int i = 0; i < STREAMS_ROLES; i++)
+        if (!partition_set_within(&a->of[i], &b->of[i])) return false;
+    return true;
+}
+
+static int check_epoch(const struct streams_member *m, struct streams_heartbeat *h, const struct task_sets *owned) {
+    if (h->member_epoch == m->epoch) return 0;
+    if (h->member_epoch < m->epoch && h->member_epoch == m->previous_epoch && owned != NULL && is_within(owned, &m->assigned)) return 0;
+    (void)snprintf(h->call.message, sizeof h->call.message,
+                   "The streams group member has a %s member epoch (%d) than the one known by the group coordinator (%d). "
+                   "The member must abandon all its tasks and rejoin.", h->member_epoch > m->epoch ? "greater" : "smaller", h->member_epoch, m->epoch);
+    return KAFKA_FENCED_MEMBER_EPOCH;
+}
+
+static int unknown_member(struct streams_heartbeat *h) {
+    (void)snprintf(h->call.message, sizeof h->call.message, "Member %.60s is not a member of group %.200s.", h->member_id, h->group_id);
+    return KAFKA_UNKNOWN_MEMBER_ID;
+}
+
+static int find_member(struct streams_group *g, struct streams_heartbeat *h, const struct task_sets *owned, struct streams_member **out) {
+    struct streams_member *m = map_getc(&g->members, h->member_id);
+    bool joins = h->member_epoch == 0;
+    *out = m;
+    if (m != NULL && joins && m->epoch != 0) { // says that it has nothing
+        task_sets_fini(&m->assigned);
+        task_sets_fini(&m->revoking);
+        m->state = STREAMS_STABLE;
+        m->epoch = m->previous_epoch = 0;
+    }
+    if (m != NULL) return joins ? 0 : check_epoch(m, h, owned);
+    if (!joins) return unknown_member(h);
+    if ((int64_t)g->members.n >= configs_broker_i64(g->head->coordinator->broker, "group.streams.max.size", INT32_MAX))
+        return say(h, KAFKA_GROUP_MAX_SIZE_REACHED, "The streams group has reached its maximum capacity of members.");
+    *out = streams_member_add(g, h->member_id);
+    return 0;
+}
+
+// ---- answers --------------------------------------------------------------------------------------------------------
+
+static const struct streams_task *tasks_out(const struct streams_group *g, const struct partition_set *s, struct arena *a, size_t *n) {
+    struct streams_task *out = ARENA_ARRAY(a, struct streams_task, s->n + 1);
+    const char *id = NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        if (i == 0 || memcmp(s->p[i].topic, s->p[i - 1].topic, 16) != 0) id = arena_strdup(a, g->topology->subtopologies[task_subtopology(&s->p[i])].id);
+        out[i] = (struct streams_task){id, s->p[i].partition};
+    }
+    *n = s->n;
+    return out;
+}
+
+static void tasks_of(const struct streams_group *g, const struct task_sets *s, struct arena *a, struct streams_tasks *out) {
+    out->given = true;
+    out->active = tasks_out(g, &s->of[STREAMS_ACTIVE], a, &out->n_active);
+    out->standby = tasks_out(g, &s->of[STREAMS_STANDBY], a, &out->n_standby);
+    out->warmup = tasks_out(g, &s->of[STREAMS_WARMUP], a, &out->n_warmup);
+}
+
+static int by_topic(const void *x, const void *y) {
+    const struct group_partition *a = x, *b = y;
+    int c = strcmp(a->topic, b->topic);
+    return c != 0 ? c : (a->partition > b->partition) - (a->partition < b->partition);
+}
+
+// The partitions that a member's tasks read: for interactive queries.
+static const struct group_partition *inputs(const struct streams_group *g, const struct partition_set *s, struct arena *a, size_t *n) {
+    size_t room = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct streams_subtopology *sub = &g->topology->subtopologies[task_subtopology(&s->p[i])];
+        room += sub->n_sources + sub->n_repartition_sources;
+    }
+    struct group_partition *out = ARENA_ARRAY(a, struct group_partition, room + 1);
+    *n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct streams_subtopology *sub = &g->topology->subtopologies[task_subtopology(&s->p[i])];
+        for (size_t k = 0; k < sub->n_sources + sub->n_repartition_sources; k++) {
+            const char *name = k < sub->n_sources ? sub->sources[k] : sub->repartition_sources[k - sub->n_sources].name;
+            struct broker_topic_info info;
+            if (!broker_topic_get(g->head->coordinator->broker, str_c(name), a, &info) || s->p[i].partition >= info.partitions) continue;
+            out[*n].topic = info.name;
+            out[(*n)++].partition = s->p[i].partition;
+        }
+    }
+    qsort(out, *n, sizeof *out, by_topic);
+    return out;
+}
+
+static void fill_endpoints(const struct streams_group *g, struct streams_heartbeat *h) {
+    struct arena *a = h->call.arena;
+    struct map_entry *e;
+    struct streams_endpoint_partitions *out = ARENA_ARRAY(a, struct streams_endpoint_partitions, g->members.n + 1);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) {
+        const struct streams_member *m = e->value;
+        if (m->endpoint_host == NULL) continue;
+        struct streams_endpoint_partitions *x = &out[h->n_endpoints++];
+        x->endpoint = (struct streams_endpoint){arena_strdup(a, m->endpoint_host), m->endpoint_port};
+        x->active = inputs(g, &m->assigned.of[STREAMS_ACTIVE], a, &x->n_active);
+        x->standby = inputs(g, &m->assigned.of[STREAMS_STANDBY], a, &x->n_standby);
+    }
+    h->endpoints = out;
+    h->has_endpoints = true;
+}
+
+static void add_status(struct streams_heartbeat *h, int code, const char *detail) {
+    h->statuses[h->n_statuses++] = (struct streams_status_info){code, arena_strdup(h->call.arena, detail)};
+}
+
+static void fill_statuses(const struct streams_group *g, const struct streams_member *m, struct streams_heartbeat *h) {
+    struct arena *a = h->call.arena;
+    if (m->topology_epoch < g->topology->epoch)
+        add_status(h, STREAMS_STALE_TOPOLOGY, arena_printf(a, "The member's topology epoch %d is behind the group's topology epoch %d.",
+                                                           m->topology_epoch, g->topology->epoch));
+    if (g->plan.status >= 0) add_status(h, g->plan.status, g->plan.detail);
+    if (g->delay.heap_index != 0) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment is delayed: the group waits for more members.");
+    if (g->shutdown_by != NULL)
+        add_status(h, STREAMS_SHUTDOWN, arena_printf(a, "Streams group member %.100s encountered a fatal error and requested a shutdown for the "
+                                                        "entire application.", g->shutdown_by));
+}
+
+static void answer(void *arg, int error) {
+    struct streams_heartbeat *h = arg;
+    coordinator_answer(&h->call, error, error != 0 ? "The coordinator could not store the state of the group." : "");
+}
+
+static void refuse(struct streams_heartbeat *h, int error) { coordinator_answer(&h->call, error, arena_strdup(h->call.arena, h->call.message)); }
+
+// ---- leave ----------------------------------------------------------------------------------------------------------
+
+static void leave(struct coordinator *c, struct streams_heartbeat *h) {
+    struct streams_group *g = streams_find(c, h->group_id);
+    struct streams_member *m = g == NULL ? NULL : map_getc(&g->members, h->member_id);
+    if (m == NULL) {
+        refuse(h, g == NULL ? group_not_found(&h->call, h->group_id, group_find(c, h->group_id), &streams_group_ops) : unknown_member(h));
+        return;
+    }
+    struct group_records *r = group_records_new(c);
+    h->out_member_id = arena_strdup(h->call.arena, m->id);
+    h->out_member_epoch = -1;
+    streams_member_leave(m, r);
+    group_records_submit(r, g->head, answer, h);
+}
+
+// ---- heartbeat ------------------------------------------------------------------------------------------------------
+
+static bool set(char **at, const char *next) { // NULL = as before
+    if (next == NULL || (*at != NULL && strcmp(*at, next) == 0)) return false;
+    streams_set_text(at, next);
+    return true;
+}
+
+static bool set_tags(struct streams_member *m, const struct streams_heartbeat *h) {
+    bool same = h->tags == NULL || h->n_tags == m->tags.n;
+    for (size_t i = 0; same && h->tags != NULL && i < h->n_tags; i++)
+        same = strcmp(m->tags.p[i].name, h->tags[i].name) == 0 && strcmp(m->tags.p[i].value, h->tags[i].value) == 0;
+    if (same) return false;
+    kvs_free(&m->tags);
+    for (size_t i = 0; i < h->n_tags; i++) vec_add(&m->tags, ((struct topic_kv){mem_strdup(h->tags[i].name), mem_strdup(h->tags[i].value)}));
+    return true;
+}
+
+static bool update_member(struct streams_member *m, const struct streams_heartbeat *h) {
+    bool changed = m->epoch == 0;
+    changed |= set(&m->rack_id, h->rack_id);
+    changed |= set(&m->client_id, h->client_id);
+    changed |= set(&m->client_host, h->client_host);
+    changed |= set(&m->process_id, h->process_id);
+    changed |= set_tags(m, h);
+    if (h->endpoint.host != NULL && (set(&m->endpoint_host, h->endpoint.host) || m->endpoint_port != h->endpoint.port)) {
+        m->endpoint_port = h->endpoint.port;
+        changed = true;
+    }
+    if (h->rebalance_timeout_ms != -1 && m->rebalance_ms != h->rebalance_timeout_ms) {
+        m->rebalance_ms = h->rebalance_timeout_ms;
+        changed = true;
+    }
+    if (h->topology != NULL && m->topology_epoch != h->topology->epoch) {
+        m->topology_epoch = h->topology->epoch;
+        changed = true;
+    }
+    return changed;
+}
+
+// The first topology stays; a member may come with an older one, which makes it stale.
+static int take_topology(struct streams_group *g, struct streams_heartbeat *h, struct group_records *r) {
+    if (h->topology == NULL || (g->topology != NULL && g->topology->epoch > h->topology->epoch)) return 0;
+    struct streams_topology *t = streams_topology_copy(h->call.arena, h->topology);
+    if (g->topology != NULL)
+        return streams_topology_equal(g->topology, t) ? 0 : say(h, KAFKA_INVALID_REQUEST, "Topology updates are not supported yet.");
+    streams_take_topology(g, t);
+    streams_put_topology(g, r);
+    return 0;
+}
+
+static void delay_over(void *arg) { // the next heartbeat assigns
+    struct streams_group *g = arg;
+    struct group_records *r = group_records_new(g->head->coordinator);
+    streams_bump(g, r);
+    group_records_submit(r, g->head, NULL, NULL);
+}
+
+static void begin_delay(struct streams_group *g) {
+    int64_t ms = group_config_i64(g->head, "streams.initial.rebalance.delay.ms", 3000);
+    if (ms > 0) loop_timer_set(g->head->coordinator->loop, &g->delay, ms * 1000, delay_over, g);
+}
+
+static void beat(struct streams_group *g, struct streams_heartbeat *h, struct streams_member *m, const struct task_sets *owned,
+                 struct group_records *r) {
+    struct task_sets before = {0};
+    struct group *head = g->head;
+    bool joins = h->member_epoch == 0;
+    if (g->members.n == 1 && m->epoch == 0 && g->delay.heap_index == 0) begin_delay(g);
+    task_sets_copy(&before, &m->assigned);
+    bool bump = g->epoch == 0;
+    if (update_member(m, h)) {
+        streams_put_member(m, r);
+        bump = true;
+    }
+    // Topics tell by themselves when they change; while some are missing, each heartbeat looks.
+    if ((joins || g->plan.status >= 0) && streams_replan(g)) bump = true;
+    if (g->standbys != group_config_i64(head, "streams.num.standby.replicas", 0)) bump = true;
+    if (bump) streams_bump(g, r);
+    streams_update_target(g, r);
+    (void)streams_reconcile(m, owned, r);
+    streams_touch(m);
+    if (h->shutdown) streams_set_text(&g->shutdown_by, m->id);
+    bool changed = !task_sets_equal(&before, &m->assigned);
+    if (changed && m->endpoint_host != NULL) g->endpoint_epoch++;
+    h->out_member_id = arena_strdup(h->call.arena, m->id);
+    h->out_member_epoch = m->epoch;
+    h->heartbeat_ms = (int32_t)group_config_i64(head, "streams.heartbeat.interval.ms", 5000);
+    h->out_endpoint_epoch = g->endpoint_epoch;
+    if (joins || changed) tasks_of(g, &m->assigned, h->call.arena, &h->tasks);
+    if (g->endpoint_epoch != h->endpoint_epoch) fill_endpoints(g, h);
+    fill_statuses(g, m, h);
+    task_sets_fini(&before);
+    group_records_submit(r, head, answer, h);
+}
+
+static void heartbeat_on_loop(void *arg) {
+    struct streams_heartbeat *h = arg;
+    struct coordinator *c = coordinator_of(&h->call);
+    struct streams_group *g = NULL;
+    struct streams_member *m = NULL;
+    int error = c->stopping ? say(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator is stopping.") : check_request(h);
+    if (error != 0) {
+        refuse(h, error);
+        return;
+    }
+    if (h->member_epoch < 0) {
+        leave(c, h);
+        return;
+    }
+    struct group_records *r = group_records_new(c);
+    struct task_sets owned = {0};
+    error = find_group(c, h, r, &g);
+    if (error == 0) owned_sets(g, h, &owned);
+    const struct task_sets *said = h->owned.given ? &owned : NULL;
+    bool is_new = error == 0 && map_getc(&g->members, h->member_id) == NULL;
+    if (error == 0) error = find_member(g, h, said, &m);
+    if (error == 0) error = take_topology(g, h, r);
+    if (error == 0) {
+        beat(g, h, m, said, r);
+    } else {
+        if (is_new && m != NULL) streams_member_drop(m);
+        group_records_submit(r, g == NULL ? NULL : g->head, NULL, NULL);
+        refuse(h, error);
+    }
+    task_sets_fini(&owned);
+}
+
+void group_streams_heartbeat(struct broker *b, struct streams_heartbeat *h) {
+    h->tasks = (struct streams_tasks){0};
+    h->n_statuses = 0;
+    h->has_endpoints = false;
+    h->n_endpoints = 0;
+    coordinator_submit(b, &h->call, heartbeat_on_loop);
+}
+
+// ---- describe -------------------------------------------------------------------------------------------------------
+
+static const char *copy(struct arena *a, const char *s) { return s == NULL ? NULL : arena_strdup(a, s); }
+
+static void describe_member(const struct streams_member *m, struct arena *a, struct streams_member_info *out) {
+    struct broker_kv *tags = ARENA_ARRAY(a, struct broker_kv, m->tags.n + 1);
+    *out = (struct streams_member_info){.member_epoch = m->epoch, .topology_epoch = m->topology_epoch, .tags = tags, .n_tags = m->tags.n};
+    for (size_t i = 0; i < m->tags.n; i++) tags[i] = (struct broker_kv){copy(a, m->tags.p[i].name), copy(a, m->tags.p[i].value)};
+    out->member_id = copy(a, m->id);
+    out->rack_id = copy(a, m->rack_id);
+    out->client_id = copy(a, m->client_id);
+    out->client_host = copy(a, m->client_host);
+    out->process_id = copy(a, m->process_id);
+    out->endpoint = (struct streams_endpoint){copy(a, m->endpoint_host), m->endpoint_port};
+    tasks_of(m->group, &m->assigned, a, &out->assignment);
+    tasks_of(m->group, &m->target, a, &out->target);
+}
+
+static void describe_on_loop(void *arg) {
+    struct streams_describe *d = arg;
+    struct coordinator *c = coordinator_of(&d->call);
+    const struct group *head = group_find(c, d->group_id);
+    struct arena *a = d->call.arena;
+    struct map_entry *e;
+    d->state = "";
+    d->topology = NULL;
+    d->members = NULL;
+    d->n_members = 0;
+    if (head == NULL || head->ops != &streams_group_ops) {
+        int error = group_not_found(&d->call, d->group_id, head, &streams_group_ops);
+        coordinator_answer(&d->call, error, arena_strdup(a, d->call.message));
+        return;
+    }
+    const struct streams_group *g = head->own;
+    d->state = head->ops->state_name(head);
+    d->group_epoch = g->epoch;
+    d->assignment_epoch = g->assignment_epoch;
+    if (g->topology != NULL) d->topology = streams_topology_copy(a, g->topology);
+    d->members = ARENA_ARRAY(a, struct streams_member_info, g->members.n + 1);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) describe_member(e->value, a, &d->members[d->n_members++]);
+    coordinator_answer(&d->call, 0, "");
+}
+
+void group_streams_describe(struct broker *b, struct streams_describe *d) { coordinator_submit(b, &d->call, describe_on_loop); }

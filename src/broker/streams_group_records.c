@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+// Streams groups in __consumer_offsets, in Kafka's own records (key versions 17, 19 to 23), and their replay. Tasks are stored under the names of
+// their subtopologies; while one is loaded without its topology, which comes in front, they are left out.
+#include "broker/streams_group.h"
+
+static struct buf *key_of(struct group_records *r, int kind, const char *group, const char *more) {
+    struct buf *key = group_records_key(r, kind);
+    put_string(key, str_c(group));
+    if (more != NULL) put_string(key, str_c(more));
+    return key;
+}
+
+void streams_put_group(const struct streams_group *g, struct group_records *r) {
+    (void)key_of(r, 17, g->head->id, NULL);
+    struct buf *v = group_records_value(r, 0);
+    buf_put_be32(v, (uint32_t)g->epoch);
+    buf_put_be64(v, (uint64_t)g->metadata_hash);
+    if (g->validated_epoch == -1) {
+        put_no_tags(v);
+    } else {
+        buf_put_uvarint(v, 1);
+        buf_put_uvarint(v, 0); // tag 0: ValidatedTopologyEpoch
+        buf_put_uvarint(v, 4);
+        buf_put_be32(v, (uint32_t)g->validated_epoch);
+    }
+    group_records_put(r);
+}
+
+void streams_put_member(const struct streams_member *m, struct group_records *r) {
+    (void)key_of(r, 19, m->group->head->id, m->id);
+    struct buf *v = group_records_value(r, 0);
+    put_compact_nullable(v, NULL); // instance id
+    put_compact_nullable(v, m->rack_id);
+    put_compact_string(v, str_c(m->client_id));
+    put_compact_string(v, str_c(m->client_host));
+    buf_put_be32(v, (uint32_t)m->rebalance_ms);
+    buf_put_be32(v, (uint32_t)m->topology_epoch);
+    put_compact_string(v, str_c(m->process_id));
+    if (m->endpoint_host == NULL) {
+        buf_put_u8(v, 0xff); // null
+    } else {
+        buf_put_u8(v, 1);
+        put_compact_string(v, str_c(m->endpoint_host));
+        buf_put_be16(v, m->endpoint_port);
+        put_no_tags(v);
+    }
+    put_compact_count(v, m->tags.n);
+    for (size_t i = 0; i < m->tags.n; i++) {
+        put_compact_string(v, str_c(m->tags.p[i].name));
+        put_compact_string(v, str_c(m->tags.p[i].value));
+        put_no_tags(v);
+    }
+    put_no_tags(v);
+    group_records_put(r);
+}
+
+static void put_tasks(const struct streams_group *g, struct buf *v, const struct partition_set *s) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i = partition_set_run(s, i)) n++;
+    put_compact_count(v, n);
+    for (size_t i = 0, end; i < s->n; i = end) {
+        end = partition_set_run(s, i);
+        put_compact_string(v, str_c(g->topology->subtopologies[task_subtopology(&s->p[i])].id));
+        put_compact_count(v, end - i);
+        for (size_t k = i; k < end; k++) buf_put_be32(v, (uint32_t)s->p[k].partition);
+        put_no_tags(v);
+    }
+}
+
+void streams_put_current(const struct streams_member *m, struct group_records *r) {
+    (void)key_of(r, 22, m->group->head->id, m->id);
+    struct buf *v = group_records_value(r, 0);
+    buf_put_be32(v, (uint32_t)m->epoch);
+    buf_put_be32(v, (uint32_t)m->previous_epoch);
+    buf_put_u8(v, (uint8_t)m->state);
+    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->assigned.of[i]);
+    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->revoking.of[i]);
+    put_no_tags(v);
+    group_records_put(r);
+}
+
+void streams_put_target(const struct streams_member *m, struct group_records *r) {
+    (void)key_of(r, 21, m->group->head->id, m->id);
+    struct buf *v = group_records_value(r, 0);
+    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->target.of[i]);
+    put_no_tags(v);
+    group_records_put(r);
+}
+
+void streams_put_target_epoch(const struct streams_group *g, struct group_records *r) {
+    (void)key_of(r, 20, g->head->id, NULL);
+    struct buf *v = group_records_value(r, 0);
+    buf_put_be32(v, (uint32_t)g->assignment_epoch);
+    put_no_tags(v);
+    group_records_put(r);
+}
+
+void streams_put_topology(const struct streams_group *g, struct group_records *r) {
+    (void)key_of(r, 23, g->head->id, NULL);
+    streams_topology_put(group_records_value(r, 0), g->topology);
+    group_records_put(r);
+}
+
+void streams_delete_member(const struct streams_group *g, const char *id, struct group_records *r) {
+    static const int kinds[] = {22, 21, 19};
+    for (size_t i = 0; i < 3; i++) {
+        (void)key_of(r, kinds[i], g->head->id, id);
+        group_records_delete(r);
+    }
+}
+
+void streams_put_live(const struct group *head, struct group_records *r) {
+    const struct streams_group *g = head->own;
+    struct map_entry *e;
+    if (g->topology != NULL) streams_put_topology(g, r);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) streams_put_member(e->value, r);
+    streams_put_group(g, r);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) streams_put_target(e->value, r);
+    streams_put_target_epoch(g, r);
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) streams_put_current(e->value, r);
+}
+
+void streams_put_tombstones(const struct group *head, struct group_records *r) {
+    static const int kinds[] = {20, 23, 17};
+    const struct streams_group *g = head->own;
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) streams_delete_member(g, e->key, r);
+    for (size_t i = 0; i < 3; i++) {
+        (void)key_of(r, kinds[i], head->id, NULL);
+        group_records_delete(r);
+    }
+}
+
+// ---- replay ---------------------------------------------------------------------------------------------------------
+
+typedef bool replay_fn(struct coordinator *c, struct rd *key, struct rd *value);
+replay_fn streams_replay_group, streams_replay_member, streams_replay_target_epoch, streams_replay_target, streams_replay_current,
+    streams_replay_topology;
+
+static struct streams_group *group_of(struct coordinator *c, struct rd *key, bool make) {
+    struct str id = get_string(key);
+    if (key->failed || id.p == NULL) return NULL;
+    char *name = mem_strndup(id.p, id.n);
+    struct group *head = group_find(c, name);
+    if (head == NULL && make) {
+        head = group_make(c, name, &streams_group_ops);
+        if (head != NULL) (void)streams_group_new(head);
+    } else if (head != NULL && head->ops != &streams_group_ops && make) {
+        group_become(head, &streams_group_ops, NULL);
+        (void)streams_group_new(head);
+    }
+    mem_free(name);
+    return head == NULL || head->ops != &streams_group_ops ? NULL : head->own;
+}
+
+static struct streams_member *member_of(struct streams_group *g, struct rd *key, bool make) {
+    struct str id = get_string(key);
+    if (key->failed || id.p == NULL) return NULL;
+    char *name = mem_strndup(id.p, id.n);
+    struct streams_member *m = map_getc(&g->members, name);
+    if (m == NULL && make) m = streams_member_add(g, name);
+    mem_free(name);
+    return m;
+}
+
+bool streams_replay_group(struct coordinator *c, struct rd *key, struct rd *value) {
+    struct streams_group *g = group_of(c, key, value != NULL);
+    if (value == NULL && g != NULL) {
+        struct group *head = g->head;
+        if (head->offsets.n == 0) {
+            group_free(head);
+        } else { // its offsets live on
+            group_become(head, &classic_group_ops, NULL);
+            classic_own_new(head);
+        }
+    }
+    if (value == NULL) return true;
+    (void)rd_be16(value);
+    int32_t epoch = (int32_t)rd_be32(value), validated = -1;
+    int64_t hash = (int64_t)rd_be64(value);
+    for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
+        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
+        const uint8_t *p = size > rd_left(value) ? NULL : rd_bytes(value, (size_t)size);
+        if (p == NULL) return false;
+        struct rd in = rd_of(p, (size_t)size);
+        if (tag == 0) validated = (int32_t)rd_be32(&in);
+    }
+    if (g == NULL || value->failed) return false;
+    g->epoch = epoch;
+    g->metadata_hash = hash;
+    g->validated_epoch = validated;
+    return true;
+}
+
+static void replace(char **at, struct str s) {
+    mem_free(*at);
+    *at = s.p == NULL ? NULL : mem_strndup(s.p, s.n);
+}
+
+bool streams_replay_member(struct coordinator *c, struct rd *key, struct rd *value) {
+    struct streams_group *g = group_of(c, key, value != NULL);
+    struct streams_member *m = g == NULL ? NULL : member_of(g, key, value != NULL);
+    if (value == NULL) {
+        if (m != NULL) streams_member_drop(m);
+        return true;
+    }
+    if (m == NULL) return false;
+    (void)rd_be16(value);
+    (void)get_compact_string(value); // instance id
+    replace(&m->rack_id, get_compact_string(value));
+    struct str client = get_compact_string(value), host = get_compact_string(value);
+    replace(&m->client_id, client.p == NULL ? STR("") : client);
+    replace(&m->client_host, host.p == NULL ? STR("") : host);
+    m->rebalance_ms = (int32_t)rd_be32(value);
+    m->topology_epoch = (int32_t)rd_be32(value);
+    struct str process = get_compact_string(value);
+    replace(&m->process_id, process.p == NULL ? STR("") : process);
+    if (rd_u8(value) == 1) {
+        replace(&m->endpoint_host, get_compact_string(value));
+        m->endpoint_port = rd_be16(value);
+        skip_tags(value);
+    }
+    kvs_free(&m->tags);
+    for (size_t n = get_compact_count(value); n > 0 && !value->failed; n--) {
+        struct str name = get_compact_string(value), text = get_compact_string(value);
+        skip_tags(value);
+        vec_add(&m->tags, ((struct topic_kv){mem_strndup(name.p == NULL ? "" : name.p, name.n), mem_strndup(text.p == NULL ? "" : text.p, text.n)}));
+    }
+    return !value->failed;
+}
+
+bool streams_replay_target_epoch(struct coordinator *c, struct rd *key, struct rd *value) {
+    struct streams_group *g = group_of(c, key, value != NULL);
+    if (value == NULL) return true;
+    (void)rd_be16(value);
+    int32_t epoch = (int32_t)rd_be32(value);
+    if (g == NULL || value->failed) return false;
+    g->assignment_epoch = epoch;
+    return true;
+}
+
+static void get_tasks(const struct streams_group *g, struct rd *r, struct partition_set *out) {
+    out->n = 0;
+    for (size_t n = get_compact_count(r); n > 0 && !r->failed; n--) {
+        struct str id = get_compact_string(r);
+        char *name = mem_strndup(id.p == NULL ? "" : id.p, id.n);
+        int index = streams_subtopology(g, name);
+        uint8_t task[16];
+        mem_free(name);
+        task_id(task, index < 0 ? 0 : (size_t)index);
+        for (size_t k = get_compact_count(r); k > 0 && !r->failed; k--) {
+            int32_t partition = (int32_t)rd_be32(r);
+            if (index >= 0 && !r->failed) partition_set_add(out, task, partition);
+        }
+        skip_tags(r);
+    }
+    partition_set_sort(out);
+}
+
+bool streams_replay_target(struct coordinator *c, struct rd *key, struct rd *value) {
+    struct streams_group *g = group_of(c, key, value != NULL);
+    struct streams_member *m = g == NULL ? NULL : member_of(g, key, value != NULL);
+    if (value == NULL) {
+        if (m != NULL) task_sets_fini(&m->target);
+        return true;
+    }
+    if (m == NULL) return false;
+    (void)rd_be16(value);
+    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->target.of[i]);
+    return !value->failed;
+}
+
+bool streams_replay_current(struct coordinator *c, struct rd *key, struct rd *value) {
+    struct streams_group *g = group_of(c, key, value != NULL);
+    struct streams_member *m = g == NULL ? NULL : member_of(g, key, value != NULL);
+    if (value == NULL) {
+        if (m == NULL) return true;
+        task_sets_fini(&m->assigned);
+        task_sets_fini(&m->revoking);
+        m->epoch = -1;
+        return true;
+    }
+    if (m == NULL) return false;
+    (void)rd_be16(value);
+    m->epoch = (int32_t)rd_be32(value);
+    m->previous_epoch = (int32_t)rd_be32(value);
+    uint8_t state = rd_u8(value);
+    m->state = state <= STREAMS_UNRELEASED ? (enum streams_member_state)state : STREAMS_UNRELEASED;
+    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->assigned.of[i]);
+    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->revoking.of[i]);
+    return !value->failed;
+}
+
+bool streams_replay_topology(struct coordinator *c, struct rd *key, struct rd *value) {
+    struct streams_group *g = group_of(c, key, value != NULL);
+    if (value == NULL) return true;
+    if (g == NULL) return false;
+    struct arena a;
+    arena_init(&a);
+    (void)rd_be16(value);
+    struct streams_topology *t = streams_topology_get(value, &a);
+    if (t != NULL) streams_take_topology(g, t);
+    arena_fini(&a);
+    return t != NULL;
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// Streams groups of KIP-1071: the topology and its internal topics, tasks of members, stand-bys on other processes, restarts, refusals.
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "broker/broker.h"
+#include "broker/dynamic.h"
+#include "broker/groups.h"
+#include "broker/kafka_error.h"
+#include "unit/broker_fixture.h"
+
+struct call {
+    struct fixture *f;
+    union {
+        struct group_call call;
+        struct streams_heartbeat heartbeat;
+        struct streams_describe describe;
+    };
+    struct arena arena;
+    struct loop_event event;
+    void (*fn)(struct call *c);
+};
+
+static void call_done(struct group_call *c) { loop_event_set(&((struct call *)c->arg)->event); }
+static void call_start(void *arg) { ((struct call *)arg)->fn(arg); }
+
+static int run(struct call *c, struct fixture *f, void (*fn)(struct call *c)) {
+    c->f = f;
+    c->fn = fn;
+    arena_init(&c->arena);
+    loop_event_init(&c->event);
+    c->call.done = call_done;
+    c->call.back = f->loops[1];
+    c->call.arena = &c->arena;
+    c->call.arg = c;
+    loop_post(f->loops[1], call_start, c);
+    loop_event_wait(&c->event);
+    loop_event_fini(&c->event);
+    return c->call.error;
+}
+static void do_heartbeat(struct call *c) { group_streams_heartbeat(c->f->broker, &c->heartbeat); }
+static void do_describe(struct call *c) { group_streams_describe(c->f->broker, &c->describe); }
+
+enum { TASKS = 32 };
+
+struct client {
+    const char *id, *process;
+    int32_t epoch;
+    struct streams_task active[TASKS], standby[TASKS]; // what it has
+    size_t n_active, n_standby;
+    bool told; // there was an assignment in the last answer
+    int status; // the last answer's first status, -1 = none
+};
+
+static const char *const in[] = {"in"}, *const sinks[] = {"app-count-repartition"};
+static const struct broker_kv compact[] = {{"cleanup.policy", "compact"}};
+static const struct streams_topic repartition = {.name = "app-count-repartition"};
+static const struct streams_topic changelog = {.name = "app-count-changelog", .configs = compact, .n_configs = 1};
+static const struct streams_subtopology subs[] = {
+    {.id = "1", .repartition_sources = &repartition, .n_repartition_sources = 1, .changelogs = &changelog, .n_changelogs = 1},
+    {.id = "0", .sources = in, .n_sources = 1, .repartition_sinks = sinks, .n_repartition_sinks = 1},
+};
+static const struct streams_topology topology = {.epoch = 0, .subtopologies = subs, .n_subtopologies = 2};
+
+static const char *name_of(const char *subtopology) { return strcmp(subtopology, "0") == 0 ? "0" : "1"; }
+
+static int beat(struct fixture *f, struct client *x, bool with_owned) {
+    struct call c = {.heartbeat = {.group_id = "app", .member_id = x->id, .member_epoch = x->epoch, .process_id = x->process}};
+    struct streams_heartbeat *h = &c.heartbeat;
+    h->client_id = "client";
+    h->client_host = "/127.0.0.1";
+    h->endpoint = (struct streams_endpoint){"host", 9};
+    h->rebalance_timeout_ms = x->epoch == 0 ? 60000 : -1;
+    h->topology = x->epoch == 0 ? &topology : NULL;
+    h->owned.given = with_owned || x->epoch == 0;
+    if (x->epoch > 0) {
+        h->owned.active = x->active, h->owned.n_active = x->n_active;
+        h->owned.standby = x->standby, h->owned.n_standby = x->n_standby;
+    }
+    int error = run(&c, f, do_heartbeat);
+    x->told = error == 0 && h->tasks.given;
+    x->status = h->n_statuses > 0 ? h->statuses[0].code : -1;
+    if (error == 0) x->epoch = h->out_member_epoch;
+    if (x->told) {
+        x->n_active = x->n_standby = 0;
+        for (size_t i = 0; i < h->tasks.n_active; i++)
+            x->active[x->n_active++] = (struct streams_task){name_of(h->tasks.active[i].subtopology), h->tasks.active[i].partition};
+        for (size_t i = 0; i < h->tasks.n_standby; i++)
+            x->standby[x->n_standby++] = (struct streams_task){name_of(h->tasks.standby[i].subtopology), h->tasks.standby[i].partition};
+    }
+    arena_fini(&c.arena);
+    return error;
+}
+
+static void check_state(struct fixture *f, const char *state) {
+    struct call c = {.describe = {.group_id = "app"}};
+    assert_int_equal(run(&c, f, do_describe), 0);
+    assert_string_equal(c.describe.state, state);
+    arena_fini(&c.arena);
+}
+
+static void settle(struct fixture *f, struct client *all, size_t n) {
+    for (int round = 0; round < 8; round++)
+        for (size_t i = 0; i < n; i++)
+            if (all[i].epoch > 0) assert_int_equal(beat(f, &all[i], true), 0);
+}
+
+static void check_tasks(const struct client *all, size_t n, int partitions, bool standbys) {
+    int seen[2][TASKS] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        if (all[i].epoch <= 0) continue;
+        for (size_t k = 0; k < all[i].n_active; k++) seen[all[i].active[k].subtopology[0] - '0'][all[i].active[k].partition]++;
+        for (size_t k = 0; k < all[i].n_standby; k++) {
+            assert_string_equal(all[i].standby[k].subtopology, "1"); // the stateful one
+            for (size_t o = 0; o < n; o++)
+                for (size_t a = 0; a < all[o].n_active; a++)
+                    if (strcmp(all[o].process, all[i].process) == 0 && all[o].epoch > 0)
+                        assert_false(strcmp(all[o].active[a].subtopology, "1") == 0 && all[o].active[a].partition == all[i].standby[k].partition);
+        }
+        if (standbys) assert_true(all[i].n_standby > 0);
+    }
+    for (int s = 0; s < 2; s++)
+        for (int p = 0; p < TASKS; p++) assert_int_equal(seen[s][p], p < partitions);
+}
+
+static void create(struct fixture *f, const char *name, int partitions) {
+    assert_int_equal(broker_topic_create(f->broker, name, partitions, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
+}
+
+static int setup(void **state) {
+    int rc = fixture_setup(state);
+    struct fixture *f = *state;
+    (void)f;
+    return rc;
+}
+
+static void test_tasks(void **state) {
+    struct fixture *f = *state;
+    struct client all[3] = {{.id = "a", .process = "p"}, {.id = "b", .process = "q"}, {.id = "c", .process = "p"}};
+    assert_int_equal(beat(f, &all[0], true), 0);
+    assert_int_equal(all[0].status, STREAMS_MISSING_SOURCE_TOPICS);
+    assert_true(all[0].told && all[0].n_active == 0);
+    check_state(f, "NotReady");
+    create(f, "in", 6);
+    for (int i = 0; i < 200000 && all[0].status != -1; i++) assert_int_equal(beat(f, &all[0], true), 0); // until the topics are made
+    assert_int_equal(all[0].status, -1);
+    struct arena a;
+    struct broker_topic_info info;
+    arena_init(&a);
+    assert_true(broker_topic_get(f->broker, STR("app-count-repartition"), &a, &info));
+    assert_int_equal(info.partitions, 6);
+    assert_true(broker_topic_get(f->broker, STR("app-count-changelog"), &a, &info));
+    assert_int_equal(info.partitions, 6);
+    arena_fini(&a);
+    settle(f, all, 1);
+    check_tasks(all, 1, 6, false);
+    check_state(f, "Stable");
+    assert_int_equal(beat(f, &all[1], true), 0);
+    settle(f, all, 2);
+    check_tasks(all, 2, 6, false);
+    assert_int_equal(all[0].n_active, 6);
+    struct client before = all[0];
+    fixture_restart(f, false);
+    settle(f, all, 2);
+    assert_int_equal(all[0].epoch, before.epoch); // nobody had to join again
+    assert_memory_equal(all[0].active, before.active, before.n_active * sizeof before.active[0]);
+    assert_int_equal(beat(f, &all[2], true), 0);
+    settle(f, all, 3);
+    check_tasks(all, 3, 6, false);
+    assert_int_equal(all[2].n_active, 4);
+    const struct broker_kv standby = {"streams.num.standby.replicas", "1"}; // the group notices at the next heartbeat
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("app"), &standby, 1, false, NULL), ERR_OK);
+    settle(f, all, 3);
+    check_tasks(all, 3, 6, true);
+    assert_int_equal(all[0].n_standby + all[1].n_standby + all[2].n_standby, 6);
+    all[1].epoch = -1;
+    assert_int_equal(beat(f, &all[1], false), 0);
+    settle(f, all, 3);
+    check_tasks(all, 3, 6, false);
+    all[2].epoch = 77;
+    assert_int_equal(beat(f, &all[2], false), KAFKA_FENCED_MEMBER_EPOCH);
+    all[2].epoch = 0;
+    assert_int_equal(beat(f, &all[2], true), 0); // joins again
+    settle(f, all, 3);
+    check_tasks(all, 3, 6, false);
+}
+
+static void refused(struct fixture *f, struct streams_heartbeat h, int error) {
+    struct call c = {.heartbeat = h};
+    c.heartbeat.client_id = c.heartbeat.client_host = "";
+    assert_int_equal(run(&c, f, do_heartbeat), error);
+    assert_true(c.call.message[0] != '\0');
+    arena_fini(&c.arena);
+}
+
+static void test_refusals(void **state) {
+    struct fixture *f = *state;
+    struct streams_heartbeat ok = {.group_id = "app", .member_id = "m", .rebalance_timeout_ms = 1, .topology = &topology, .owned = {.given = true}}, h;
+    static const struct streams_subtopology twice[] = {{.id = "0"}, {.id = "0"}};
+    static const struct streams_topology bad = {.subtopologies = twice, .n_subtopologies = 2}, other = {.subtopologies = twice, .n_subtopologies = 1};
+    h = ok, h.member_id = "";
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.topology = NULL;
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.group_instance_id = "i";
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.source_regex = true;
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.topology = &bad;
+    refused(f, h, KAFKA_STREAMS_INVALID_TOPOLOGY);
+    h = ok, h.member_epoch = 4;
+    refused(f, h, KAFKA_GROUP_ID_NOT_FOUND);
+    struct client x = {.id = "a", .process = "p"};
+    assert_int_equal(beat(f, &x, true), 0);
+    h = ok, h.topology = &other;
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.member_epoch = 4;
+    refused(f, h, KAFKA_UNKNOWN_MEMBER_ID);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_tasks, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_refusals, setup, fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
