@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the conformance scripts share: our server on a free port, outside programs with a time limit, and the results.
+
+Everything that is fetched or written lies under build/conformance. A result is one line of build/conformance/results/PART.jsonl:
+{"part", "name", "state": passed|failed|excluded, "seconds", "why"}; `report` makes the section of docs/KAFKA.md from these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+WORK = TOP / "build/conformance"
+PROGRAM = Path(os.environ.get("MILLRACE_TEST_PROGRAM", TOP / "build/release/millrace"))
+
+
+def shared_peers() -> Path | None:
+    """The folder of the peers' harness (Kafka's own integration tests), which a plain clone does not have."""
+    for base in (os.environ.get("MILLRACE_PEERS"), TOP.parent / "shared/peers", TOP.parent.parent / "shared/peers"):
+        if base and (Path(base) / "kafka/conformance/run").exists():
+            return Path(base) / "kafka"
+    return None
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours without what would configure a server."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")} | more
+
+
+class Server:
+    """Our server on a data directory of its own, only the Kafka door open. Ended by its pid; a bad end is an error."""
+
+    def __init__(self, properties: Mapping[str, str] | None = None, settings: Mapping[str, str] | None = None, data: Path | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="millrace-conformance-"))
+        self.data = data or self.folder / "data"
+        self.log = self.folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.properties = {"group.initial.rebalance.delay.ms": "0", "num.partitions": "4"} | dict(properties or {})
+        self.settings = {"kafka.listen": "127.0.0.1:0", "registry.listen": "off", "pg.listen": "off", "http.listen": "off"} | dict(settings or {})
+        self.address = ""
+
+    def start(self) -> Server:
+        file = self.folder / "server.properties"
+        file.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
+        command = [str(PROGRAM), "server", "--data", str(self.data), "--set", f"broker.properties={file}"]
+        for key, value in self.settings.items():
+            command += ["--set", f"{key}={value}"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
+            try:
+                found = json.loads((self.data / "addresses.json").read_text())
+            except (FileNotFoundError, json.JSONDecodeError):
+                found = {}
+            if found.get("pid") == self.process.pid:
+                self.address = str(found["kafka"])
+                self.settings["kafka.listen"] = self.address  # the same port after a restart
+                return self
+            time.sleep(0.005)
+        raise RuntimeError("the server is not ready after 60 s")
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self, keep: bool = False) -> int:
+        """SIGTERM; its exit code. The folder stays when the end was bad or `keep`."""
+        code = 0
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                code = self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                code = -9
+            self.process = None
+        text = self.log.read_text(errors="replace")
+        if any(word in text for word in ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:")):
+            code = code or 99
+        if code == 0 and not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif code != 0:
+            print(f"the server ended with {code}; see {self.folder}", file=sys.stderr)
+        return code
+
+
+def run(command: Sequence[str | Path], limit: float, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: str | None = None) -> int:
+    """Runs it in a process group of its own; after `limit` seconds the group is ended and 124 returned. Output goes to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, env=dict(env) if env else environment(), start_new_session=True)
+        if stdin is not None and process.stdin is not None:
+            process.stdin.write(stdin.encode())
+            process.stdin.close()
+        try:
+            return process.wait(limit)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as e:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(e, KeyboardInterrupt):
+                raise
+            return 124
+
+
+class Results:
+    """The results of one part, printed as they come."""
+
+    def __init__(self, part: str, title: str, version: str = "") -> None:
+        self.part, self.title = part, title
+        self.passed = self.failed = self.excluded = 0
+        self.file = WORK / "results" / f"{part}.jsonl"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(json.dumps({"part": part, "title": title, "version": version, "when": time.strftime("%Y-%m-%d")}) + "\n")
+
+    def add(self, name: str, state: str, seconds: float = 0.0, why: str = "") -> None:
+        setattr(self, state, getattr(self, state) + 1)
+        with self.file.open("a") as f:
+            f.write(json.dumps({"part": self.part, "name": name, "state": state, "seconds": round(seconds, 1), "why": why}) + "\n")
+        print(f"{ {'passed': 'ok   ', 'failed': 'FAIL ', 'excluded': '-    '}[state]} {name:<60} {seconds:6.1f} s  {why}", flush=True)
+
+    def end(self) -> int:
+        print(f"{self.part}: {self.excluded} excluded\n{self.passed} passed, {self.failed} failed", flush=True)
+        return 1 if self.failed else 0
+
+
+def npm(package: str, version: str, folder: Path) -> None:
+    """Installs one npm package, without its install scripts, into `folder`."""
+    if (folder / "node_modules" / package / "package.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").exists() or (folder / "package.json").write_text("{}\n")
+    subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"{package}@{version}"], cwd=folder, check=True)
+
+
+KAFKA_VERSION = "4.3.1"
+KAFKA_HOME = WORK / "kafka"
+KAFKA_COMMANDS = {
+    "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
+    "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
+    "kafka-configs.sh": "kafka.admin.ConfigCommand",
+    "kafka-run-class.sh": "",
+}
+
+
+def java() -> str:
+    """The newest JDK of those beside the `java` of PATH."""
+    found = shutil.which("java")
+    if found is None:
+        raise RuntimeError("no java on PATH")
+    homes = [p for p in Path("/usr/lib/jvm").glob("*/bin/java")] or [Path(found)]
+
+    def major(path: Path) -> int:
+        try:
+            text = (path.parent.parent / "release").read_text()
+        except OSError:
+            return 0
+        return int(text.split('JAVA_VERSION="')[1].split(".")[0].split('"')[0])
+
+    return str(max(homes, key=major))
+
+
+def kafka_home() -> Path:
+    """Kafka's jars under build/conformance/kafka/libs and, beside them, bin/ with the few commands that librdkafka's tests call."""
+    libs, done = KAFKA_HOME / "libs", KAFKA_HOME / ".complete"
+    if not done.exists() or done.read_text() != KAFKA_VERSION:
+        shutil.rmtree(KAFKA_HOME, ignore_errors=True)
+        libs.mkdir(parents=True)
+        subprocess.run(["mvn", "-B", "-ntp", "-q", "-Dstyle.color=never", "-f", HERE / "java/pom.xml", "dependency:copy-dependencies", f"-Dkafka.version={KAFKA_VERSION}", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"], check=True)
+        (KAFKA_HOME / "bin").mkdir()
+        for name, main in KAFKA_COMMANDS.items():
+            script = KAFKA_HOME / "bin" / name
+            script.write_text(f'#!/bin/bash\nexec "{java()}" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "${{CLASSPATH:+$CLASSPATH:}}{libs}/*" -Dlog4j2.configurationFile={HERE}/java/log4j2.properties {main} "$@"\n')
+            script.chmod(0o755)
+        done.write_text(KAFKA_VERSION)
+    return KAFKA_HOME
+
+
+def java_command(main: str, *args: str, heap: str = "256m", classes: Path | None = None) -> list[str]:
+    """The command line of a Java program over Kafka's jars."""
+    path = f"{classes}:" if classes else ""
+    flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={HERE}/java/log4j2.properties"]
+    return [java(), f"-Xmx{heap}", *flags, "-cp", f"{path}{kafka_home()}/libs/*", main, *args]
+
+
+def arguments(doc: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="the subset that ./run test takes")
+    parser.add_argument("--keep", action="store_true", help="leave the data directory")
+    parser.add_argument("only", nargs="*", help="only what holds one of these words")
+    return parser

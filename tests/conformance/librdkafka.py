@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""librdkafka's own test-suite, out of npm's @confluentinc/kafka-javascript, against our server.
+
+Each numbered test that needs a broker runs by itself, with a time limit, several at a time. Tests that need no broker or a mocked one
+(TEST_F_LOCAL) say nothing of ours and do not run. --full: without librdkafka's quick mode. --protocol consumer: the groups of KIP-848.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib import PROGRAM, WORK, Results, Server, arguments, environment, java, kafka_home, run
+
+PACKAGE, VERSION = "@confluentinc/kafka-javascript", "1.10.1"
+SOURCE = WORK / "npm/package/deps/librdkafka"
+
+# Never run, and why.
+EXCLUDED = {
+    "0000": "no broker: unit tests",
+    "0009": "librdkafka's mock cluster",
+    "0047": "known issue of librdkafka (its own flag)",
+    "0092": "message format 1, which Kafka 4.0 removed",
+    "0097": "needs TLS with its own certificates",
+    "0101": "needs several brokers (fetch from a follower)",
+    "0126": "needs an OIDC identity provider",
+    "0139": "librdkafka's mock cluster",
+    "0150": "librdkafka's mock cluster",
+    "0190": "needs the telemetry plugin of librdkafka's own broker image",
+}
+MODES = {"0135": "sasl", "0142": "sasl"}  # run where the server can do SASL
+# The subset of ./run test: wide, and quick.
+SHORT = (
+    "0001 0002 0003 0005 0007 0008 0011 0012 0013 0017 0018 0019 0022 0026 0029 0030 0031 0033 0034 0036 0040 0041 0048 0054 0057 0059 0063 0067 "
+    "0070 0073 0081 0082 0085 0099 0103 0112 0125 0129 0130 0137 0140 0171 0172"
+).split()
+LIMIT = {"0038": 300, "0081": 400, "0103": 400, "0113": 600, "0056": 300, "0102": 300}
+
+
+def build() -> Path:
+    runner = SOURCE / "tests/test-runner"
+    if runner.exists():
+        return runner
+    (WORK / "npm").mkdir(parents=True, exist_ok=True)
+    if not SOURCE.exists():
+        subprocess.run(["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent"], cwd=WORK / "npm", check=True)
+        subprocess.run(["tar", "xzf", f"confluentinc-kafka-javascript-{VERSION}.tgz"], cwd=WORK / "npm", check=True)
+    log = WORK / "logs/librdkafka-build.log"
+    for command, where in ((["./configure", "--disable-gssapi"], SOURCE), (["make", "-s", "-j2", "libs"], SOURCE), (["make", "-s", "-j2", "test-runner"], SOURCE / "tests")):
+        if run(command, 1800, log, cwd=where) != 0:
+            sys.exit(f"librdkafka does not build: {log}")
+    return runner
+
+
+def broker_tests() -> dict[str, list[tuple[str, str]]]:
+    """By number: the tests that need a broker, with their scenario."""
+    text = (SOURCE / "tests/test.c").read_text()
+    table = text[text.index("struct test tests[]") :]
+    table = re.sub(r"/\*.*?\*/", "", table[: table.index("\n};")], flags=re.S)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for entry in re.findall(r"_TEST\(\s*(\d{4}_\w+)\s*,(.*?)(?=_TEST\(|\Z)", table, flags=re.S):
+        name, rest = entry
+        if "TEST_F_LOCAL" in rest:
+            continue
+        scenario = re.search(r'\.scenario = "([^"]+)"', rest)
+        found.setdefault(name[:4], []).append((name, scenario.group(1).split(",")[0] if scenario else "default"))
+    return found
+
+
+def one(number: str, scenario: str, server: Server, options: dict[str, str | bool]) -> tuple[str, str, float, int, dict[str, dict[str, object]], Path]:
+    folder = WORK / f"librdkafka/{scenario}-{number}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "test.conf").write_text(f"metadata.broker.list={server.address}\ntest.topic.prefix=rdk{number}\ntest.topic.random=true\n")
+    env = environment(
+        RDKAFKA_TEST_CONF=str(folder / "test.conf"), TESTS=number, TEST_REPORT=str(folder / "report.json"), LD_LIBRARY_PATH=f"{SOURCE}/src:{SOURCE}/src-cpp",
+        BROKERS=server.address, TEST_KAFKA_VERSION="4.2.0", RDKAFKA_GITVER="x", CI="y",
+    )
+    if options["java"]:
+        env |= {"KAFKA_PATH": str(options["java"]), "PATH": f"{Path(java()).parent}:{os.environ['PATH']}"}
+    if options["protocol"]:
+        env["TEST_CONSUMER_GROUP_PROTOCOL"] = str(options["protocol"])
+    command = [str(SOURCE / "tests/test-runner"), "-p1", "-L", "-s", scenario] + ([] if options["full"] else ["-Q"])
+    start = time.monotonic()
+    log = folder / "log"
+    code = run(command, LIMIT.get(number, 180) * (3 if options["full"] else 1), log, cwd=SOURCE / "tests", env=env)
+    try:
+        report = json.loads((folder / "report.json").read_text())["tests"]
+    except (FileNotFoundError, json.JSONDecodeError):
+        report = {}
+    return number, scenario, time.monotonic() - start, code, report, log
+
+
+def reason(log: Path, code: int) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", log.read_text(errors="replace"))
+    lines = [line for line in text.splitlines() if "failed" in line.lower() or "assert" in line.lower() or "error:" in line.lower()]
+    first = next((line for line in lines if "TEST FAILURE" in line), None)
+    at = text.find("### Test")
+    if at >= 0:
+        return " ".join(text[at : at + 330].replace("#", "").split())
+    return ("time limit; " if code == 124 else f"exit {code}; ") + (first or (lines[-1] if lines else "")).strip()[:220]
+
+
+def main() -> int:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--protocol", choices=("classic", "consumer"), default=None)
+    parser.add_argument("-j", type=int, default=4)
+    args = parser.parse_args()
+    build()
+    tests = broker_tests()
+    numbers = [n for n in tests if (not args.only or any(n.startswith(o) for o in args.only)) and (not args.short or n in SHORT)]
+    results = Results("librdkafka" + (f"-{args.protocol}" if args.protocol else ""), "librdkafka's test-suite" + (f", group.protocol={args.protocol}" if args.protocol else ""), f"npm {PACKAGE} {VERSION}")
+    try:
+        home = str(kafka_home()) if shutil.which("mvn") else ""
+    except subprocess.CalledProcessError:
+        home = ""
+    options: dict[str, str | bool] = {"full": args.full, "protocol": args.protocol or "", "java": home}
+    servers = {"default": Server().start(), "noautocreate": Server({"auto.create.topics.enable": "false"}).start()}
+    jobs = []
+    with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
+        for number in numbers:
+            if number in EXCLUDED and not args.only:
+                for name, _ in tests[number]:
+                    results.add(name, "excluded", why=EXCLUDED[number])
+                continue
+            for scenario in sorted({s for _, s in tests[number]}):
+                jobs.append(pool.submit(one, number, scenario, servers[scenario], options))
+        for job in concurrent.futures.as_completed(jobs):
+            number, scenario, seconds, code, report, log = job.result()
+            states = {str(t["name"]): str(t["state"]) for t in report.values()}
+            for name, where in tests[number]:
+                if where != scenario:
+                    continue
+                state = states.get(name, "FAILED" if code != 0 else "SKIPPED")
+                if state == "SKIPPED" and code == 0:
+                    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", log.read_text(errors="replace"))
+                    said = re.search(r"SKIP(?:PING)?[^\n]*", text)
+                    results.add(name, "excluded", seconds, "the suite skips it: " + (said.group(0)[:120] if said else ""))
+                elif state == "PASSED":
+                    results.add(name, "passed", seconds)
+                else:
+                    results.add(name, "failed", seconds, reason(log, code))
+    bad = 0
+    for name, server in servers.items():
+        if not server.alive() or server.stop(args.keep) != 0:
+            bad += 1
+            results.add(f"server ({name}) ends well", "failed", why=f"see {server.folder}")
+    return results.end() or bad
+
+
+if __name__ == "__main__":
+    assert PROGRAM.exists(), f"{PROGRAM} is not built"
+    sys.exit(main())
