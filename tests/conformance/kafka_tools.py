@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Apache Kafka's own command line tools against our server.
+
+With the peers' harness (shared/peers/kafka): its check-tools, 70 checks. Always, over jars of our own: ProducerPerformance and
+ConsumerPerformance, VerifiableProducer and -Consumer, EndToEndLatency, the console tools, StreamsResetter, the administration commands.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+from lib import WORK, Results, Server, arguments, environment, java_command, kafka_home, shared_peers
+
+LIMIT = 90
+SHORT = ("api-versions", "topic-", "console", "get-offsets", "producer-performance", "verifiable", "group-", "config-topic", "log-dirs", "transactional-copier", "read-committed", "share-consumer", "acl-")
+TOOLS = "org.apache.kafka.tools"
+
+
+def tool(server: Server, name: str, main: str, args: list[str], wanted: str, results: Results, stdin: str | None = None) -> bool:
+    log = WORK / f"logs/tool-{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start, code = time.monotonic(), 124
+    try:
+        done = subprocess.run(java_command(main, *args), input=stdin if stdin is not None else "", capture_output=True, text=True, timeout=LIMIT, env=environment())
+        code, output = done.returncode, done.stdout + done.stderr
+    except subprocess.TimeoutExpired as e:
+        output = ((e.stdout or b"") + (e.stderr or b"")).decode(errors="replace")
+    log.write_text(output)
+    ok = code == 0 and re.search(wanted, output, re.S) is not None
+    last = [x for x in output.splitlines() if x.strip() and not re.match(r"\s+at |\s*\.\.\.", x)]
+    results.add(f"own: {name}", "passed" if ok else "failed", time.monotonic() - start, "" if ok else f"exit {code}: {' | '.join(last[-2:])[:200]}")
+    return ok
+
+
+def own(server: Server, results: Results) -> None:
+    boot = ["--bootstrap-server", server.address]
+    tool(server, "TopicCommand create", f"{TOOLS}.TopicCommand", [*boot, "--create", "--topic", "t", "--partitions", "3", "--replication-factor", "1"], "Created topic t", results)
+    tool(server, "ProducerPerformance", f"{TOOLS}.ProducerPerformance", ["--topic", "t", "--num-records", "100000", "--record-size", "100", "--throughput", "-1", "--producer-props", f"bootstrap.servers={server.address}", "acks=all", "compression.type=lz4"], "100000 records sent", results)
+    tool(server, "ConsumerPerformance", f"{TOOLS}.ConsumerPerformance", [*boot, "--topic", "t", "--num-records", "100000", "--hide-header"], ", 100[0-9]{3}, ", results)
+    tool(server, "VerifiableProducer", f"{TOOLS}.VerifiableProducer", [*boot, "--topic", "v", "--max-messages", "2000", "--acks", "-1", "--throughput", "-1"], '"acked":2000', results)
+    for protocol in ("CLASSIC", "CONSUMER"):
+        tool(server, f"VerifiableConsumer {protocol.lower()}", f"{TOOLS}.VerifiableConsumer", [*boot, "--topic", "v", "--group-id", f"v-{protocol}", "--group-protocol", protocol, "--max-messages", "2000"], "offsets_committed.*shutdown_complete", results)
+    tool(server, "EndToEndLatency", f"{TOOLS}.EndToEndLatency", [*boot, "--topic", "e2e", "--num-records", "2000", "--producer-acks", "all", "--record-size", "100"], "Percentiles", results)
+    tool(server, "StreamsResetter", f"{TOOLS}.StreamsResetter", [*boot, "--application-id", "nothing", "--input-topics", "t", "--force"], "Done|Reset-offsets", results)
+    tool(server, "TransactionalMessageCopier", f"{TOOLS}.TransactionalMessageCopier", ["--broker-list", server.address, "--input-topic", "v", "--input-partition", "0", "--output-topic", "copy", "--consumer-group", "copier", "--transactional-id", "copier", "--transaction-size", "50", "--enable-random-aborts"], '"remaining":0', results)
+    tool(server, "ConfigCommand describe", "kafka.admin.ConfigCommand", [*boot, "--describe", "--topic", "t", "--all"], "retention.ms=", results)
+    tool(server, "ConsumerGroupCommand describe", f"{TOOLS}.consumer.group.ConsumerGroupCommand", [*boot, "--describe", "--group", "v-CLASSIC"], "CURRENT-OFFSET", results)
+
+
+def peers_checks(server: Server, results: Results, only: list[str], short: bool) -> None:
+    peers = shared_peers()
+    if peers is None:
+        results.add("check-tools", "excluded", why="the peers' harness (shared/peers/kafka) is not on this machine")
+        return
+    out = WORK / "check-tools"
+    out.mkdir(parents=True, exist_ok=True)
+    words = only or (list(SHORT) if short else [])
+    process = subprocess.Popen([str(peers / "check-tools"), *words], stdout=subprocess.PIPE, text=True, env=environment(BROKERS=server.address, WORK=str(out), NODE="1"), stdin=subprocess.DEVNULL)
+    assert process.stdout is not None
+    for line in process.stdout:
+        found = re.match(r"(ok|FAIL)\s+(\S+)\s+(\d+) s\s*(.*)", line)
+        if found:
+            results.add(found[2], "passed" if found[1] == "ok" else "failed", float(found[3]), found[4])
+    process.wait()
+
+
+def main() -> int:
+    args = arguments(__doc__ or "").parse_args()
+    results = Results("kafka-tools", "Apache Kafka's command line tools", "Kafka 4.3.1")
+    kafka_home()
+    server = Server(properties={"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS"}).start()
+    if not args.only:
+        own(server, results)
+    peers_checks(server, results, args.only, args.short)
+    if not server.alive() or server.stop(args.keep) != 0:
+        results.add("the server ends well", "failed", why=str(server.folder))
+    return results.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
