@@ -42,7 +42,7 @@ def refused(server: Server, code: int, *args: str, says: str | list[str], stdin:
 def test_topics(server: Server) -> None:
     topic = name("orders")
     server.cli("topic", "create", topic, "--partitions", "3", "--config", "retention.ms=604800000")
-    refused(server, 5, "topic", "create", topic, says="exists already")
+    refused(server, 5, "topic", "create", topic, says="already exists")
     server.cli("topic", "create", topic, "--if-not-exists")
     assert {"topic": topic, "partitions": 3, "records": 0} in as_json(server, "topic", "list")
     assert as_json(server, "topic", "describe", topic)[2] == {"partition": 2, "start": 0, "high_watermark": 0, "records": 0}
