@@ -22,6 +22,7 @@ writes a list of its own, read after all have ended.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -572,6 +573,7 @@ def main() -> int:
             t.join(180)
             if t.is_alive():
                 run.problem("stuck", f"{t.name} did not end in 180 s")
+                faulthandler.dump_traceback()
         print(f"  clients over after {time.monotonic() - begin:.0f} s", flush=True)
         time.sleep(2)  # readers come to the end
         run.over.set()
