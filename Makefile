@@ -4,6 +4,7 @@
 #   make check      unit tests, floors, style, stale generated files (< 30 s)
 #   make unit-ROOM  the unit tests of one room, e.g. make V=asan unit-log
 #   make tsan       the unit tests of the rooms with threads under ThreadSanitizer (a minute)
+#   make conformance  other people's clients, tools and tests against our server (two hours; tests/conformance/README.md)
 #   make soak       crash tests with ever new seeds and fuzz targets, each half for SOAK_SECONDS (600) on every processor
 V ?= release
 B := build/$(V)
@@ -126,13 +127,22 @@ tsan:
 
 # The long run: what is found is printed with the seed (crash tests) or kept as build/fuzz/NAME-crash-... (fuzz targets).
 SOAK_SECONDS ?= 600
+SOAK_KILLS ?= 500
 SOAK_TESTS := $(shell grep -ho 'crash_unit_test.test' $(CRASH_SRC) | wc -l)
-soak: $(FUZZ)
+soak: all $(FUZZ)
 	@$(MAKE) --no-print-directory V=asan $(CRASH_SRC:tests/crash/%.c=build/asan/crash/%)
 	@CRASH_FIRST=$$(date +%s) CRASH_SECONDS=$$(($(SOAK_SECONDS) * $$(nproc) / $(SOAK_TESTS))) CMOCKA_MESSAGE_OUTPUT=TAP prove -j$$(nproc) -e '' $(CRASH_SRC:tests/crash/%.c=build/asan/crash/%)
 	@each=$$(($(SOAK_SECONDS) * $$(nproc) / $(words $(FUZZ)))); printf '%s\n' $(FUZZ) | xargs -P $$(nproc) -I F sh -c 'f=F; n=$${f##*/}; mkdir -p build/fuzz/out/$$n; \
 	  c=tests/fuzz/corpus/$$n; [ -d $$c ] || c=; $$f -max_total_time='$$each' -max_len=4096 -rss_limit_mb=1024 -timeout=10 -artifact_prefix=build/fuzz/$$n- build/fuzz/out/$$n $$c \
 	  >build/fuzz/$$n.log 2>&1 || { tail -n 30 build/fuzz/$$n.log; echo "$$n: failed"; exit 1; }' && echo "$(words $(FUZZ)) targets clean"
+	@.venv/bin/python tests/soak/history.py --kills $(SOAK_KILLS)
+
+# Programs that no one here wrote, against our server; results in docs/KAFKA.md. The short one is a step of ./run test.
+.PHONY: conformance conformance-short
+conformance: all
+	@NICE=5 tests/conformance/run
+conformance-short: all
+	@SHORT=1 tests/conformance/run clients librdkafka kafka_tools streams connect
 
 bench: all $(BENCH)
 	@bench/run

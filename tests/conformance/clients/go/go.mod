@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 module millrace/conformance
 
 go 1.26.8
