@@ -19,7 +19,7 @@ struct share_fetching {
     size_t n;
     struct loop_timer timer;
     struct share_fetching *woken_next;
-    bool woken, acks_running, fetched;
+    bool woken, acks_running, fetched, over;
     struct share_group_config config;
     struct share_response_part *ack_out; // one for each part of the request
 };
@@ -263,11 +263,19 @@ static void wait_on(struct share_fetching *f, struct share_wait *w) {
     broker_wait_add(f->share->broker, p->topic, p->partition, w->seen, &w->log);
 }
 
+static bool is_reading(const struct share_fetching *f) {
+    for (size_t i = 0; i < f->n; i++)
+        if (f->waits[i].reading != NULL) return true;
+    return false;
+}
+
+// With `last` its time is over; but what a worker is reading is waited for, else a slow disk would give nothing for ever.
 static void look(struct share_fetching *f, bool last) {
+    f->over = f->over || last || f->call->max_wait_ms <= 0;
     size_t bytes = read_parts(f);
     size_t want = f->call->min_bytes <= 0 ? 0 : (size_t)f->call->min_bytes;
-    if (bytes > 0 && (last || bytes >= want)) acquire_parts(f);
-    if (last || f->call->max_wait_ms <= 0) f->fetched = true;
+    if (bytes > 0 && (f->over || bytes >= want)) acquire_parts(f);
+    if (f->over && !is_reading(f)) f->fetched = true;
     for (size_t i = 0; i < f->n && !f->fetched; i++) {
         wait_on(f, &f->waits[i]);
         share_wait_clear(&f->waits[i]);
