@@ -103,6 +103,7 @@ enum err_code broker_read_committed(struct broker *b, const char *topic, int32_t
         for (size_t i = 0; i < list.n; i++) (*aborted)[i] = (struct broker_aborted){list.p[i].producer_id, list.p[i].first, list.p[i].last};
         *n_aborted = list.n;
     }
+    if (out->ahead) partition_read_ahead(p, out->next);
     if (out->n > 0) metric_add(M_LOG_BYTES_OUT, p->topic_name, (int64_t)out->n);
     vec_fini(&list);
     partition_unref(p);

@@ -6,7 +6,7 @@
 
 #include "base/metrics.h"
 
-enum { SLAB = 2 << 20, SLAB_UNITS = SLAB / BLOCK_BIG, UNIT_SLOTS = BLOCK_BIG / BLOCK_SMALL, COLD_MAX = 8, IDLE_TICKS = 2 };
+enum { SLAB = 2 << 20, SLAB_UNITS = SLAB / BLOCK_BIG, UNIT_SLOTS = BLOCK_BIG / BLOCK_SMALL, COLD_MAX = 4, IDLE_TICKS = 2, TAIL_MAX = 8 };
 static_assert(UNIT_SLOTS == 64, "the slots of a unit are the bits of a word");
 
 struct slab;
@@ -383,6 +383,21 @@ void cache_load_end(struct log_cache *c, struct block_load *load, bool ok) {
 
 // ---- appending and writing ------------------------------------------------------------------------------------------
 
+// A stream that is written keeps its last TAIL_MAX blocks for readers that follow it. More would cost more than they save: memory that is used
+// for the first time is dearer than a read from the disk, and what is warm in the processor's cache is cheaper than both.
+static void recycle_tail(struct log_cache *c, struct block_list *l) {
+    size_t clean = 0;
+    while (clean < l->v.n && l->v.p[clean]->to <= l->on_disk) clean++;
+    for (size_t i = 0; clean > TAIL_MAX && i < clean;) {
+        if (!may_go(l->v.p[i]) || l->v.p[i]->loaded) {
+            i++;
+            continue;
+        }
+        detach(c, l->v.p[i]);
+        clean--;
+    }
+}
+
 // The block that byte `at`, the file's end, is to go into, with a reference.
 static struct log_block *tail_block(struct log_cache *c, struct block_list *l, uint64_t at, size_t n) {
     sys_mutex_lock(&c->mutex);
@@ -392,6 +407,7 @@ static struct log_block *tail_block(struct log_cache *c, struct block_list *l, u
         l->small_run = filled ? l->small_run + 1 : 0;
         bool big = n >= BLOCK_SMALL || (l->small_run >= 4 && c->taken < c->max_units / 2);
         if (big) l->small_run = 4;
+        if (big) recycle_tail(c, l);
         b = new_block(c, big ? BLOCK_BIG : BLOCK_SMALL);
         b->base = at / SYS_BLOCK * SYS_BLOCK;
         b->from = b->to = at;
