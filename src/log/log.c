@@ -316,20 +316,26 @@ bool log_needs_tidy(struct log *l) {
     return yes;
 }
 
+static void set_flag(struct log *l, bool *flag) { // read by others under the mutex
+    sys_mutex_lock(&l->mutex);
+    *flag = true;
+    sys_mutex_unlock(&l->mutex);
+}
+
 static enum err_code tidy_segment(struct log *l, struct segment *g, struct err *err) {
     enum err_code code = ERR_OK;
     if (g->has_snapshot && !g->snapshot_on_disk) {
         code = segment_write_snapshot(l, g->base, buf_str(&g->snapshot), err);
         if (code != ERR_OK) return code;
         buf_fini(&g->snapshot);
-        g->snapshot_on_disk = true;
+        set_flag(l, &g->snapshot_on_disk);
     }
     if (!g->closed || g->index_on_disk) return ERR_OK;
     code = segment_trim(g, err);
     if (code == ERR_OK) code = sys_fdatasync(g->file, err); // its length
     if (code == ERR_OK) code = segment_write_aborted(l, g, "txnindex", err);
     if (code == ERR_OK) code = segment_write_index(l, g, "index", err);
-    if (code == ERR_OK) g->index_on_disk = true;
+    if (code == ERR_OK) set_flag(l, &g->index_on_disk);
     return code;
 }
 
