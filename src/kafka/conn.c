@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "kafka/admission.h"
 #include "kafka/auth.h"
 #include "kafka/gate.h"
 #include "kafka/security.h"
@@ -40,6 +41,7 @@ struct conn {
     size_t size_have;
     uint8_t *frame; // its memory
     size_t frame_size, frame_have, frame_cap;
+    int64_t frame_us; // when it began
     uint8_t *stash; // bytes received behind a frame that could not be started yet
     size_t stash_n, stash_at;
     struct kafka_req *parked; // complete, waits for the requests before it
@@ -443,6 +445,7 @@ void conn_close(struct conn *c, const char *reason) {
     sys_sock_close(c->sock);
     c->sock = NULL;
     atomic_fetch_sub(&dl->door->connections, 1);
+    admission_give(dl->door->admission, c->host);
     metric_add(M_KAFKA_CONNECTIONS, NULL, -1);
     drop_input(c);
     for (struct kafka_req *q = c->head, *next; q != NULL; q = next) {
@@ -456,6 +459,7 @@ void conn_close(struct conn *c, const char *reason) {
 void conn_close_all(struct door_loop *dl) {
     dl->closing = true;
     loop_timer_cancel(dl->loop, &dl->sweep);
+    loop_timer_cancel(dl->loop, &dl->slow);
     for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
         next = c->next;
         conn_close(c, NULL);
@@ -603,6 +607,7 @@ static bool begin_frame(struct conn *c) {
 
 // Room for more of the frame. The whole size is reserved when it begins, so that what has begun can always end; the memory itself is taken in
 // steps as bytes come in, so that a claim alone takes none. False = the loop's other frames leave no room: we go on when one is answered.
+static void close_slow(void *arg);
 static bool frame_room(struct conn *c) {
     if (c->frame_have < c->frame_cap) return true;
     struct door_loop *dl = c->home;
@@ -612,15 +617,31 @@ static bool frame_room(struct conn *c) {
             c->hungry = true;
             c->next_hungry = dl->hungry;
             dl->hungry = c;
+            if (dl->slow.heap_index == 0 && !dl->closing) loop_timer_set(dl->loop, &dl->slow, CONN_SLOW_US / 5, close_slow, dl);
             return false;
         }
         dl->frame_bytes += c->frame_size;
+        c->frame_us = loop_now_us(dl->loop);
     }
     size_t cap = c->frame_cap == 0 ? CONN_FRAME_STEP : c->frame_cap * 2;
     if (cap > c->frame_size) cap = c->frame_size;
     c->frame = mem_realloc(c->frame, cap);
     c->frame_cap = cap;
     return true;
+}
+
+// Others wait for memory that requests which trickle in have reserved: those go.
+static void close_slow(void *arg) {
+    struct door_loop *dl = arg;
+    int64_t now = loop_now_us(dl->loop);
+    if (dl->hungry == NULL) return;
+    for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->sock == NULL || c->frame_cap == 0 || c->muted || c->stash != NULL || now - c->frame_us < CONN_SLOW_US) continue;
+        if ((int64_t)c->frame_have < (now - c->frame_us) / 1000000 * CONN_SLOW_RATE) conn_close(c, "too slow while others wait for memory");
+    }
+    if (dl->hungry != NULL && dl->freed) feed_hungry(dl);
+    if (dl->hungry != NULL) loop_timer_set(dl->loop, &dl->slow, CONN_SLOW_US / 5, close_slow, dl);
 }
 
 static void feed_hungry(struct door_loop *dl) {
@@ -781,7 +802,7 @@ static void conn_ready(struct loop_watch *w, int events) {
 }
 
 // "127.0.0.1" of "127.0.0.1:9092", "::1" of "[::1]:9092"; an IPv4 address inside of an IPv6 one is itself.
-static void host_of(const char *peer, char out[64]) {
+void conn_host_of(const char *peer, char out[64]) {
     struct str s = str_c(peer);
     while (s.n > 0 && s.p[s.n - 1] != ':') s.n--;
     if (s.n > 0) s.n--;
@@ -800,7 +821,7 @@ void conn_open(struct door_loop *dl, struct listener *l, struct sys_sock *sock, 
     size_t n = strlen(peer);
     if (n >= sizeof c->peer) n = sizeof c->peer - 1;
     memcpy(c->peer, peer, n);
-    host_of(c->peer, c->host);
+    conn_host_of(c->peer, c->host);
     c->listener = l;
     c->opened_us = c->last_us = loop_now_us(dl->loop);
     conn_auth_init(&c->auth, l);
@@ -808,6 +829,7 @@ void conn_open(struct door_loop *dl, struct listener *l, struct sys_sock *sock, 
         if (!dl->closing) log_error("kafka", "cannot watch a connection", "peer", peer, "error", err.msg, NULL);
         sys_sock_close(sock);
         atomic_fetch_sub(&dl->door->connections, 1);
+        admission_give(dl->door->admission, c->host);
         conn_auth_fini(&c->auth, dl->loop);
         mem_free(c);
         return;

@@ -21,6 +21,8 @@ enum {
     CONN_LOOP_BYTES = 512 << 20,         // frames of all connections of one loop that are not yet answered; above it reading stops
     CONN_FETCH_BYTES = 256 << 20,        // fetched bytes not yet sent, of one loop; above it fetches get CONN_FETCH_MIN each
     CONN_FETCH_MIN = 1 << 20,
+    CONN_SLOW_US = 5 * 1000000,          // while others wait for frame memory, a request that has taken longer must have come
+    CONN_SLOW_RATE = 64 << 10,           // at this rate, in bytes a second: else it is closed
     CONN_STALL_US = 60 * 1000000,        // without a byte in the middle of a request: closed
     CONN_LOGIN_US = 30 * 1000000,        // from connecting to being known (TLS handshake and SASL): closed
     CONN_TLS_PIECE = 256 << 10,          // bytes encrypted at once for one connection
@@ -33,6 +35,7 @@ struct gate_state;
 struct kafka_req;
 struct listener;
 struct listeners;
+struct admission;
 struct fetch_sessions;
 struct telemetry;
 struct quotas;
@@ -115,7 +118,7 @@ struct door_loop {
     struct conn *hungry; // stopped reading for want of frame memory
     bool flush_posted, closing, freed; // freed: frame memory came back, the hungry may try again
     size_t n_conns, frame_bytes, fetch_bytes;
-    struct loop_timer sweep;
+    struct loop_timer sweep, slow;
     struct kafka_req *spare; // kept with their warm memory
     size_t n_spare;
     struct loop_event closed; // set when closing and no connection is left
@@ -131,6 +134,7 @@ struct kafka_door {
     struct quotas *quotas;
     struct fetch_sessions *sessions;
     struct telemetry *telemetry;
+    struct admission *admission;
     bool has_authorizer; // the one branch of kafka_may
     size_t n_loops, next_loop;
     struct door_loop **loops;

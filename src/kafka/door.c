@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "broker/dynamic.h"
 #include "broker/groups.h"
+#include "kafka/admission.h"
 #include "kafka/conn.h"
 #include "kafka/fetch_session.h"
 #include "kafka/quota.h"
@@ -33,10 +34,13 @@ static void take_over(void *arg) {
 }
 
 static void accept_one(struct kafka_door *d, struct listener *l, struct sys_sock *sock, const char peer[64]) {
-    if (atomic_fetch_add(&d->connections, 1) >= d->config.max_connections) {
+    char host[64];
+    conn_host_of(peer, host);
+    const char *reason = atomic_fetch_add(&d->connections, 1) >= d->config.max_connections ? "too many connections" : admission_take(d->admission, host);
+    if (reason != NULL) {
         atomic_fetch_sub(&d->connections, 1);
-        log_warn("kafka", "connection closed", "peer", peer, "reason", "too many connections", NULL);
-        metric_add(M_KAFKA_REJECTED, "too many connections", 1);
+        log_warn("kafka", "connection closed", "peer", peer, "reason", reason, NULL);
+        metric_add(M_KAFKA_REJECTED, reason, 1);
         sys_sock_close(sock);
         return;
     }
@@ -60,6 +64,12 @@ static void accept_ready(struct loop_watch *w, int events) {
     for (int i = 0; i < 64; i++) {
         char peer[64];
         struct err err = {0};
+        int64_t wait_ms = admission_wait_ms(d->admission);
+        if (wait_ms > 0) { // they wait in the listener's queue
+            loop_watch_change(d->loops[0]->loop, w, 0);
+            loop_timer_set(d->loops[0]->loop, &l->pause, (wait_ms > 1000 ? 1000 : wait_ms) * 1000, accept_again, l);
+            return;
+        }
         struct sys_sock *sock = sys_accept(l->sock, peer, &err);
         if (sock != NULL) {
             accept_one(d, l, sock, peer);
@@ -151,6 +161,8 @@ static void door_free(struct kafka_door *d) {
     }
     loop_event_fini(&d->listener_closed);
     listeners_fini(d->listeners);
+    admission_fini(d->admission);
+    mem_free(d->admission);
     telemetry_fini(d->telemetry);
     mem_free(d->telemetry);
     fetch_sessions_free(d->sessions);
@@ -205,6 +217,8 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     struct kafka_door *d = door_new(loop_sys(loops[0]), broker, config, err);
     if (d == NULL) return NULL;
     d->config = own_config(config);
+    int64_t idle_ms = broker_config_i64(broker, "connections.max.idle.ms", 600000);
+    if (config->idle_us == 0) d->config.idle_us = idle_ms <= 0 ? INT64_MAX / 2 : idle_ms * 1000;
     d->broker = broker;
     d->quotas = MEM_NEW(struct quotas);
     quotas_init(d->quotas, broker, d->security->store);
@@ -221,6 +235,8 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
         loop_event_init(&d->loops[i]->closed);
         loop_post(loops[i], sweep, d->loops[i]);
     }
+    d->admission = MEM_NEW(struct admission);
+    admission_init(d->admission, d);
     struct opening o = {.d = d, .err = err};
     loop_event_init(&o.ready);
     loop_post(loops[0], start_listening, &o);

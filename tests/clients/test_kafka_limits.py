@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
+import struct
+import threading
 import time
 import urllib.request
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import confluent_kafka
 import kafka
@@ -193,3 +199,105 @@ def test_a_cluster_of_one_answers_its_administrators(server: Server, topic: str)
     a.alter_configs([KafkaConfigResource(ConfigResourceType.GROUP, "g1", {"consumer.session.timeout.ms": "50000"})])
     assert "g1" in str(a.list_config_resources())
     a.close()
+
+
+def connections(server: Server) -> int:
+    with urllib.request.urlopen(metrics_url(server), timeout=30) as r:
+        return next(int(line.split()[1]) for line in r.read().decode().splitlines() if line.startswith("millrace_kafka_connections "))
+
+
+def dial(server: Server) -> socket.socket:
+    host, port = server.kafka.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), 30)
+
+
+def is_open(s: socket.socket) -> bool:
+    """Answers ApiVersions: let in, and not closed."""
+    try:
+        s.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
+        s.settimeout(30)
+        return len(s.recv(4)) == 4
+    except OSError:
+        return False
+
+
+def is_open_soon(s: socket.socket) -> bool:
+    s.settimeout(0.1)
+    try:
+        return s.recv(1) != b""
+    except TimeoutError:
+        return False
+
+
+def test_connections_of_one_address_are_bounded(new_server: Callable[..., Server], scratch: Path) -> None:
+    properties = scratch / f"{name('p')}.properties"
+    properties.write_text("max.connections.per.ip=3\n")
+    server = new_server({"broker.properties": str(properties)}).start()
+    open_ones = [dial(server) for _ in range(3)]
+    assert all(is_open(s) for s in open_ones)
+    with dial(server) as more:
+        assert not is_open(more)
+    open_ones.pop().close()
+    until(lambda: is_open(dial(server)))  # its place is free again
+
+
+def test_slow_requests_do_not_hold_the_memory_of_others(new_server: Callable[..., Server]) -> None:
+    """Six clients announce all of the 512 MiB that a loop has for requests and send a byte now and then: others get on within seconds."""
+    server = new_server({"server.loops": "1"}).start()
+    stop = threading.Event()
+    sizes = [100 << 20] * 5 + [(12 << 20) - 10]
+    slow = [dial(server) for _ in sizes]
+    for s, size in zip(slow, sizes, strict=True):
+        s.sendall(struct.pack(">i", size) + b"x" * 20)
+        assert not is_open_soon(s)
+
+    def trickle() -> None:
+        while not stop.wait(0.3):
+            for s in slow:
+                try:
+                    s.sendall(b"x")
+                except OSError:
+                    pass
+
+    t = threading.Thread(target=trickle)
+    t.start()
+    try:
+        begin = time.monotonic()
+        p = confluent_kafka.Producer({"bootstrap.servers": server.kafka})
+        p.produce("fast", b"x")
+        assert p.flush(30) == 0
+        assert 2 < time.monotonic() - begin < 20, "held for a while, but not for a minute"
+    finally:
+        stop.set()
+        t.join()
+        for s in slow:
+            s.close()
+
+
+def test_many_connections_take_little_memory(new_server: Callable[..., Server]) -> None:
+    """2,000 open connections, of which 200 have sent half a request: at most 40 KB each. (10,000 and 2,000 busy ones: MILLRACE_TEST_CONNECTIONS.)"""
+    count = int(os.environ.get("MILLRACE_TEST_CONNECTIONS", "2000"))
+    server = new_server({"kafka.connections_max": str(count + 100)}).start()
+    assert server.process is not None
+
+    def rss() -> int:
+        return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = rss()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count + 200, hard), hard))
+    conns: list[socket.socket] = []
+    try:
+        for i in range(count):
+            s = dial(server)
+            assert is_open(s)
+            if i % 10 == 0:
+                s.sendall(struct.pack(">ihhih", 5000, 18, 0, 1, -1))
+            conns.append(s)
+        until(lambda: connections(server) >= count)
+        assert rss() - before < count * 40_000
+        assert is_open(conns[1])
+    finally:
+        for s in conns:
+            s.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
