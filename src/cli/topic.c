@@ -133,7 +133,8 @@ static const struct cli_command alter = {.name = "alter", .args = "TOPIC", .summ
 static const struct cli_command drop = {.name = "delete", .args = "TOPIC", .summary = "delete a topic and its events", .options = list_options,
     .is_client = true, .min_args = 1, .max_args = 1, .examples = "millrace topic delete orders",
     .run = run_delete};
-static const struct cli_command *const subs[] = {&list, &create, &describe, &alter, &drop, &cli_topic_move, NULL};
+static const struct cli_command *const subs[] = {&list, &create, &describe, &alter, &drop,
+                                                   &cli_topic_offsets, &cli_topic_delete_records, &cli_topic_move, NULL};
 
 const struct cli_command cli_topic;
 const struct cli_command cli_topic = {

@@ -135,3 +135,78 @@ def test_nodes_and_configs(server: Server, orders: str) -> None:
     refused(server, 2, "broker", "alter", "--topic", orders, says="nothing to change")
     refused(server, 2, "broker", "configs", says="whose configs?")
     refused(server, 69, "broker", "list", "--brokers", "127.0.0.1:1", says="no broker answers at 127.0.0.1:1")
+
+
+def test_records_and_offsets(server: Server, orders: str) -> None:
+    assert [r["offset"] for r in as_json(server, "topic", "offsets", orders)] == [4, 6]
+    at = as_json(server, "topic", "offsets", orders, "--time", "2001-09-09T01:46:42Z", "--partition", "1")
+    assert at == [{"partition": 1, "offset": 2, "timestamp_ms": 1_000_000_002_000}]
+    assert as_json(server, "topic", "delete-records", orders, "--partition", "1", "--before", "3") == [{"partition": 1, "low_watermark": 3}]
+    assert [r["offset"] for r in as_json(server, "topic", "offsets", orders, "--time", "earliest")] == [0, 3]
+    assert [r["low_watermark"] for r in as_json(server, "topic", "delete-records", orders, "--before", "end")] == [4, 6]
+    refused(server, 2, "topic", "delete-records", orders, "--before", "9", says="OFFSET_OUT_OF_RANGE")
+    refused(server, 2, "topic", "delete-records", orders, says="up to where?")
+    refused(server, 4, "topic", "offsets", orders, "--partition", "7", says="no partition 7")
+    sizes = as_json(server, "broker", "log-dirs", "--topic", orders)
+    assert [(r["topic"], r["partition"]) for r in sizes] == [(orders, 0), (orders, 1)]
+
+
+def test_quotas(server: Server) -> None:
+    user, client = name("alice"), name("etl")
+    server.cli("quota", "alter", "--user", user, "--client-id", client, "--set", "producer_byte_rate=1048576", "--set", "request_percentage=50.5")
+    rows = [r for r in as_json(server, "quota", "list", "--user", user) if user in r["entity"]]
+    assert sorted((r["quota"], r["value"]) for r in rows) == [("producer_byte_rate", 1048576), ("request_percentage", 50.5)]
+    server.cli("quota", "alter", "--user", user, "--client-id", client, "--remove", "producer_byte_rate,request_percentage")
+    assert [r for r in as_json(server, "quota", "list") if user in r["entity"]] == []
+    refused(server, 2, "quota", "alter", "--user", user, "--set", "producer_byte_rate=much", says="NAME=NUMBER")
+    refused(server, 2, "quota", "alter", "--set", "producer_byte_rate=1", says="whose?")
+
+
+def test_users(server: Server, tmp_path: Path) -> None:
+    user = name("alice")
+    (tmp_path / "password").write_text("secret word\n")
+    server.cli("user", "set", user, "--password-file", str(tmp_path / "password"))
+    server.cli("user", "set", user, "--mechanism", "scram-sha-256", "--password", "x", "--iterations", "8192")
+    assert [r for r in as_json(server, "user", "list") if r["user"] == user] == [
+        {"user": user, "mechanism": "SCRAM-SHA-256", "iterations": 8192}, {"user": user, "mechanism": "SCRAM-SHA-512", "iterations": 4096}]
+    server.cli("user", "remove", user)
+    server.cli("user", "remove", user, "--mechanism", "SCRAM-SHA-256")
+    assert [r for r in as_json(server, "user", "list") if r["user"] == user] == []
+    refused(server, 4, "user", "remove", user, says=user)
+    refused(server, 2, "user", "set", user, says="--password-file")
+
+
+def test_transactions(server: Server, orders: str) -> None:
+    who = name("etl")
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "transactional.id": who})
+    p.init_transactions(30)
+    p.begin_transaction()
+    p.produce(orders, "in a transaction", partition=0)
+    p.flush(30)
+    mine = next(r for r in as_json(server, "txn", "list", "--state", "Ongoing") if r["transactional_id"] == who)
+    described = as_json(server, "txn", "describe", who)[0]
+    assert described["state"] == "Ongoing" and described["partitions"] == f"{orders}-0" and described["producer_id"] == mine["producer_id"]
+    producers = as_json(server, "txn", "producers", "--topic", orders, "--partition", "0")
+    assert next(r for r in producers if r["producer_id"] == mine["producer_id"])["transaction_start_offset"] == 4
+    assert as_json(server, "txn", "find-hanging", "--topic", orders, "--max-transaction-timeout", "0") == []  # its coordinator knows it
+    p.abort_transaction(30)
+    assert as_json(server, "txn", "describe", who)[0]["state"] in ("CompleteAbort", "PrepareAbort")
+    refused(server, 4, "txn", "describe", "nobody", says="TRANSACTIONAL_ID_NOT_FOUND")
+    refused(server, 4, "txn", "abort", "--topic", orders, "--partition", "0", "--start-offset", "4", says="no open transaction")
+
+
+def test_access_rules(new_server: Any, tmp_path: Path) -> None:
+    (tmp_path / "server.properties").write_text("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=User:ANONYMOUS\n")
+    server = new_server(settings={"broker.properties": str(tmp_path / "server.properties")}).start()
+    rules = as_json(server, "acl", "add", "--allow-principal", "User:app", "--consumer", "--topic", "orders", "--group", "billing")
+    assert [(r["resource"], r["name"], r["operation"], r["permission"]) for r in rules] == [
+        ("Topic", "orders", "Read", "Allow"), ("Topic", "orders", "Describe", "Allow"), ("Group", "billing", "Read", "Allow")]
+    server.cli("acl", "add", "--deny-principal", "User:bob", "--deny-host", "10.0.0.1", "--operation", "Write", "--topic", "raw.", "--resource-pattern-type", "prefixed")
+    assert len(as_json(server, "acl", "list")) == 4
+    matching = as_json(server, "acl", "list", "--topic", "raw.events", "--resource-pattern-type", "match")
+    assert [(r["pattern"], r["principal"], r["host"], r["permission"]) for r in matching] == [("Prefixed", "User:bob", "10.0.0.1", "Deny")]
+    assert len(as_json(server, "acl", "remove", "--allow-principal", "User:app", "--consumer", "--topic", "orders", "--group", "billing")) == 3
+    assert len(as_json(server, "acl", "list")) == 1
+    refused(server, 2, "acl", "add", "--allow-principal", "User:app", says="what about?")
+    refused(server, 2, "acl", "add", "--topic", "orders", says="who?")
+    refused(server, 2, "acl", "add", "--topic", "orders", "--allow-principal", "User:app", "--operation", "Sing", says="Sing")
