@@ -210,5 +210,6 @@ enum sasl_result sasl_step(struct sasl *s, struct str token, struct arena *a, st
     case SASL_N: break;
     }
     s->over = r != SASL_MORE;
+    if (answer->n > 0) *answer = arena_str(a, *answer); // it outlives the struct
     return r;
 }
