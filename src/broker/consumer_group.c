@@ -503,8 +503,10 @@ static int check_commit(struct group *head, const struct group_commit *x) {
     if (x->generation < 0 && g->members.n == 0) return 0; // an admin client
     const struct consumer_member *m = x->member_id == NULL ? NULL : consumer_member_find(g, x->member_id);
     if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
-    if (!m->classic && !x->knows_epochs) return KAFKA_UNSUPPORTED_VERSION;
-    return check_epoch(m, x->generation);
+    bool in_txn = x->transactional_id != NULL; // its epochs are generations to it
+    if (!m->classic && !in_txn && !x->knows_epochs) return KAFKA_UNSUPPORTED_VERSION;
+    int error = check_epoch(m, x->generation);
+    return error != 0 && in_txn ? KAFKA_ILLEGAL_GENERATION : error;
 }
 
 static int check_fetch(struct group *head, const char *member_id, int32_t member_epoch) {

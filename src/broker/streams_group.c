@@ -367,8 +367,9 @@ static int check_commit(struct group *head, const struct group_commit *x) {
     if (x->generation < 0 && g->members.n == 0) return 0;
     const struct streams_member *m = x->member_id == NULL ? NULL : map_getc(&g->members, x->member_id);
     if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
-    if (!x->knows_epochs) return KAFKA_UNSUPPORTED_VERSION;
-    return x->generation == m->epoch ? 0 : KAFKA_STALE_MEMBER_EPOCH;
+    bool in_txn = x->transactional_id != NULL; // its epochs are generations to it
+    if (!in_txn && !x->knows_epochs) return KAFKA_UNSUPPORTED_VERSION;
+    return x->generation == m->epoch ? 0 : in_txn ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
 }
 
 static int check_fetch(struct group *head, const char *member_id, int32_t member_epoch) {
