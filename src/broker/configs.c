@@ -296,6 +296,8 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
         .segment_ms = i64_of(b, own, F_segment_ms),
         .retention_ms = out->delete_old ? i64_of(b, own, F_retention_ms) : -1,
         .retention_bytes = out->delete_old ? i64_of(b, own, F_retention_bytes) : -1,
+        .segment_jitter_ms = i64_of(b, own, F_segment_jitter_ms),
+        .segment_index_bytes = (uint64_t)i64_of(b, own, F_segment_index_bytes),
         .index_interval_bytes = (uint32_t)i64_of(b, own, F_index_interval_bytes),
     };
     // A record can be compacted only once its segment is closed.

@@ -139,6 +139,11 @@ static enum err_code go_offline(struct log *l, struct err *err, const char *what
     return err == NULL ? ERR_OFFLINE : err->code;
 }
 
+static int64_t choose_jitter(const struct log *l) {
+    int64_t most = l->config.segment_jitter_ms < l->config.segment_ms ? l->config.segment_jitter_ms : l->config.segment_ms;
+    return most > 0 ? (int64_t)(sys_random_u64(l->sys) % (uint64_t)most) : 0;
+}
+
 enum err_code log_roll(struct log *l, struct err *err) {
     struct segment *old = active(l);
     if (old->size == 0) return ERR_OK;
@@ -151,6 +156,7 @@ enum err_code log_roll(struct log *l, struct err *err) {
     }
     sys_mutex_lock(&l->mutex);
     old->closed = true;
+    g->jitter_ms = choose_jitter(l);
     old->index_loaded = true;
     vec_add(&l->segments, g);
     l->dir_changes++;
@@ -158,11 +164,14 @@ enum err_code log_roll(struct log *l, struct err *err) {
     return ERR_OK;
 }
 
+enum { INDEX_ENTRY_OF_KAFKA = 8 };
+
 static bool is_due(const struct log *l, const struct segment *g, size_t more) {
     if (g->size == 0) return false;
     if (g->size + more > l->config.segment_bytes) return true;
     if (l->end - g->base > INT32_MAX) return true;
-    return l->config.segment_ms > 0 && g->opened_ms >= 0 && now_ms(l) - g->opened_ms >= l->config.segment_ms;
+    if (l->config.segment_index_bytes > 0 && g->index.n > 0 && g->index.n >= l->config.segment_index_bytes / INDEX_ENTRY_OF_KAFKA) return true;
+    return l->config.segment_ms > 0 && g->opened_ms >= 0 && now_ms(l) - g->opened_ms >= l->config.segment_ms - g->jitter_ms;
 }
 
 void log_roll_due(struct log *l) {
@@ -262,10 +271,12 @@ static enum err_code write_out(struct log *l, bool sync, struct err *err) {
     bool dir = sync && dir_changes != l->dir_synced;
     int64_t target = l->end;
     size_t first = l->segments.n; // the dirty ones are a suffix; it is never dropped, since it is not durable
+    if (l->segments.p[first - 1]->size == 0) first--; // just opened: what is in front of it may not be on disk yet
     while (first > 0 && l->segments.p[first - 1]->synced < l->segments.p[first - 1]->size) first--;
     VEC(struct segment *) dirty = {0};
     VEC(uint64_t) sizes = {0};
     for (size_t i = first; i < l->segments.n; i++) {
+        if (l->segments.p[i]->size == 0) continue;
         vec_add(&dirty, l->segments.p[i]);
         vec_add(&sizes, l->segments.p[i]->size);
     }

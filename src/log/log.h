@@ -35,6 +35,8 @@ struct log_config { // may be changed at any time with log_configure
     int64_t retention_ms;         // -1 = for ever
     int64_t retention_bytes;      // -1 = no limit
     uint32_t index_interval_bytes;
+    int64_t segment_jitter_ms;    // at random up to so much earlier, so that not all close at once
+    uint64_t segment_index_bytes; // or when its index would be larger, at 8 bytes an entry as Kafka counts; 0 = no limit
 };
 
 // Memory for what is being written and was read of late, shared by the logs of a broker (cache.h).

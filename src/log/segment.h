@@ -29,6 +29,7 @@ struct segment {
     struct block_list blocks;
     int64_t max_time;      // largest timestamp; INT64_MIN = none
     int64_t max_time_base; // base offset of the batch that has it
+    int64_t jitter_ms;     // of segment_ms
     int64_t opened_ms;     // when the first batch came (after a restart: when the file last changed); -1 = none yet
     VEC(struct index_entry) index;
     bool index_loaded;     // `index` is complete

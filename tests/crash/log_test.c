@@ -7,7 +7,7 @@
 
 #include "log/log.h"
 
-static const struct log_config config = {6000, 0, -1, -1, 512};
+static const struct log_config config = {.segment_bytes = 6000, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 512};
 static const char dir[] = "t-0";
 static struct log_cache *cache;
 
@@ -89,6 +89,7 @@ static bool work(struct sys *s, struct my *m, bool clean, int rounds, bool retai
     enum err_code code = ERR_OK;
     for (int i = 0; i < rounds && code == ERR_OK; i++) {
         for (int k = 0; k <= i % 4 && code == ERR_OK; k++) code = append(l, &t, m);
+        if (code == ERR_OK && i % 4 == 2) code = log_roll(l, NULL); // closed before it was synced
         if (code == ERR_OK && i % 3 != 1) code = sync(l, m);
         if (i % 5 == 4) log_tidy(l);
         if (i % 3 == 2 || i % 4 == 1) forget_all(); // the last block's head is not in memory when it is written again

@@ -5,7 +5,7 @@
 
 #include "log/compact.h"
 
-static const struct log_config config = {1500, 0, -1, -1, 256};
+static const struct log_config config = {.segment_bytes = 1500, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 256};
 static const char dir[] = "t-0";
 enum { KEYS = 7, OFFSETS_MAX = 4096 };
 

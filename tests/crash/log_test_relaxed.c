@@ -5,7 +5,7 @@
 
 #include "log/log.h"
 
-static const struct log_config config = {3000, 0, -1, -1, 256};
+static const struct log_config config = {.segment_bytes = 3000, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 256};
 enum { BATCHES = 40 };
 
 struct my {

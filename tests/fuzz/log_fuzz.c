@@ -79,7 +79,7 @@ static void batch(void *arg, const struct batch *b) { (void)arg, (void)b; }
 
 // The bytes are divided among two segments and the index of the first, or a snapshot.
 static void files(const uint8_t *data, size_t size) {
-    static const struct log_config config = {1 << 20, 0, -1, -1, 64};
+    static const struct log_config config = {.segment_bytes = 1 << 20, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 64};
     static char state[] = "state";
     struct log_state st = {state, save, load, batch, NULL};
     struct sys *s = sys_sim_new(1);

@@ -40,7 +40,7 @@ static int teardown(void **state) {
     return sys_remove_tree(sys, parent, NULL) == ERR_OK ? 0 : -1;
 }
 
-static const struct log_config config = {1 << 20, 0, -1, -1, 4096};
+static const struct log_config config = {.segment_bytes = 1 << 20, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 4096};
 
 static void make(struct buf *out, int64_t time, int records, size_t value_size) {
     char value[2048];

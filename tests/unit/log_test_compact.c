@@ -36,7 +36,7 @@ struct model {
     int64_t open[3]; // first offset of an open transaction of producers 100..102; -1 = none
 };
 
-static const struct log_config config = {4000, 0, -1, -1, 256};
+static const struct log_config config = {.segment_bytes = 4000, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 256};
 
 static uint64_t next_random(struct model *m) {
     m->rng = m->rng * 6364136223846793005u + 1442695040888963407u;
@@ -398,9 +398,63 @@ static void test_delete_before(void **state) {
     close_model(&m);
 }
 
+// segment.jitter.ms and segment.index.bytes close segments earlier.
+static void test_roll(void **state) {
+    (void)state;
+    struct sys *s = sys_sim_new(4);
+    struct err err = {0};
+    struct log_config c = {.segment_bytes = 1 << 20, .segment_ms = 10000, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 100};
+    c.segment_jitter_ms = 9000;
+    struct log *l = log_open(s, "t-0", &c, NULL, false, &err);
+    assert_non_null(l);
+    struct log_dirt d;
+    int early = 0;
+    for (int i = 0; i < 30; i++) { // half a segment's time goes by: with jitter some are due
+        struct buf b = {0};
+        struct batch_builder bb;
+        struct log_appended a;
+        batch_begin(&bb, &b, 1000);
+        batch_add(&bb, 1000, STR("k"), false, STR("v"), false, NULL, 0);
+        batch_end(&bb);
+        assert_int_equal(log_append(l, buf_str(&b), 0, &a, &err), ERR_OK);
+        sys_sim_advance(s, 5500000);
+        log_roll_due(l);
+        assert_int_equal(log_sync(l, &err), ERR_OK);
+        log_tidy(l);
+        log_dirt(l, 0, 0, false, &d);
+        early += d.dirty_bytes == log_bytes(l);
+        buf_fini(&b);
+    }
+    if (early <= 15 || early >= 30) fail_msg("%d segments were closed", early);
+    c.segment_jitter_ms = 0;
+    c.segment_ms = 0;
+    c.segment_index_bytes = 80;
+    log_configure(l, &c);
+    assert_int_equal(log_roll(l, &err), ERR_OK);
+    log_dirt(l, 0, 0, false, &d);
+    uint64_t before = d.dirty_bytes;
+    for (int i = 0; i < 40; i++) {
+        struct buf b = {0};
+        struct batch_builder bb;
+        struct log_appended a;
+        batch_begin(&bb, &b, 1000);
+        batch_add(&bb, 1000, STR("k"), false, STR("a value that makes the batch longer than one hundred bytes: .........................."), false, NULL, 0);
+        batch_end(&bb);
+        assert_int_equal(log_append(l, buf_str(&b), 0, &a, &err), ERR_OK);
+        buf_fini(&b);
+    }
+    assert_int_equal(log_sync(l, &err), ERR_OK);
+    log_tidy(l);
+    log_dirt(l, 0, 0, false, &d);
+    assert_true(d.dirty_bytes > before + 2000); // three segments of ten entries
+    assert_int_equal(log_close(l, &err), ERR_OK);
+    sys_sim_free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),     cmocka_unit_test(test_model_transactions), cmocka_unit_test(test_deletions), cmocka_unit_test(test_producers),
-        cmocka_unit_test(test_small_map), cmocka_unit_test(test_lag),                cmocka_unit_test(test_delete_before)};
+        cmocka_unit_test(test_small_map), cmocka_unit_test(test_lag),                cmocka_unit_test(test_delete_before),
+        cmocka_unit_test(test_roll)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
