@@ -18,7 +18,7 @@
 static struct sys *sys;
 static char dir[256];
 static struct log_cache *cache;
-static const struct log_config config = {8 << 20, 0, -1, -1, 4096};
+static const struct log_config config = {.segment_bytes = 8 << 20, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 4096};
 enum { CACHE_BYTES = 4 << 20 };
 
 static int setup(void **state) {
