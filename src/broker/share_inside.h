@@ -63,14 +63,13 @@ struct share_part {
     size_t changes; // under way
     bool leaving;   // forget it as soon as possible
     bool dead;      // its stored state was changed by others: it is not to be used again
-    int32_t lock_ms; // of the last look at the configs
+    uint64_t config_version; // of the limits
 };
 
 // ---- share_parts.c ----
 // The share-partition, loaded if need be; NULL with Kafka's error and a text.
 struct share_part *share_part_get(struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition, int *error, const char **message);
 struct share_part *share_part_find(const struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition); // loaded; or NULL
-void share_part_limits(struct share_part *p); // looks at the configs again
 // Stores a change and ends it; then fn(arg, error, message). A change of 0 with ranges is one that needs no end (locks that are over).
 typedef void share_part_fn(void *arg, int error, const char *message);
 void share_part_store(struct share_part *p, uint64_t change, share_ranges *ranges /* taken over */, share_part_fn *fn, void *arg);

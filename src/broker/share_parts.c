@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "broker/dynamic.h"
 #include "broker/share_inside.h"
 
 static struct buf map_key(const char *group, const uint8_t id[16], int32_t partition) {
@@ -24,16 +25,19 @@ uint64_t share_owner(const char *member) {
 
 static int64_t now_us(const struct share_part *p) { return sys_mono_us(p->share->broker->sys); }
 
-void share_part_limits(struct share_part *p) {
-    struct share_group_config c = share_config_of(p->share, p->group);
-    p->runs.limits = c.limits;
-    p->lock_ms = (int32_t)(c.limits.lock_us / 1000);
+// The configs may have changed.
+static void look_at_limits(struct share_part *p) {
+    uint64_t version = broker_config_version(p->share->broker);
+    if (p->config_version == version) return;
+    p->config_version = version;
+    p->runs.limits = share_config_of(p->share, p->group).limits;
 }
 
 struct share_part *share_part_find(const struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition) {
     struct buf k = map_key(group, topic_id, partition);
     struct share_part *p = map_get(&s->parts, buf_str(&k));
     buf_fini(&k);
+    if (p != NULL) look_at_limits(p);
     return p;
 }
 
@@ -103,7 +107,6 @@ static int load(struct share_part *p, const struct share_stored *e, const char *
     }
     p->state_epoch = e->state_epoch;
     share_runs_init(&p->runs, start, &c.limits);
-    p->lock_ms = (int32_t)(c.limits.lock_us / 1000);
     if (e->start >= 0 && !share_runs_load(&p->runs, e->ranges.p, e->ranges.n)) {
         log_error("broker", "the stored state of a share-partition contradicts itself", "group", p->group, "topic", p->topic, NULL);
         *message = "The stored state of the share-partition contradicts itself.";
@@ -240,6 +243,7 @@ void share_part_release(struct share_part *p, uint64_t owner, share_part_fn *fn,
 static void locks_over(void *arg) {
     struct share_part *p = arg;
     share_ranges ranges = {0};
+    look_at_limits(p);
     int64_t records = share_runs_expire(&p->runs, now_us(p), &ranges);
     if (records > 0) {
         metric_add(M_SHARE_LOCK_TIMEOUTS, p->group, records);

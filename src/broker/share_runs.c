@@ -245,10 +245,10 @@ uint64_t share_runs_release(struct share_runs *r, uint64_t owner, share_ranges *
         run->old_state = run->state;
         run->old_count = run->count;
         run->old_owner = run->owner;
-        run->state = SHARE_AVAILABLE;
+        run->state = run->count >= r->limits.max_count ? SHARE_ARCHIVED : SHARE_AVAILABLE;
         run->owner = 0;
-        run->count--; // it was not delivered, or nobody looked at it
         run->change = r->last_change + 1;
+        if (is_done(run->state)) r->complete += run->last - run->first + 1;
         add_range(out, run->first, run->last, run->state, run->count);
     }
     return out->n > before ? ++r->last_change : 0;

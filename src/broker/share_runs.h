@@ -90,7 +90,7 @@ struct share_ack { // one type for all, or one for each offset
 // `out`; when that is nothing, *change is 0.
 int share_runs_acknowledge(struct share_runs *r, uint64_t owner, int64_t now_us, const struct share_ack *acks, size_t n, share_ranges *out,
                            uint64_t *change, const char **why);
-// All that `owner` holds becomes available as if it had not been delivered.
+// All that `owner` holds becomes available, or is archived after its last delivery.
 uint64_t share_runs_release(struct share_runs *r, uint64_t owner, share_ranges *out); // the change; 0 = nothing was held
 void share_runs_commit(struct share_runs *r, uint64_t change);
 void share_runs_rollback(struct share_runs *r, uint64_t change, int64_t now_us);

@@ -135,7 +135,7 @@ static void check(struct server *v, struct my *m) {
         if (!seen[o] && m->fate[o] == OPEN) fail_msg("record %d is lost", o);
     for (int o = 0; o < RECORDS; o++)
         if (!seen[o]) m->fate[o] = ACCEPTED;
-    assert_int_equal(share_client_leave_session(&c), 0); // not delivered after all
+    assert_int_equal(share_client_leave_session(&c), 0);
     assert_int_equal(share_client_heartbeat(&c, -1, false), 0);
 }
 

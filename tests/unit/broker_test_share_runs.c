@@ -348,11 +348,11 @@ static void random_release(struct share_runs *r, struct model *m, struct pending
     for (int64_t o = m->start; o < m->next && p->change != 0; o++) {
         struct record *x = &m->rec[o];
         if (x->state != SHARE_ACQUIRED || x->owner != owner) continue;
-        x->old_count = x->count--;
+        x->old_count = x->count;
         x->old_owner = owner;
         x->owner = 0;
         x->change = p->change;
-        x->state = 0;
+        x->state = x->count >= limits.max_count ? 4 : 0;
     }
 }
 
