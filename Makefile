@@ -93,9 +93,11 @@ docs: $(B)/millrace
 	@mkdir -p docs
 	@$(B)/millrace config --describe --output markdown >docs/CONFIG.md
 	@$(B)/millrace help --markdown >docs/CLI.md
+	@tools/gen-kafka-apis
 check-docs: $(B)/millrace
 	@$(B)/millrace config --describe --output markdown | cmp -s - docs/CONFIG.md || { echo "docs/CONFIG.md is stale: run make docs"; exit 1; }
 	@$(B)/millrace help --markdown | cmp -s - docs/CLI.md || { echo "docs/CLI.md is stale: run make docs"; exit 1; }
+	@tools/gen-kafka-apis --check
 check-style:
 	@tools/check-style
 

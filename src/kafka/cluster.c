@@ -2,6 +2,7 @@
 // What administrators ask of a cluster, answered by a cluster of one: DescribeCluster, ElectLeaders, partition reassignments, DescribeQuorum,
 // voters, unregistering, ListConfigResources. Nothing here changes anything: what would move data to another node is refused as Kafka refuses
 // nodes that it does not know, and what is as it should be already succeeds.
+#include "kafka/authorize.h"
 #include "kafka/conn.h"
 
 enum { ELECTION_PREFERRED = 0, ELECTION_UNCLEAN = 1 };
@@ -56,6 +57,11 @@ static void elect_one(struct kafka_req *q, struct str topic, int32_t partitions,
 void kafka_do_elect_leaders(struct kafka_req *q) {
     const struct kafka_elect_leaders_request *req = q->msg;
     struct kafka_elect_leaders_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_ALTER)) {
+        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        kafka_req_done(q);
+        return;
+    }
     int32_t n = req->topic_partitions.n;
     if (req->election_type != ELECTION_PREFERRED && req->election_type != ELECTION_UNCLEAN) res->error_code = KAFKA_INVALID_REQUEST;
     if (n <= 0 || res->error_code != 0) { // null: all partitions; those that need no election are not told
@@ -112,6 +118,11 @@ static void reassign_one(struct kafka_req *q, struct str topic, int32_t partitio
 void kafka_do_alter_partition_reassignments(struct kafka_req *q) {
     const struct kafka_alter_partition_reassignments_request *req = q->msg;
     struct kafka_alter_partition_reassignments_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_ALTER)) {
+        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        kafka_req_done(q);
+        return;
+    }
     res->allow_replication_factor_change = req->allow_replication_factor_change;
     res->error_message = (struct str){NULL, 0};
     res->responses.n = req->topics.n;
@@ -128,7 +139,11 @@ void kafka_do_alter_partition_reassignments(struct kafka_req *q) {
     kafka_req_done(q);
 }
 
-void kafka_do_list_partition_reassignments(struct kafka_req *q) { kafka_req_done(q); } // none is ever in progress
+void kafka_do_list_partition_reassignments(struct kafka_req *q) { // none is ever in progress
+    struct kafka_list_partition_reassignments_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_DESCRIBE)) res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    kafka_req_done(q);
+}
 
 // ---- the quorum: this node is the controller, its only voter and its leader -----------------------------------------------
 static void describe_metadata(struct kafka_req *q, struct kafka_describe_quorum_response_topics_partitions *p) {
@@ -147,6 +162,11 @@ static void describe_metadata(struct kafka_req *q, struct kafka_describe_quorum_
 void kafka_do_describe_quorum(struct kafka_req *q) {
     const struct kafka_describe_quorum_request *req = q->msg;
     struct kafka_describe_quorum_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_DESCRIBE)) {
+        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        kafka_req_done(q);
+        return;
+    }
     res->topics.n = req->topics.n;
     res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_describe_quorum_response_topics, req->topics.n);
     bool right = req->topics.n == 1 && str_eqc(req->topics.p[0].topic_name, "__cluster_metadata") && req->topics.p[0].partitions.n == 1 &&
@@ -180,6 +200,11 @@ static bool other_cluster(struct kafka_req *q, struct str cluster_id) {
 void kafka_do_add_raft_voter(struct kafka_req *q) {
     const struct kafka_add_raft_voter_request *req = q->msg;
     struct kafka_add_raft_voter_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_ALTER)) {
+        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        kafka_req_done(q);
+        return;
+    }
     bool other = other_cluster(q, req->cluster_id);
     res->error_code = other ? KAFKA_INCONSISTENT_CLUSTER_ID : KAFKA_UNSUPPORTED_VERSION;
     res->error_message = other ? STR("The cluster id is another cluster's.")
@@ -190,6 +215,11 @@ void kafka_do_add_raft_voter(struct kafka_req *q) {
 void kafka_do_remove_raft_voter(struct kafka_req *q) {
     const struct kafka_remove_raft_voter_request *req = q->msg;
     struct kafka_remove_raft_voter_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_ALTER)) {
+        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        kafka_req_done(q);
+        return;
+    }
     bool other = other_cluster(q, req->cluster_id);
     res->error_code = other ? KAFKA_INCONSISTENT_CLUSTER_ID : KAFKA_UNSUPPORTED_VERSION;
     res->error_message = other ? STR("The cluster id is another cluster's.")
@@ -200,6 +230,11 @@ void kafka_do_remove_raft_voter(struct kafka_req *q) {
 void kafka_do_unregister_broker(struct kafka_req *q) {
     const struct kafka_unregister_broker_request *req = q->msg;
     struct kafka_unregister_broker_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_ALTER)) {
+        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        kafka_req_done(q);
+        return;
+    }
     bool self = req->broker_id == kafka_req_config(q)->node_id;
     res->error_code = self ? KAFKA_INVALID_REQUEST : KAFKA_BROKER_ID_NOT_REGISTERED;
     res->error_message = str_c(self ? "The only broker of the cluster cannot be unregistered."
@@ -210,6 +245,11 @@ void kafka_do_unregister_broker(struct kafka_req *q) {
 void kafka_do_unregister_controller(struct kafka_req *q) {
     const struct kafka_unregister_controller_request *req = q->msg;
     struct kafka_unregister_controller_response *res = q->res;
+    if (!kafka_may_cluster(q, ACL_ALTER)) {
+        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        kafka_req_done(q);
+        return;
+    }
     bool self = req->controller_id == kafka_req_config(q)->node_id;
     res->error_code = self ? KAFKA_INVALID_REQUEST : KAFKA_CONTROLLER_ID_NOT_REGISTERED;
     res->error_message = str_c(self ? "The only controller of the cluster cannot be unregistered."
