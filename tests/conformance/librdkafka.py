@@ -34,6 +34,8 @@ EXCLUDED = {
     "0126": "needs an OIDC identity provider",
     "0139": "librdkafka's mock cluster",
     "0150": "librdkafka's mock cluster",
+    "8000": "a manual test",
+    "8001": "a manual test",
     "0190": "needs the telemetry plugin of librdkafka's own broker image",
 }
 MODES = {"0135": "sasl", "0142": "sasl"}  # run where the server can do SASL
