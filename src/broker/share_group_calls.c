@@ -101,7 +101,8 @@ static bool set_topics(struct share_member *m, const struct share_heartbeat *h) 
 
 static void beat(struct share_heartbeat *h, struct share_group *g, struct share_member *m, bool joined) {
     struct group_records *r = group_records_new(g->head->coordinator);
-    bool changed = set_text(&m->client_id, h->client_id) | set_text(&m->client_host, h->client_host) | joined;
+    bool id_changed = set_text(&m->client_id, h->client_id), host_changed = set_text(&m->client_host, h->client_host);
+    bool changed = id_changed || host_changed || joined;
     if (h->rack_id != NULL) changed |= set_text(&m->rack_id, h->rack_id);
     bool topics = h->topics != NULL && set_topics(m, h);
     if (changed || topics) share_put_member(r, m);

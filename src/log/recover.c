@@ -238,7 +238,8 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
         x->cut += g->size - c.good_end;
         code = sys_truncate(g->file, c.good_end, x->err);
         if (code != ERR_OK) return code;
-        g->size = g->reserved = c.good_end;
+        g->reserved = c.good_end;
+        g->size = c.good_end;
     }
     l->end = g->end;
     g->index_loaded = true;

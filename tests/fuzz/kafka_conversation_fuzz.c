@@ -123,10 +123,12 @@ static void talk_close(struct talk *t) {
 
 static void request_random(uint64_t *seed, const uint8_t **data, size_t *left, struct buf *to) {
     struct arena a = {0};
-    uint64_t pick = *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    if ((*seed = *seed * 6364136223846793005u + 1442695040888963407u) == 0) *seed = 1;
+    uint64_t pick = *seed;
     const struct kafka_handler *h = &kafka_handlers[(pick >> 33) % kafka_handlers_n];
     const struct kafka_api *api = kafka_api_find(h->key);
     int version = h->min + (int)((pick >> 20) % (uint64_t)(h->max - h->min + 1));
+    if (version < api->request->min) version = api->request->min; // Produce is advertised from 0 and has no fields before 3
     void *msg = arena_zalloc(&a, api->request->body->size);
     kafka_msg_random(api->request, version, seed, &a, msg);
     struct kafka_out o;
@@ -169,7 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         request_random(&seed, &data, &size, &b);
         int which = (int)(seed >> 40) & 1;
         size_t part = (seed >> 50) % 16 == 0 ? b.n / 2 : b.n; // now and then only a half comes
-        if (open[which]) open[which] = send_all(&t[which], b.p, part) && part == b.n;
+        if (open[which]) open[which] = send_all(&t[which], (const char *)b.p, part) && part == b.n;
         buf_fini(&b);
         if (open[which] && (seed >> 47) % 2 == 0) wait_for(&t[which], SYS_EV_READ, 200);
     }
