@@ -375,10 +375,17 @@ static void end_done(struct txn_write *w, int error) {
     if (error == 0) {
         t->meta = w->next;
         set_end(x, &t->meta);
+        t->ended = &x->call;
+        txn_markers_send(t);
+    } else {
+        answer(&x->call, error);
+        txn_run_waiting(t);
     }
-    answer(&x->call, error);
-    if (error == 0) txn_markers_send(t);
-    else txn_run_waiting(t);
+}
+
+void txn_answer_ended(struct txn *t) {
+    if (t->ended != NULL) answer(t->ended, 0);
+    t->ended = NULL;
 }
 
 static void run_end(struct txn_coordinator *c, struct txn_call *call) {
@@ -425,6 +432,7 @@ void txn_completed(struct txn *t) {
     t->stuck = false;
     clear_parts(t);
     txn_record_write(t, &next, false, complete_done, NULL);
+    txn_answer_ended(t);
     txn_run_waiting(t);
 }
 
@@ -571,6 +579,7 @@ static void stop_on_loop(void *arg) {
     for (size_t it = 0; (e = map_next(&c->txns, &it)) != NULL;) {
         struct txn *t = e->value;
         loop_timer_cancel(c->loop, &t->retry);
+        txn_answer_ended(t);
         refuse_all(take_waiting(t), KAFKA_COORDINATOR_NOT_AVAILABLE);
     }
     c->stopped = &s->event;

@@ -51,7 +51,8 @@ struct txn_add {
 void txn_add(struct broker *b, struct txn_add *x);
 
 struct txn_end {
-    struct txn_call call; // INVALID_TXN_STATE and those of txn_add. Answered when the decision is durable; the markers follow
+    struct txn_call call; // INVALID_TXN_STATE and those of txn_add. Answered when all markers are durable too; when one
+                          // cannot be written now, when the decision is
     const char *transactional_id;
     int64_t producer_id;
     int16_t producer_epoch;

@@ -27,6 +27,7 @@ struct txn {
     bool expired;   // a tombstone is under way
     size_t markers; // not yet written
     struct txn_call *waiting_first, *waiting_last; // until nothing of the above is under way
+    struct txn_call *ended; // EndTxn that is answered when all markers are written: what was committed is seen then
     struct loop_timer retry;
 };
 
@@ -52,6 +53,7 @@ struct txn *txn_make(struct txn_coordinator *c, const char *id, const struct txn
 void txn_drop(struct txn *t); // frees
 void txn_put_part(struct txn *t, struct str topic, int32_t partition, bool durable);
 void txn_completed(struct txn *t); // all markers are written
+void txn_answer_ended(struct txn *t); // its decision is durable
 void txn_run_waiting(struct txn *t);
 void txn_quiet(struct txn_coordinator *c); // something ended: is it the last thing that a stop waits for?
 

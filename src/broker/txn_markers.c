@@ -72,6 +72,7 @@ static void one_done(struct group_call *call) {
         for (size_t i = 0; i < t->parts.n; i++) left = left || t->parts.p[i].durable;
         if (!left) txn_completed(t);
         else if (!c->stopping) {
+            txn_answer_ended(t);
             txn_run_waiting(t); // they are told to come back later
             loop_timer_set(c->loop, &t->retry, RETRY_US, send_again, t);
         }

@@ -3,6 +3,8 @@
 //
 // acks=all and acks=1 are answered when the batches are durable, acks=0 not at all. One partition's failure is that
 // partition's error code only.
+#include <string.h>
+
 #include "kafka/conn.h"
 
 typedef struct kafka_produce_response_responses_partition_responses partition_response;
@@ -55,6 +57,10 @@ static int refusal(const struct kafka_produce_request *req, struct str *message)
     return 0;
 }
 
+static bool is_internal(const char *topic) {
+    return strcmp(topic, "__consumer_offsets") == 0 || strcmp(topic, "__transaction_state") == 0 || strcmp(topic, "__share_group_state") == 0;
+}
+
 static void produce_topic(struct producing *all, const struct kafka_produce_request_topic_data *topic,
                           struct kafka_produce_response_responses *res, int refused, struct str message) {
     struct kafka_req *q = all->q;
@@ -64,6 +70,7 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
     enum broker_txn_level level = q->version >= 12 ? BROKER_TXN_ADD : q->version == 11 ? BROKER_TXN_VERIFY_ABORTABLE : BROKER_TXN_VERIFY;
     if (q->version < 13) name = kafka_req_name(q, topic->name);
     else if (broker_topic_get_id(kafka_req_broker(q), topic->topic_id.b, &q->arena, &info)) name = info.name;
+    bool internal = name != NULL && is_internal(name) && !str_eqc(q->header.client_id, "__admin_client");
     res->name = topic->name;
     res->topic_id = topic->topic_id;
     res->partition_responses.n = topic->partition_data.n;
@@ -74,6 +81,11 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
         partition_response *r = &res->partition_responses.p[i];
         r->index = data->index;
         r->base_offset = -1;
+        if (refused == 0 && internal) {
+            r->error_code = KAFKA_INVALID_TOPIC_EXCEPTION;
+            r->error_message = STR("clients may not write to internal topics");
+            continue;
+        }
         r->error_code = (int16_t)(refused != 0 ? refused : name == NULL ? KAFKA_UNKNOWN_TOPIC_ID : data->records.n == 0 ? KAFKA_INVALID_RECORD : 0);
         r->error_message = message;
         if (r->error_code != 0) continue;
