@@ -138,73 +138,55 @@ def test_kafka_python(server: Server) -> None:
     c.close()
 
 
-class Pipe:
-    """Reads a topic, writes each event changed into another one, offsets and output in one transaction; whatever fails, it goes on."""
-
-    def __init__(self, server: Server, source: str, target: str, group: str) -> None:
-        self.server, self.source, self.target, self.group = server, source, target, group
-        self.done = 0
-        self.moved = threading.Condition()
-
-    def run(self, events: int) -> None:
-        while True:
-            try:
-                if self._run_until_failure(events):
-                    return
-            except KafkaException:
-                pass  # anew: producer and consumer
-
-    def _run_until_failure(self, events: int) -> bool:
-        p = producer(self.server, self.group)
-        c = Consumer({"bootstrap.servers": self.server.kafka, "group.id": self.group, "isolation.level": "read_committed",
-                      "auto.offset.reset": "earliest", "enable.auto.commit": False, "session.timeout.ms": 6000})  # fmt: skip
-        c.subscribe([self.source])
-        try:
-            while True:
-                messages = [m for m in c.consume(20, 0.5) if m.error() is None]
-                if not messages and self._all_committed(c, events):
-                    return True
-                if not messages:
-                    continue
-                p.begin_transaction()
-                for m in messages:
-                    p.produce(self.target, b"did " + m.value(), partition=m.partition())
-                p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), 60)
-                p.commit_transaction(60)
-                with self.moved:
-                    self.done += len(messages)
-                    self.moved.notify_all()
-        finally:
-            c.close()
-
-    def _all_committed(self, c: Consumer, events: int) -> bool:
-        return sum(max(p.offset, 0) for p in c.committed([TopicPartition(self.source, i) for i in range(3)], 30)) == events
-
-    def wait_for(self, n: int) -> None:
-        with self.moved:
-            self.moved.wait_for(lambda: self.done >= n, 120)
-
-
-def fill(server: Server, topic: str, events: int) -> None:
-    p = Producer({"bootstrap.servers": server.kafka})
-    for i in range(events):
-        p.produce(topic, f"{i}", partition=i % 3)
-    p.flush(60)
-
-
-def test_consume_transform_produce_killed(new_server: Callable[..., Server]) -> None:
-    events = 3000
+def test_killed_in_the_middle(new_server: Callable[..., Server]) -> None:
+    """kill -9 with a transaction open: it goes on in the next process, and ends as its producer says."""
     doors = ("kafka", "registry", "pg", "http")
     server = new_server({f"{door}.listen": f"127.0.0.1:{port}" for door, port in zip(doors, free_ports(4), strict=True)}).start()
-    source, target = create(server, "source"), create(server, "target")
-    fill(server, source, events)
-    pipe = Pipe(server, source, target, "pipe")
-    thread = threading.Thread(target=pipe.run, args=(events,), daemon=True)
-    thread.start()
-    for part in (1, 2, 3):  # in the middle, three times
-        pipe.wait_for(part * events // 5)
+    topic = create(server, name("tx"))
+    p = producer(server, name("id"))
+    for number, commit in enumerate((True, False, True)):
+        p.begin_transaction()
+        for i in range(6):
+            p.produce(topic, f"{number}-{i}", partition=i % 3)
+        p.flush(30)
         server.kill()
         server.start()
-    thread.join(300)
-    assert not thread.is_alive()
-    assert sorted(read(server, target, "read_committed")) == sorted(f"did {i}" for i in range(events))
+        if commit:
+            p.commit_transaction(60)
+        else:
+            p.abort_transaction(60)
+    assert sorted(read(server, topic, "read_committed")) == sorted(f"{n}-{i}" for n in (0, 2) for i in range(6))
+    assert len(read(server, topic, "read_uncommitted")) == 18
+
+
+def test_consume_transform_produce(server: Server) -> None:
+    source, target = create(server, name("source")), create(server, name("target"))
+    group = name("pipe")
+    transaction(producer(server, name("id")), source, [f"{i}" for i in range(300)])
+    c = Consumer({"bootstrap.servers": server.kafka, "group.id": group, "isolation.level": "read_committed", "auto.offset.reset": "earliest",
+                  "enable.auto.commit": False})  # fmt: skip
+    c.subscribe([source])
+    p = producer(server, group)
+    done, abort = 0, True
+    while done < 300:
+        messages = [m for m in c.consume(20, 0.2) if m.error() is None]
+        if not messages:
+            continue
+        p.begin_transaction()
+        for m in messages:
+            p.produce(target, b"did " + m.value(), partition=m.partition())
+        p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), 30)
+        if abort:  # once: its offsets and its output are as if they had never been
+            p.abort_transaction(30)
+            at = c.committed([TopicPartition(source, i) for i in range(3)], 30)
+            assert all(a.offset < 0 for a in at)
+            for a in at:
+                c.seek(TopicPartition(source, a.partition, 0))
+            abort = False
+            continue
+        p.commit_transaction(30)
+        done += len(messages)
+    at = c.committed([TopicPartition(source, i) for i in range(3)], 30)
+    assert all(a.offset in (100, 101) for a in at)  # before or behind the marker
+    c.close()
+    assert sorted(read(server, target, "read_committed")) == sorted(f"did {i}" for i in range(300))
