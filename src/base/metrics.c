@@ -116,6 +116,66 @@ static void render_histogram(struct buf *out, const struct metric *m, struct cel
     buf_printf(out, " %" PRId64 "\n", cumulative);
 }
 
+// The same numbers under the names that dashboards for Kafka know (those of Prometheus' JMX exporter).
+static const struct {
+    enum metric_id id;
+    const char *name, *label;
+} aliases[] = {
+    {M_LOG_BYTES_IN, "kafka_server_brokertopicmetrics_bytesin_total", "topic"},
+    {M_LOG_RECORDS_IN, "kafka_server_brokertopicmetrics_messagesin_total", "topic"},
+    {M_LOG_BYTES_OUT, "kafka_server_brokertopicmetrics_bytesout_total", "topic"},
+    {M_KAFKA_REQUESTS, "kafka_network_requestmetrics_requests_total", "request"},
+    {M_KAFKA_LATENCY, "kafka_network_requestmetrics_totaltimems", "request"},
+    {M_LOG_SYNC_SECONDS, "kafka_log_logflushstats_logflushrateandtimems", NULL},
+    {M_KAFKA_CONNECTIONS, "kafka_server_socketservermetrics_connection_count", NULL},
+};
+
+// Milliseconds below which that part of the observations lies: by straight lines within a bucket.
+static double quantile_ms(struct cell *c, int64_t count, double part) {
+    double rank = part * (double)count, below = 0;
+    for (int i = 0; i < BUCKETS; i++) {
+        double n = (double)atomic_load_explicit(&c->buckets[i], memory_order_relaxed);
+        if (n > 0 && below + n >= rank) {
+            double low = i == 0 ? 0 : (double)bucket_us[i - 1], high = i == BUCKETS - 1 ? low : (double)bucket_us[i];
+            return (low + (high - low) * (rank - below) / n) / 1000;
+        }
+        below += n;
+    }
+    return 0;
+}
+
+static void render_quantiles(struct buf *out, struct metric *alias, struct cell *c) {
+    static const double parts[] = {0.5, 0.75, 0.95, 0.99, 0.999};
+    int64_t count = 0;
+    for (int i = 0; i < BUCKETS; i++) count += atomic_load_explicit(&c->buckets[i], memory_order_relaxed);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (alias->label != NULL) buf_printf(out, "%s{%s=\"%s\",quantile=\"%g\"}", alias->name, alias->label, c->label, parts[i]);
+        else buf_printf(out, "%s{quantile=\"%g\"}", alias->name, parts[i]);
+        buf_printf(out, " %.3f\n", quantile_ms(c, count, parts[i]));
+    }
+    buf_printf(out, "%s_count", alias->name);
+    put_label(out, alias, c, NULL);
+    buf_printf(out, " %" PRId64 "\n", count);
+}
+
+static void render_aliases(struct buf *out) {
+    static const char *const kinds[] = {"counter", "gauge", "summary"};
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
+        struct metric *m = &metrics[aliases[i].id], alias = {.name = aliases[i].name, .label = aliases[i].label};
+        struct cell *c = atomic_load_explicit(&m->cells, memory_order_acquire);
+        if (c != NULL) buf_printf(out, "# TYPE %s %s\n", alias.name, kinds[m->kind]);
+        for (; c != NULL; c = c->next) {
+            if (m->kind == METRIC_HISTOGRAM) {
+                render_quantiles(out, &alias, c);
+                continue;
+            }
+            buf_puts(out, alias.name);
+            put_label(out, &alias, c, NULL);
+            buf_printf(out, " %" PRId64 "\n", atomic_load_explicit(&c->value, memory_order_relaxed));
+        }
+    }
+}
+
 static struct {
     metrics_source_fn *fn;
     void *arg;
@@ -159,6 +219,7 @@ void metrics_render(struct buf *out) {
             buf_printf(out, " %" PRId64 "\n", atomic_load_explicit(&c->value, memory_order_relaxed));
         }
     }
+    render_aliases(out);
     sources_lock();
     for (int i = 0; i < METRICS_SOURCES_MAX; i++)
         if (sources[i].fn != NULL) sources[i].fn(sources[i].arg, out);

@@ -13,6 +13,7 @@
 #include "broker/groups.h"
 #include "kafka/admission.h"
 #include "kafka/conn.h"
+#include "kafka/door_metrics.h"
 #include "kafka/fetch_session.h"
 #include "kafka/quota.h"
 #include "kafka/security.h"
@@ -237,6 +238,7 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     }
     d->admission = MEM_NEW(struct admission);
     admission_init(d->admission, d);
+    metrics_source_add(door_metrics_render, d);
     struct opening o = {.d = d, .err = err};
     loop_event_init(&o.ready);
     loop_post(loops[0], start_listening, &o);
@@ -276,6 +278,7 @@ static void set_event(void *arg) { loop_event_set(arg); }
 
 void kafka_door_close(struct kafka_door *d) {
     if (d == NULL) return;
+    metrics_source_remove(door_metrics_render, d); // the broker may be closed next, whatever becomes of us
     loop_post(d->loops[0]->loop, stop_listening, d);
     loop_event_wait(&d->listener_closed);
     for (size_t i = 0; i < d->n_loops; i++) loop_post(d->loops[i]->loop, close_loop, d->loops[i]);

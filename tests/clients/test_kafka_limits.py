@@ -301,3 +301,16 @@ def test_many_connections_take_little_memory(new_server: Callable[..., Server]) 
         for s in conns:
             s.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_metrics_have_the_names_that_dashboards_know(server: Server, topic: str) -> None:
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka})
+    for _ in range(7):
+        p.produce(topic, b"x")
+    assert p.flush(30) == 0
+    with urllib.request.urlopen(metrics_url(server), timeout=30) as r:
+        lines = r.read().decode().splitlines()
+    assert f'kafka_server_brokertopicmetrics_messagesin_total{{topic="{topic}"}} 7' in lines
+    assert f'kafka_log_log_logendoffset{{topic="{topic}",partition="0"}} 7' in lines
+    assert any(line.startswith('kafka_network_requestmetrics_totaltimems{request="Produce",quantile="0.99"}') for line in lines)
+    assert "kafka_controller_kafkacontroller_activecontrollercount 1" in lines
