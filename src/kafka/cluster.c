@@ -189,7 +189,7 @@ void kafka_do_describe_quorum(struct kafka_req *q) {
     res->nodes.p[0].listeners.p = KAFKA_ELEMENTS(&q->arena, kafka_describe_quorum_response_nodes_listeners, 1);
     res->nodes.p[0].listeners.n = 1;
     res->nodes.p[0].listeners.p[0] = (struct kafka_describe_quorum_response_nodes_listeners){
-        STR("PLAINTEXT"), str_c(kafka_req_config(q)->advertised_host), (uint16_t)kafka_req_advertised_port(q)};
+        str_c(kafka_req_listener_name(q)), str_c(kafka_req_advertised_host(q)), (uint16_t)kafka_req_advertised_port(q)};
     kafka_req_done(q);
 }
 
