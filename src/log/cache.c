@@ -150,11 +150,21 @@ static void link_newest(struct log_cache *c, struct log_block *b) {
     c->newest = b;
 }
 
-static void link_oldest(struct log_cache *c, struct log_block *b) {
-    b->newer = c->oldest;
-    if (c->oldest != NULL) c->oldest->older = b;
+// The passed ones are the oldest, in the order in which they were passed.
+static void link_cold(struct log_cache *c, struct log_block *b) {
+    struct log_block *older = NULL, *newer = c->oldest;
+    while (newer != NULL && newer->cold) {
+        older = newer;
+        newer = newer->newer;
+    }
+    b->older = older;
+    b->newer = newer;
+    if (older != NULL) older->newer = b;
+    else c->oldest = b;
+    if (newer != NULL) newer->older = b;
     else c->newest = b;
-    c->oldest = b;
+    b->cold = true;
+    c->n_cold++;
 }
 
 static void touch(struct log_cache *c, struct log_block *b) {
@@ -211,6 +221,13 @@ static bool evict_oldest(struct log_cache *c) {
     return false;
 }
 
+static void drop_cold(struct log_cache *c) { // all but the last few that were passed
+    for (struct log_block *b = c->oldest, *next; b != NULL && b->cold && c->n_cold >= COLD_MAX; b = next) {
+        next = b->newer;
+        if (may_go(b)) detach(c, b);
+    }
+}
+
 static struct log_block *new_block(struct log_cache *c, size_t cap) {
     struct log_block *b = MEM_NEW(struct log_block);
     b->cache = c;
@@ -218,7 +235,7 @@ static struct log_block *new_block(struct log_cache *c, size_t cap) {
     if (cap == BLOCK_SMALL && c->split.n > 0) {
         b->unit = *vec_last(&c->split);
     } else {
-        while (c->n_cold >= COLD_MAX && may_go(c->oldest)) detach(c, c->oldest);
+        drop_cold(c);
         while (c->free.n == 0 && c->taken >= c->max_units && evict_oldest(c)) {
         }
         b->unit = take_unit(c);
@@ -262,7 +279,7 @@ void block_list_fini(struct block_list *l) {
 
 // ---- looking --------------------------------------------------------------------------------------------------------
 
-enum block_state cache_find(struct log_cache *c, struct block_list *l, uint64_t at, bool wait, struct block_look *out) {
+enum block_state cache_find(struct log_cache *c, struct block_list *l, uint64_t at, bool wait, bool quiet, struct block_look *out) {
     enum block_state state = BLOCK_FOUND;
     sys_mutex_lock(&c->mutex);
     struct log_block *b = block_at(l, at);
@@ -276,19 +293,19 @@ enum block_state cache_find(struct log_cache *c, struct block_list *l, uint64_t 
         state = BLOCK_LOADING;
     } else {
         b->refs++;
-        touch(c, b);
+        if (!quiet) touch(c, b);
         *out = (struct block_look){b, b->mem + (b->from - b->base), b->from, b->to, b->good_from, b->good_to, b->cap};
     }
     sys_mutex_unlock(&c->mutex);
     return state;
 }
 
-bool cache_has(struct log_cache *c, struct block_list *l, uint64_t from, uint64_t to) {
+uint64_t cache_hole(struct log_cache *c, struct block_list *l, uint64_t from, uint64_t to) {
     sys_mutex_lock(&c->mutex);
     for (struct log_block *b; from < to && (b = block_at(l, from)) != NULL; from = b->to) {
     }
     sys_mutex_unlock(&c->mutex);
-    return from >= to;
+    return from < to ? from : to;
 }
 
 static void unref(struct log_cache *c, struct log_block *b) {
@@ -342,9 +359,7 @@ void cache_passed(struct log_cache *c, struct block_list *l, uint64_t from, uint
         struct log_block *b = l->v.p[i];
         if (!b->loaded || b->loading || b->cold) continue;
         unlink_block(c, b);
-        link_oldest(c, b);
-        b->cold = true;
-        c->n_cold++;
+        link_cold(c, b);
     }
     sys_mutex_unlock(&c->mutex);
 }

@@ -33,8 +33,9 @@ struct block_look {
 enum block_state { BLOCK_FOUND, BLOCK_ABSENT, BLOCK_LOADING };
 
 void block_list_fini(struct block_list *l); // views of it stay valid
-enum block_state cache_find(struct log_cache *c, struct block_list *l, uint64_t at, bool wait, struct block_look *out);
-bool cache_has(struct log_cache *c, struct block_list *l, uint64_t from, uint64_t to); // all of it
+// wait: until it is loaded, when it is loading. quiet: reading ahead is no use of a block that its reader may have passed by now.
+enum block_state cache_find(struct log_cache *c, struct block_list *l, uint64_t at, bool wait, bool quiet, struct block_look *out);
+uint64_t cache_hole(struct log_cache *c, struct block_list *l, uint64_t from, uint64_t to); // the first byte that is not there or coming; `to` = none
 void cache_unref(struct log_cache *c, struct log_block *b);
 void cache_good(struct log_cache *c, struct block_list *l, uint64_t from, uint64_t to); // batches in here were checked
 void cache_passed(struct log_cache *c, struct block_list *l, uint64_t from, uint64_t to); // by a sequential reader: of blocks from the disk

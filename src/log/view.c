@@ -93,7 +93,7 @@ static enum err_code locate(struct log *l, int64_t offset, bool may_block, struc
 struct walk {
     struct log *log;
     struct cursor at;
-    bool may_block;
+    bool may_block, ahead;
     VEC(struct block_look) held; // by position
     struct err *err;
 };
@@ -116,6 +116,27 @@ static enum err_code load(struct walk *w, uint64_t position) {
     return got < 0 ? w->err->code : damaged(w, b.base + (uint64_t)got);
 }
 
+// For reading ahead: all blocks of a hole in one call. What fails is tried again by who needs it.
+static void load_hole(struct walk *w, uint64_t from) {
+    enum { RUN = AHEAD / BLOCK_BIG };
+    struct segment *g = w->at.segment;
+    struct block_load run[RUN];
+    struct sys_iov iov[RUN];
+    uint64_t to = from + AHEAD < w->at.limit ? from + AHEAD : w->at.limit;
+    int n = 0;
+    for (uint64_t at = cache_hole(w->log->cache, &g->blocks, from, to); at < to && n < RUN; at = run[n++].to) {
+        if (!cache_load_begin(w->log->cache, &g->blocks, at, w->at.limit, &run[n])) break;
+        size_t bytes = (size_t)(run[n].to - run[n].base);
+        iov[n] = (struct sys_iov){run[n].mem, (bytes + SYS_BLOCK - 1) / SYS_BLOCK * SYS_BLOCK};
+        if (bytes % SYS_BLOCK == 0) continue;
+        n++; // what follows does not begin where this one ends
+        break;
+    }
+    int64_t got = n == 0 ? 0 : sys_preadv(g->file, iov, n, run[0].base, NULL);
+    for (int i = 0; i < n; i++) cache_load_end(w->log->cache, &run[i], got >= (int64_t)(run[i].to - run[0].base));
+    metric_add(M_LOG_CACHE_MISSES, NULL, n);
+}
+
 // The block that holds the byte; it stays until the walk ends. The pointer is good until the next call.
 static enum err_code hold(struct walk *w, uint64_t position, const struct block_look **out) {
     for (size_t i = w->held.n; i > 0; i--) {
@@ -124,7 +145,7 @@ static enum err_code hold(struct walk *w, uint64_t position, const struct block_
     }
     for (;;) {
         struct block_look look;
-        enum block_state state = cache_find(w->log->cache, &w->at.segment->blocks, position, w->may_block, &look);
+        enum block_state state = cache_find(w->log->cache, &w->at.segment->blocks, position, w->may_block, w->ahead, &look);
         if (state == BLOCK_FOUND) {
             vec_add(&w->held, look);
             *out = vec_last(&w->held);
@@ -240,10 +261,11 @@ static enum err_code take(struct walk *w, size_t max, uint64_t *end, int64_t *ne
 
 static enum err_code read_view(struct log *l, int64_t offset, size_t max_bytes, bool may_block, bool ahead, struct log_view *out, struct err *err) {
     assert(out->pieces.n == 0 && out->n == 0);
-    struct walk w = {.log = l, .may_block = may_block, .err = err};
+    struct walk w = {.log = l, .may_block = may_block, .ahead = ahead, .err = err};
     enum err_code code = locate(l, offset, may_block, &w.at, err);
     out->next = offset;
     if (code != ERR_OK || w.at.segment == NULL) return code;
+    if (ahead) load_hole(&w, w.at.position);
     code = seek(&w, offset);
     uint64_t from = w.at.position, end = from;
     if (code == ERR_OK) code = take(&w, max_bytes, &end, &out->next);
@@ -254,7 +276,7 @@ static enum err_code read_view(struct log *l, int64_t offset, size_t max_bytes, 
         leave_hint(l, out->next, g, end);
         if (w.at.hinted) cache_passed(l->cache, &g->blocks, from, end);
         uint64_t soon = end + AHEAD / 2 < w.at.limit ? end + AHEAD / 2 : w.at.limit;
-        out->ahead = w.at.hinted && !cache_has(l->cache, &g->blocks, end, soon);
+        out->ahead = w.at.hinted && cache_hole(l->cache, &g->blocks, end, soon) < soon;
     }
     segment_unref(l, g);
     return code;

@@ -15,6 +15,7 @@ struct sys_ops {
     int64_t (*write_at)(struct sys_file *f, const void *p, size_t n, uint64_t offset, struct err *err);
     // NULL = write_at for each piece, then fdatasync. -1 of a synced write sets ERR_SYNC_FAILED or what write_at sets. May be short.
     int64_t (*writev_at)(struct sys_file *f, const struct sys_iov *iov, int n, uint64_t offset, bool sync, struct err *err);
+    int64_t (*readv_at)(struct sys_file *f, const struct sys_iov *iov, int n, uint64_t offset, struct err *err); // NULL = read_at for each piece
     enum err_code (*reserve)(struct sys_file *f, uint64_t offset, uint64_t n, struct err *err);
     enum err_code (*fdatasync)(struct sys_file *f, struct err *err);
     enum err_code (*truncate)(struct sys_file *f, uint64_t size, struct err *err);
@@ -80,6 +81,7 @@ void sys_real_close(struct sys_file *f);
 int64_t sys_real_read_at(struct sys_file *f, void *p, size_t n, uint64_t offset, struct err *err);
 int64_t sys_real_write_at(struct sys_file *f, const void *p, size_t n, uint64_t offset, struct err *err);
 int64_t sys_real_writev_at(struct sys_file *f, const struct sys_iov *iov, int n, uint64_t offset, bool sync, struct err *err);
+int64_t sys_real_readv_at(struct sys_file *f, const struct sys_iov *iov, int n, uint64_t offset, struct err *err);
 enum err_code sys_real_reserve(struct sys_file *f, uint64_t offset, uint64_t n, struct err *err);
 enum err_code sys_real_fdatasync(struct sys_file *f, struct err *err);
 enum err_code sys_real_truncate(struct sys_file *f, uint64_t size, struct err *err);

@@ -48,6 +48,7 @@ static const struct sys_ops real_ops = {
     .read_at = sys_real_read_at,
     .write_at = sys_real_write_at,
     .writev_at = sys_real_writev_at,
+    .readv_at = sys_real_readv_at,
     .reserve = sys_real_reserve,
     .fdatasync = sys_real_fdatasync,
     .truncate = sys_real_truncate,

@@ -98,6 +98,15 @@ int64_t sys_real_writev_at(struct sys_file *base, const struct sys_iov *iov, int
     return put;
 }
 
+int64_t sys_real_readv_at(struct sys_file *base, const struct sys_iov *iov, int n, uint64_t offset, struct err *err) {
+    struct real_file *f = (struct real_file *)base;
+    ssize_t got;
+    do got = preadv(f->fd, (const struct iovec *)(const void *)iov, n, (off_t)offset);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) err_errno(err, errno, "cannot read '%s'", f->path);
+    return got;
+}
+
 enum err_code sys_real_reserve(struct sys_file *base, uint64_t offset, uint64_t n, struct err *err) {
     struct real_file *f = (struct real_file *)base;
     int rc;

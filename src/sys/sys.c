@@ -113,6 +113,20 @@ enum err_code sys_pwritev(struct sys_file *f, const struct sys_iov *iov, int n_i
     return ERR_OK;
 }
 
+int64_t sys_preadv(struct sys_file *f, const struct sys_iov *iov, int n_iov, uint64_t offset, struct err *err) {
+    assert(n_iov > 0 && n_iov <= SYS_IOV_MAX);
+    for (int i = 0; i < n_iov; i++) assert(!f->direct || is_aligned(iov[i].p, iov[i].n, offset));
+    if (f->sys->ops->readv_at != NULL) return f->sys->ops->readv_at(f, iov, n_iov, offset, err);
+    int64_t done = 0;
+    for (int i = 0; i < n_iov; i++) {
+        int64_t got = sys_pread(f, (void *)(uintptr_t)iov[i].p, iov[i].n, offset + (uint64_t)done, err);
+        if (got < 0) return -1;
+        done += got;
+        if ((size_t)got < iov[i].n) break;
+    }
+    return done;
+}
+
 enum err_code sys_reserve(struct sys_file *f, uint64_t offset, uint64_t n, struct err *err) {
     return f->sys->ops->reserve(f, offset, n, err);
 }

@@ -50,6 +50,8 @@ enum { SYS_IOV_MAX = 256 };
 // Writes all pieces behind one another, at most SYS_IOV_MAX of them. `sync`: what this call wrote is durable when it returns (cheaper than a
 // sync of its own); its failure is as final as a failed sync.
 enum err_code sys_pwritev(struct sys_file *f, const struct sys_iov *iov, int n_iov, uint64_t offset, bool sync, struct err *err);
+// Reads whole blocks into pieces of memory, one call for all of them. May be short anywhere; else as sys_pread.
+int64_t sys_preadv(struct sys_file *f, const struct sys_iov *iov, int n_iov, uint64_t offset, struct err *err);
 // Takes the disk space of [offset, offset + n) and makes the file that long; bytes that were not written are zeros. Moves no data. A write
 // there does not meet a full disk. ERR_NO_SPACE; ERR_NOT_SUPPORTED by the file system.
 enum err_code sys_reserve(struct sys_file *f, uint64_t offset, uint64_t n, struct err *err);
