@@ -55,12 +55,21 @@ static void count_acks(const struct share_request_part *in) {
     }
 }
 
+static bool is_topic(const struct share *s, const uint8_t id[16]) {
+    struct arena a;
+    struct broker_topic_info info;
+    arena_init(&a);
+    bool there = broker_topic_get_id(s->broker, id, &a, &info);
+    arena_fini(&a);
+    return there;
+}
+
 static void acknowledge_part(struct share_acks *all, const char *group, uint64_t owner, bool is_renew, const struct share_request_part *in,
                              struct share_response_part *out) {
     struct share *s = all->share;
     struct share_part *p = share_part_find(s, group, in->topic_id, in->partition);
     if (p == NULL || p->leaving) {
-        refuse(out, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, NULL);
+        refuse(out, is_topic(s, in->topic_id) ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_UNKNOWN_TOPIC_ID, NULL);
         return;
     }
     if (has_renew(in) && (!is_renew || !share_config_of(s, group).renew)) {

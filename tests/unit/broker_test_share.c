@@ -217,6 +217,7 @@ static void a_deleted_topic_takes_its_state_along(void **state) {
     put(f, "t", 0, 5);
     assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
     assert_int_equal(broker_topic_delete(f->broker, "t", NULL), ERR_OK);
+    assert_int_equal(share_client_acknowledge(&c, 0, 0, 4, SHARE_ACCEPT), KAFKA_UNKNOWN_TOPIC_ID);
     assert_int_equal(share_client_fetch(&c, 0, 10, false, 0), KAFKA_UNKNOWN_TOPIC_ID);
     make_topic(f, "t", 1, id);
     assert_int_equal(share_client_heartbeat(&c, c.epoch, true), 0);
