@@ -74,7 +74,7 @@ static void acknowledge_part(struct share_acks *all, const char *group, uint64_t
     }
     if (has_renew(in) && (!is_renew || !share_config_of(s, group).renew)) {
         const char *disabled = "Renew acknowledgements are disabled for the group.", *silent = "Renew acknowledgements need a request that says so.";
-        refuse(out, KAFKA_INVALID_REQUEST, is_renew ? disabled : silent);
+        refuse(out, is_renew ? KAFKA_INVALID_RECORD_STATE : KAFKA_INVALID_REQUEST, is_renew ? disabled : silent);
         return;
     }
     share_ranges ranges = {0};

@@ -13,12 +13,13 @@ struct fixture {
     struct pool *pool;
     struct broker *broker;
     int initial_delay_ms; // group.initial.rebalance.delay.ms of the next open
+    const char *share_lock_ms; // group.share.record.lock.duration.ms of the next open; NULL = 30000
 };
 
 static inline struct broker *fixture_try_open(struct fixture *f, struct err *err) {
-    static const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}, {"group.min.session.timeout.ms", "50"},
+    const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}, {"group.min.session.timeout.ms", "50"},
                                                {"transaction.abort.timed.out.transaction.cleanup.interval.ms", "20"},
-                                              {"group.share.min.record.lock.duration.ms", "1000"}, {"group.share.record.lock.duration.ms", "1000"},
+                                              {"group.share.min.record.lock.duration.ms", "1000"}, {"group.share.record.lock.duration.ms", f->share_lock_ms == NULL ? "30000" : f->share_lock_ms},
                                               {"share.coordinator.snapshot.update.records.per.snapshot", "3"},
                                                {"group.streams.initial.rebalance.delay.ms", "0"}};
     struct broker_config c = {.dir = f->dir, .node_id = 1, .default_partitions = 4, .auto_create_topics = true, .max_partitions = 10000};

@@ -111,8 +111,8 @@ static void sessions_have_epochs(void **state) {
     assert_int_equal(c.acquired[0].count, 2);
     share_connection_closed(f->broker, 1);
     struct share_client other = joined(f, "m2", id);
-    assert_int_equal(share_client_fetch(&other, 0, 10, false, 2000), 0);
-    assert_int_equal(other.records + other.n_acquired > 0 ? 3 : 0, 3);
+    if (other.records == 0) assert_int_equal(share_client_fetch(&other, 0, 10, false, 20000), 0); // it was on its way still
+    assert_int_equal(other.records, 3);
 }
 
 struct poll {
@@ -129,6 +129,8 @@ static void poll_work(void *arg) { // on a worker: it blocks
 static void a_poll_waits_for_records(void **state) {
     struct fixture *f = *state;
     uint8_t id[16];
+    f->share_lock_ms = "1000";
+    fixture_restart(f, true);
     make_topic(f, "t", 1, id);
     struct share_client c = joined(f, "m1", id);
     struct poll p = {.c = &c};
@@ -142,12 +144,14 @@ static void a_poll_waits_for_records(void **state) {
     loop_event_fini(&p.done);
     // a second member gets what is left, and, when the locks run out, the rest
     struct share_client d = client(f, "g", "m2", "t", id);
+    int64_t again = 0;
     assert_int_equal(share_client_heartbeat(&d, 0, true), 0);
-    assert_int_equal(share_client_fetch(&d, 0, 100, true, 1000), 0);
-    assert_int_equal(d.records, 2);
-    assert_int_equal(share_client_fetch(&d, 0, 100, true, 20000), 0);
-    assert_int_equal(d.records, 10);
-    assert_int_equal(d.acquired[0].count, 2);
+    for (int rounds = 0; again < 10 && rounds < 4; rounds++) {
+        assert_int_equal(share_client_fetch(&d, 0, 100, true, 20000), 0);
+        for (size_t i = 0; i < d.n_acquired; i++)
+            if (d.acquired[i].first < 10 && d.acquired[i].count == 2) again += d.acquired[i].last - d.acquired[i].first + 1;
+    }
+    assert_int_equal(again, 10);
     assert_int_equal(share_client_acknowledge(&c, 0, 0, 9, SHARE_ACCEPT), KAFKA_INVALID_RECORD_STATE); // too late
     pool_free(pool);
 }
