@@ -742,36 +742,33 @@ sasl.jaas.config=x.PlainLoginModule required user_admin="admin-secret" user_alic
     new_server(settings={"broker.properties": str(path)}).start()
 
     def log_in(raw: Raw, token: bytes = PLAIN_TOKEN) -> int:
-        assert raw.handshake("PLAIN")[0] == 0
+        deadline = time.monotonic() + 30
+        while raw.handshake("PLAIN")[0] != 0:  # again: not before a second has passed
+            assert time.monotonic() < deadline
         error, rest = raw.authenticate(token)
         if error == 0:
             assert rest[-8:] == (1500).to_bytes(8, "big")  # session_lifetime_ms
         return error
 
-    def until(closed: Raw) -> None:  # asks for metadata until the connection is closed
-        deadline = time.monotonic() + 30
-        while True:
-            assert time.monotonic() < deadline
-            try:
-                closed.send(3, 1, b"\0\0\0\0")
-                if closed.read() is None:
-                    return
-            except ConnectionError:
-                return
-
     raw, again, other = Raw(port), Raw(port), Raw(port)
+    began = time.monotonic()
     for one in (raw, again, other):
         assert log_in(one) == 0
-    began = time.monotonic()
-    while again.handshake("PLAIN")[0] != 0:  # not before a second has passed
-        assert time.monotonic() - began < 30
-    assert again.authenticate(PLAIN_TOKEN)[0] == 0
-    assert 0.9 < time.monotonic() - began < 1.5
-    assert log_in(other, b"\0alice\0a") == SASL_AUTHENTICATION_FAILED  # one connection, one principal
-    until(raw)
-    assert 1.4 < time.monotonic() - began < 10
+    deadline = began + 30
+    while True:  # asks for metadata until the connection is closed
+        assert time.monotonic() < deadline
+        try:
+            raw.send(3, 1, b"\0\0\0\0")
+            if raw.read() is None:
+                break
+        except ConnectionError:
+            break
+    assert time.monotonic() - began > 1.4
+    assert log_in(again) == 0  # its session is over too, but this it may
     again.send(3, 1, b"\0\0\0\0")
-    assert again.read() is not None  # its session began anew
+    assert again.read() is not None
+    assert log_in(other, b"\0alice\0a") == SASL_AUTHENTICATION_FAILED  # one connection, one principal
+    assert other.read() is None
 
 
 # ---- delegation tokens --------------------------------------------------------------------------------------------------------
