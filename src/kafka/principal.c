@@ -95,7 +95,10 @@ enum err_code principal_rules_parse(struct str text, struct arena *a, struct pri
         out->n++;
         skip_blank(&rest);
         if (rest.n == 0) break;
-        if (rest.p[0] != ',') return principal_rules_fini(out), err_set(err, ERR_CONFIG, "a comma is expected between rules, not \"%.20s\"", rest.p);
+        if (rest.p[0] != ',') {
+            principal_rules_fini(out);
+            return err_set(err, ERR_CONFIG, "a comma is expected between rules, not \"%.*s\"", (int)(rest.n < 60 ? rest.n : 60), rest.p);
+        }
         rest = str_n(rest.p + 1, rest.n - 1);
         skip_blank(&rest);
     }
