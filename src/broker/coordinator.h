@@ -105,6 +105,8 @@ struct group *classic_head(struct coordinator *c, const char *id); // the group,
 // What Kafka says of a group that is not there (`found` NULL), or of another type: GROUP_ID_NOT_FOUND, with its text in `call`.
 int group_not_found(struct group_call *call, const char *id, const struct group *found, const struct group_ops *wanted);
 
+void group_metrics_open(struct coordinator *c); // group_metrics.c: groups show in /metrics until closed; close while the loop runs
+void group_metrics_close(struct coordinator *c);
 void consumer_limits_load(struct coordinator *c); // consumer_group.c
 
 // ---- offsets.c ----------------------------------------------------------------------------------------------------------------

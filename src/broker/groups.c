@@ -183,6 +183,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     consumer_limits_load(c);
     if (group_records_load(c, err) == ERR_OK) {
         loop_post(c->loop, tick_start, c);
+        group_metrics_open(c);
         return c;
     }
     coordinator_free(c);
@@ -252,7 +253,10 @@ static void stop_with(struct coordinator *c, loop_fn *fn) {
     loop_event_fini(&s.event);
 }
 
-void coordinator_stop(struct coordinator *c) { stop_with(c, stop_on_loop); }
+void coordinator_stop(struct coordinator *c) {
+    group_metrics_close(c);
+    stop_with(c, stop_on_loop);
+}
 void groups_stop(struct broker *b) { stop_with(b->coordinator, end_on_loop); }
 
 // After coordinator_stop, or before the loop heard of it.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,10 +141,11 @@ def test_balance(group: Group, protocol: str) -> None:
 def test_restart_of_the_server(group: Group, protocol: str) -> None:
     topic = name("t")
     create(group.server, topic, 4)
-    fill(group.server, topic, 4, 5)
     for who in "ab":
         group.add(who, [topic], protocol)
-    group.until(lambda: group.sizes() == [2, 2] and len(set(group.read)) == 20)
+    group.until(lambda: group.sizes() == [2, 2])
+    fill(group.server, topic, 4, 5)
+    group.until(lambda: len(set(group.read)) == 20)
     owned = {who: set(has) for who, has in group.owned.items()}
     group.members["a"].commit(asynchronous=False)
     epoch = describe(group)
@@ -172,6 +174,24 @@ def test_topics_grow_and_match(group: Group) -> None:
     group.until(lambda: group.sizes() == [7])
     group.add("b", [f"{prefix}-2"])
     group.until(lambda: group.sizes() == [3, 4])
+
+
+def test_lag_in_metrics(group: Group) -> None:
+    """The broker computes lag itself: records behind the committed offset, per partition and in all."""
+    topic = name("t")
+    create(group.server, topic, 2)
+    fill(group.server, topic, 2, 5)
+    group.add("a", [topic])
+    group.until(lambda: len(set(group.read)) == 10)
+    group.members["a"].commit(asynchronous=False)
+    fill(group.server, topic, 1, 3)  # partition 0
+    with urllib.request.urlopen(f"{group.server.http}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    assert f'kafka_consumergroup_lag{{consumergroup="{group.group}",topic="{topic}",partition="0"}} 3' in lines
+    assert f'kafka_consumergroup_lag{{consumergroup="{group.group}",topic="{topic}",partition="1"}} 0' in lines
+    assert f'kafka_consumergroup_current_offset{{consumergroup="{group.group}",topic="{topic}",partition="0"}} 5' in lines
+    assert f'kafka_consumergroup_lag_sum{{consumergroup="{group.group}"}} 3' in lines
+    assert 'millrace_groups{type="Consumer",state="Stable"} 1' in lines
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
