@@ -19,6 +19,7 @@ struct my {
     int64_t offsets[TOPICS][BATCHES + 8];
     int64_t committed, maybe_committed;
     int64_t last_producer_id;
+    int32_t epoch; // of the member "m" of a consumer group; 0 = none acknowledged
 };
 
 struct server {
@@ -90,6 +91,7 @@ struct ask {
     struct group_commit commit;
     struct group_fetch fetch;
     struct producer_id_init init;
+    struct consumer_heartbeat heartbeat;
     struct group_offset offset;
     struct arena arena;
     struct loop_event event;
@@ -156,6 +158,34 @@ static bool put_some(struct server *v, struct my *m, int topic, int n) {
     return true;
 }
 
+// A member of a consumer group: what it was told of (epoch and assignment) is stored, so after a restart it goes on.
+static int beat(struct server *v, int32_t epoch, int32_t *out, size_t *assigned) {
+    static const char *const topics[] = {"a"};
+    static const struct group_partition none[1];
+    struct ask x = {.heartbeat = {.group_id = "modern", .member_id = "m", .client_id = "", .client_host = "", .member_epoch = epoch}};
+    x.heartbeat.rebalance_timeout_ms = epoch == 0 ? 60000 : -1;
+    if (epoch == 0) {
+        x.heartbeat.topics = topics;
+        x.heartbeat.n_topics = 1;
+        x.heartbeat.owned = none;
+    }
+    ask_init(&x, v, &x.heartbeat.call);
+    group_consumer_heartbeat(v->broker, &x.heartbeat);
+    ask_wait(&x);
+    *out = x.heartbeat.out_member_epoch;
+    *assigned = x.heartbeat.n_assignment;
+    return x.heartbeat.call.error;
+}
+
+static bool join(struct server *v, struct my *m) {
+    int32_t epoch;
+    size_t assigned;
+    if (beat(v, 0, &epoch, &assigned) != 0) return false;
+    assert_int_equal(assigned, 2);
+    m->epoch = epoch;
+    return true;
+}
+
 static bool put_commit(struct server *v, struct my *m, int64_t offset) {
     m->maybe_committed = offset;
     if (commit(v, offset) != 0) return false;
@@ -172,7 +202,7 @@ static bool take_id(struct server *v, struct my *m) {
 }
 
 static bool first_life(struct server *v, struct my *m) {
-    if (!create(v, m, 0) || !put_some(v, m, 0, 3) || !put_commit(v, m, 1) || !create(v, m, 1)) return false;
+    if (!create(v, m, 0) || !put_some(v, m, 0, 3) || !put_commit(v, m, 1) || !join(v, m) || !create(v, m, 1)) return false;
     if (!put_some(v, m, 1, 2) || !take_id(v, m) || !put_commit(v, m, 2)) return false;
     m->maybe_partitions = 3;
     if (broker_topic_grow(v->broker, "a", 3, false, NULL) != ERR_OK) return false;
@@ -267,6 +297,13 @@ static void verify(struct sys *s, void *state) {
         if (committed != m->committed) assert_int_equal(committed, m->maybe_committed);
         if (m->created[0]) assert_true(put_commit(&v, m, committed + 1));
         assert_true(take_id(&v, m));
+        if (m->epoch > 0) {
+            int32_t epoch;
+            size_t assigned;
+            assert_int_equal(beat(&v, m->epoch, &epoch, &assigned), 0);
+            assert_true(epoch >= m->epoch); // higher when the topic grew
+            m->epoch = epoch;
+        }
         if (round == 0) sys_sim_crash_at(s, sys_sim_ops(s) + 1); // the close is cut at once
         stop(&v);
         sys_sim_reboot(s);
