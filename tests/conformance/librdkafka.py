@@ -44,6 +44,8 @@ SHORT = (
     "0001 0002 0003 0005 0007 0008 0011 0012 0013 0017 0018 0019 0022 0026 0029 0030 0031 0033 0034 0036 0040 0041 0048 0054 0057 0059 0063 0067 "
     "0070 0073 0081 0082 0085 0099 0103 0112 0125 0129 0130 0137 0140 0171 0172"
 ).split()
+# As the suite's own cluster: the members of a group find together, ACLs can be set and deny nobody at first.
+BROKER = {"group.initial.rebalance.delay.ms": "500", "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "allow.everyone.if.no.acl.found": "true"}
 LIMIT = {"0038": 300, "0081": 400, "0103": 400, "0113": 600, "0056": 300, "0102": 300}
 
 
@@ -96,7 +98,7 @@ def one(number: str, scenario: str, server: Server, options: dict[str, str | boo
         env |= {"KAFKA_PATH": str(options["java"]), "PATH": f"{Path(java()).parent}:{os.environ['PATH']}"}
     if options["protocol"]:
         env["TEST_CONSUMER_GROUP_PROTOCOL"] = str(options["protocol"])
-    command = [str(SOURCE / "tests/test-runner"), "-p1", "-L", "-s", scenario] + ([] if options["full"] else ["-Q"])
+    command = [str(SOURCE / "tests/test-runner"), "-p1", "-L", "-s", scenario] + ([] if options["full"] or number >= "0170" else ["-Q"])  # the share tests do nothing in quick mode
     start = time.monotonic()
     log = folder / "log"
     code = run(command, LIMIT.get(number, 180) * (3 if options["full"] else 1), log, cwd=SOURCE / "tests", env=env)
@@ -133,7 +135,7 @@ def main() -> int:
         home = ""
     options: dict[str, str | bool] = {"full": args.full, "protocol": args.protocol or "", "java": home}
     servers = {
-        name: Server({"group.initial.rebalance.delay.ms": "500"} | more).start() for name, more in (("default", {}), ("noautocreate", {"auto.create.topics.enable": "false"}))
+        name: Server(BROKER | more).start() for name, more in (("default", {}), ("noautocreate", {"auto.create.topics.enable": "false"}))
     }
     jobs = []
     with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
@@ -155,6 +157,8 @@ def main() -> int:
                     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", log.read_text(errors="replace"))
                     said = re.search(r"SKIP(?:PING)?[^\n]*", text)
                     results.add(name, "excluded", seconds, "the suite skips it: " + (said.group(0)[:120] if said else ""))
+                elif state == "PASSED" and float(str(next(t["duration"] for t in report.values() if t["name"] == name))) < 0.001:
+                    results.add(name, "excluded", seconds, "does nothing in quick mode; run with --full")
                 elif state == "PASSED":
                     results.add(name, "passed", seconds)
                 else:
