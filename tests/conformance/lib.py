@@ -8,6 +8,7 @@ Everything that is fetched or written lies under build/conformance. A result is 
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
 
 TOP = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -58,6 +61,7 @@ class Server:
             command += ["--set", f"{key}={value}"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+        atexit.register(self.kill)
         end = time.monotonic() + 60
         while time.monotonic() < end:
             if self.process.poll() is not None:
