@@ -39,6 +39,7 @@ static void join_waits(struct classic_group *g, struct member *m, struct group_j
 
 static void add_and_rebalance(struct classic_group *g, const char *id, struct group_join *j) {
     struct member *m = member_add(g, id, j);
+    member_touch(m);
     if (g->state == CLASSIC_PREPARING && g->initial_delay) g->new_member = true;
     join_waits(g, m, j);
 }

@@ -349,7 +349,6 @@ struct member *member_add(struct classic_group *g, const char *id, const struct 
     if (g->leader == NULL) g->leader = mem_strdup(id);
     map_put(&g->members, str_c(id), m);
     if (m->instance_id != NULL) map_put(&g->statics, str_c(m->instance_id), m);
-    member_touch(m);
     return m;
 }
 

@@ -52,7 +52,7 @@ struct classic_group *classic_make(struct coordinator *c, const char *id);      
 void classic_dispose(struct classic_group *g, struct loop *l); // frees it; its group has another one by now
 void classic_take_over(struct group *g); // an empty group of another type becomes a classic one
 struct member *member_find(const struct classic_group *g, const char *id);
-struct member *member_add(struct classic_group *g, const char *id, const struct group_join *j);
+struct member *member_add(struct classic_group *g, const char *id, const struct group_join *j); // its session begins with member_touch
 void member_update(struct member *m, const struct group_join *j); // protocols and time-outs
 bool member_matches(const struct member *m, const struct group_join *j);
 void member_remove(struct member *m, int error); // frees; waiting calls get `error`

@@ -352,6 +352,7 @@ static void downgrade_member(struct classic_group *to, struct consumer_group *g,
     j.protocols = protocols;
     j.n_protocols = from->protocols.n;
     struct member *m = member_add(to, from->id, &j);
+    member_touch(m);
     struct rd version = rd_of(from->protocols.p[0].metadata.p, from->protocols.p[0].metadata.n);
     consumer_assignment_write(broker_of(g), &from->assigned, rd_be16(&version), &m->assignment);
     mem_free(protocols);

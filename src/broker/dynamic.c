@@ -30,6 +30,7 @@ struct dynamic {
     struct map resources[RESOURCES]; // name -> struct resource
     struct map interned;             // text -> text
     _Atomic uint64_t version;
+    atomic_bool any[RESOURCES]; // whether there is one of the kind, so that a look-up need not take the mutex to find none
 };
 
 static const struct group_row {
@@ -74,6 +75,7 @@ static void put_resource(struct dynamic *d, enum broker_resource kind, struct st
     if (kvs->n == 0) {
         if (r == NULL) return;
         map_remove(&d->resources[kind], name);
+        atomic_store(&d->any[kind], d->resources[kind].n > 0);
         vec_fini(&r->pairs);
         mem_free(r);
         return;
@@ -81,6 +83,7 @@ static void put_resource(struct dynamic *d, enum broker_resource kind, struct st
     if (r == NULL) {
         r = MEM_NEW(struct resource);
         map_put(&d->resources[kind], name, r);
+        atomic_store(&d->any[kind], true);
     }
     r->pairs.n = 0;
     for (size_t i = 0; i < kvs->n; i++)
@@ -158,7 +161,7 @@ void dynamic_free(struct dynamic *d) {
 
 const char *dynamic_value(const struct broker *b, const char *name, bool self) {
     struct dynamic *d = b->dynamic;
-    if (d == NULL || d->resources[self ? RESOURCE_BROKER_SELF : RESOURCE_BROKER_DEFAULT].n == 0) return NULL;
+    if (d == NULL || !atomic_load(&d->any[self ? RESOURCE_BROKER_SELF : RESOURCE_BROKER_DEFAULT])) return NULL;
     sys_mutex_lock(&d->mutex);
     const char *v = get(d, self ? RESOURCE_BROKER_SELF : RESOURCE_BROKER_DEFAULT, STR(""), name);
     sys_mutex_unlock(&d->mutex);

@@ -427,8 +427,8 @@ static void test_offsets_delete(void **state) {
     assert_int_equal(commit(f, "g", "", -1, "u", 0, 12), 0);
     join(&j, f, "", NULL, "", 30000);
     assert_int_equal(wait_for(&j), 0);
-    end(&j);
     char *id = mem_strdup(j.join.out_member_id);
+    end(&j);
     assert_int_equal(leave(f, id, NULL), 0);
     mem_free(id);
     j = (struct call){.join = {.group_id = "g", .member_id = "", .protocol_type = "consumer", .session_timeout_ms = 30000}};

@@ -155,7 +155,7 @@ static void test_bound(void **state) {
     (void)state;
     enum { LOGS = 3, BATCHES = 150 };
     struct log *l[LOGS];
-    char name[8];
+    char name[16];
     for (int k = 0; k < LOGS; k++) {
         snprintf(name, sizeof name, "t%d", k);
         l[k] = open_log(name);
