@@ -124,10 +124,8 @@ static const struct {
     {M_LOG_BYTES_IN, "kafka_server_brokertopicmetrics_bytesin_total", "topic"},
     {M_LOG_RECORDS_IN, "kafka_server_brokertopicmetrics_messagesin_total", "topic"},
     {M_LOG_BYTES_OUT, "kafka_server_brokertopicmetrics_bytesout_total", "topic"},
-    {M_KAFKA_REQUESTS, "kafka_network_requestmetrics_requests_total", "request"},
     {M_KAFKA_LATENCY, "kafka_network_requestmetrics_totaltimems", "request"},
     {M_LOG_SYNC_SECONDS, "kafka_log_logflushstats_logflushrateandtimems", NULL},
-    {M_KAFKA_CONNECTIONS, "kafka_server_socketservermetrics_connection_count", NULL},
 };
 
 // Milliseconds below which that part of the observations lies: by straight lines within a bucket.

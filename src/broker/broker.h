@@ -11,6 +11,8 @@
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
 
+#include <string.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -61,7 +63,7 @@ struct broker_topic_info { // a snapshot, in the caller's arena
     const char *name;
     uint8_t id[16];
     int32_t partitions;
-    bool internal; // name starts with "__"
+    bool internal; // broker_topic_internal
 };
 
 enum err_code broker_topic_create(struct broker *b, const char *name, int32_t partitions /* -1 = default */, const struct broker_kv *configs,
@@ -75,6 +77,10 @@ enum err_code broker_topic_grow(struct broker *b, const char *name, int32_t part
 enum err_code broker_submit(struct broker *b, loop_fn *work, void *arg, struct loop *back, loop_fn *done, struct err *err); // [any]
 void broker_upkeep(struct broker *b); // [any] starts retention and closing of old segments now, beside their regular turn
 bool broker_topic_get(struct broker *b, struct str name, struct arena *a, struct broker_topic_info *out);             // [any] false = none
+// Those that the broker itself lives by; other names that begin with "__" are their makers' own. Pure.
+static inline bool broker_topic_internal(const char *name) {
+    return strcmp(name, "__consumer_offsets") == 0 || strcmp(name, "__transaction_state") == 0 || strcmp(name, "__share_group_state") == 0;
+}
 bool broker_topic_get_id(struct broker *b, const uint8_t id[16], struct arena *a, struct broker_topic_info *out);     // [any]
 size_t broker_topic_list(struct broker *b, struct arena *a, struct broker_topic_info **out);                          // [any] sorted by name
 enum err_code broker_topic_configs(struct broker *b, const char *name, struct arena *a, struct broker_config_entry **out, size_t *n,
@@ -183,6 +189,7 @@ enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_
 // ERR_OFFSET_RANGE; ERR_POLICY: only compacted; ERR_TOPIC_NAME: internal topic; ERR_NO_TOPIC.
 enum err_code broker_delete_records(struct broker *b, const char *topic, int32_t partition, int64_t offset, int64_t *low, struct err *err);
 int64_t broker_partition_bytes(struct broker *b, const char *topic, int32_t partition); // [any] -1 = there is none
+int64_t broker_producer_ids(struct broker *b); // [any] idempotent producers remembered, over all partitions
 struct broker_disk {
     const char *dir;       // lives as long as the broker
     int64_t total, usable; // bytes of its file system; -1 = not known

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of the broker's configs can be changed while it runs: Kafka's lists; and the patterns of client-metrics subscriptions. Pure, any thread.
-#include <regex.h>
-
+// Which of the broker's configs can be changed while it runs: Kafka's lists. Pure, any thread.
 #include "broker/configs_table.h"
 #include "broker/dynamic.h"
 
@@ -42,24 +40,4 @@ static bool is_in(const char *const *names, size_t n, const char *name) {
 enum config_dynamic configs_dynamic(const char *name) {
     if (is_in(per_broker, sizeof per_broker / sizeof *per_broker, name)) return CONFIG_PER_BROKER;
     return is_in(cluster_wide, sizeof cluster_wide / sizeof *cluster_wide, name) ? CONFIG_CLUSTER_WIDE : CONFIG_READ_ONLY;
-}
-
-bool configs_pattern_ok(struct str pattern) {
-    char text[512];
-    regex_t re;
-    if (pattern.n >= sizeof text || memchr(pattern.p, 0, pattern.n) != NULL) return false;
-    memcpy(text, pattern.p, pattern.n);
-    text[pattern.n] = 0;
-    if (regcomp(&re, text, REG_EXTENDED | REG_NOSUB) != 0) return false;
-    regfree(&re);
-    return true;
-}
-
-bool broker_pattern_matches(const char *pattern, const char *text) {
-    regex_t re;
-    regmatch_t m;
-    if (regcomp(&re, pattern, REG_EXTENDED) != 0) return false;
-    bool ok = regexec(&re, text, 1, &m, 0) == 0 && m.rm_so == 0 && text[m.rm_eo] == '\0';
-    regfree(&re);
-    return ok;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "broker/classic_group.h"
 #include "broker/consumer_protocol.h"
 #include "broker/group_records.h"
@@ -335,6 +336,7 @@ bool member_matches(const struct member *m, const struct group_join *j) {
 
 struct member *member_add(struct classic_group *g, const char *id, const struct group_join *j) {
     struct member *m = MEM_NEW(struct member);
+    metric_add(M_KAFKA_PURGATORY, "Heartbeat", 1);
     m->group = g;
     m->id = mem_strdup(id);
     m->instance_id = dup_or_null(j->group_instance_id);
@@ -362,6 +364,7 @@ static void member_free(struct member *m) {
     mem_free(m->client_id);
     mem_free(m->client_host);
     mem_free(m);
+    metric_add(M_KAFKA_PURGATORY, "Heartbeat", -1);
 }
 
 void member_remove(struct member *m, int error) {

@@ -29,6 +29,6 @@ uint64_t broker_config_version(struct broker *b);
 // A group's config: its own, or what the broker has for all groups.
 const char *broker_group_config(struct broker *b, struct str group, const char *name); // [any] "" = no such config
 int64_t broker_group_config_i64(struct broker *b, struct str group, const char *name, int64_t otherwise); // [any]
-bool broker_pattern_matches(const char *pattern, const char *text); // POSIX extended, the whole text. False also when it is no pattern
+bool broker_pattern_matches(const char *pattern, const char *text); // PCRE2, the whole text. False also when it is no pattern
 
 #endif

@@ -24,9 +24,13 @@ struct producer {
 
 enum { SNAPSHOT_VERSION = 2 }; // 1: without last_timestamp, txn_first, coordinator_epoch
 
+static void tell_count(struct producers *s) { atomic_store_explicit(&s->count, (int64_t)s->by_id.n, memory_order_relaxed); }
 static struct str key_of(const int64_t *id) { return str_n(id, sizeof *id); }
 
-void producers_init(struct producers *s) { map_init(&s->by_id); }
+void producers_init(struct producers *s) {
+    map_init(&s->by_id);
+    tell_count(s);
+}
 
 void producers_fini(struct producers *s) {
     struct map_entry *e;
@@ -130,6 +134,7 @@ void producers_note(struct producers *s, const struct batch *b, int64_t now_ms) 
         p = MEM_NEW(struct producer);
         *p = (struct producer){.id = b->producer_id, .epoch = b->producer_epoch, .last_timestamp = -1, .txn_first = -1, .coordinator_epoch = -1};
         map_put(&s->by_id, key_of(&p->id), p);
+        tell_count(s);
     }
     if (p->epoch != b->producer_epoch) {
         p->epoch = b->producer_epoch;
@@ -214,6 +219,7 @@ size_t producers_expire(struct producers *s, int64_t before_ms) {
         mem_free(p);
         gone++;
     }
+    tell_count(s);
     return gone;
 }
 
@@ -288,6 +294,7 @@ bool producers_load(struct producers *s, struct str snapshot, int64_t now_ms) {
     uint32_t n = rd_be32(&r);
     ok = ok && !r.failed && n <= PRODUCERS_MAX;
     for (uint32_t i = 0; i < n && ok; i++) ok = load_one(s, &r, version, now_ms);
+    tell_count(s);
     if (ok && rd_left(&r) == 0) return true;
     producers_fini(s);
     producers_init(s);

@@ -7,6 +7,8 @@
 #ifndef BROKER_PRODUCERS_H
 #define BROKER_PRODUCERS_H
 
+#include <stdatomic.h>
+
 #include "base/map.h"
 #include "log/batch.h"
 #include "log/compact.h"
@@ -15,6 +17,7 @@ enum { PRODUCER_BATCHES = 5, PRODUCERS_MAX = 100000 }; // per partition; above i
 
 struct producers {
     struct map by_id;
+    _Atomic int64_t count; // by_id.n, for any thread
 };
 
 // The content of a control batch: how a transaction ended.

@@ -3,14 +3,6 @@
 #include "broker/internal.h"
 #include "log/compact.h"
 
-// Those that the broker itself lives by; other names that begin with "__" are their makers' own.
-static bool is_of_the_broker(const char *topic) {
-    static const char *const names[] = {"__consumer_offsets", "__transaction_state", "__share_group_state"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], topic) == 0) return true;
-    return false;
-}
-
 static enum err_code delete_in(struct partition *p, int64_t offset, int64_t *low, struct err *err) {
     if (!p->delete_old)
         return err_set(err, ERR_POLICY, "records of %s-%d cannot be deleted: cleanup.policy does not contain delete", p->topic_name, p->index);
@@ -21,13 +13,26 @@ static enum err_code delete_in(struct partition *p, int64_t offset, int64_t *low
 }
 
 enum err_code broker_delete_records(struct broker *b, const char *topic, int32_t partition, int64_t offset, int64_t *low, struct err *err) {
-    if (is_of_the_broker(topic)) return err_set(err, ERR_TOPIC_NAME, "records of the internal topic %.260s cannot be deleted", topic);
+    if (broker_topic_internal(topic)) return err_set(err, ERR_TOPIC_NAME, "records of the internal topic %.260s cannot be deleted", topic);
     struct partition *p = partition_find(b, topic, partition);
     if (p == NULL) return err_set(err, ERR_NO_TOPIC, "no topic \"%.260s\" with a partition %d", topic, partition);
     enum err_code code = delete_in(p, offset, low, err);
     if (code == ERR_OK) loop_post(p->owner, partition_maintain, p); // segments wholly in front of it go
     else partition_unref(p);
     return code;
+}
+
+int64_t broker_producer_ids(struct broker *b) {
+    struct partition **all;
+    size_t n;
+    int64_t ids = 0;
+    partitions_all(b, &all, &n);
+    for (size_t i = 0; i < n; i++) {
+        ids += atomic_load_explicit(&all[i]->producers.count, memory_order_relaxed);
+        partition_unref(all[i]);
+    }
+    mem_free(all);
+    return ids;
 }
 
 int64_t broker_partition_bytes(struct broker *b, const char *topic, int32_t partition) {

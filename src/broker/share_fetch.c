@@ -18,6 +18,7 @@ struct share_fetching {
     struct share_wait *waits; // one for each partition of the session
     size_t n;
     struct loop_timer timer;
+    bool counted; // as waiting, in the metrics
     struct share_fetching *woken_next;
     bool woken, acks_running, fetched, over;
     struct share_group_config config;
@@ -72,6 +73,7 @@ static void fetching_free(struct share_fetching *f) {
     leave_parts(f);
     forget_woken(f);
     loop_timer_cancel(s->loop, &f->timer);
+    if (f->counted) metric_add(M_KAFKA_PURGATORY, "ShareFetch", -1);
     map_remove(&s->fetches, str_n(&f->id, sizeof f->id));
     mem_free(f->waits);
     mem_free(f);
@@ -383,7 +385,10 @@ static void fetch_on_loop(void *arg) {
     share_acks_start(s, call->group_id, call->member_id, call->is_renew, call->parts, call->n_parts, f->ack_out, acks_ended, f);
     if (f->n > 0) look(f, f->fetched);
     // still here: acks_ended answers at the soonest
-    if (!f->fetched) loop_timer_set(s->loop, &f->timer, (int64_t)call->max_wait_ms * 1000, time_over, f);
+    if (f->fetched) return;
+    loop_timer_set(s->loop, &f->timer, (int64_t)call->max_wait_ms * 1000, time_over, f);
+    f->counted = true;
+    metric_add(M_KAFKA_PURGATORY, "ShareFetch", 1);
 }
 
 void share_fetch(struct broker *b, struct share_fetch *f) {

@@ -295,7 +295,7 @@ void partitions_all(struct broker *b, struct partition ***out, size_t *n) {
 static void describe(const struct topic *t, struct arena *a, struct broker_topic_info *out) {
     *out = (struct broker_topic_info){.name = arena_strdup(a, t->name), .partitions = (int32_t)t->partitions.n};
     memcpy(out->id, t->id, 16);
-    out->internal = strncmp(t->name, "__", 2) == 0;
+    out->internal = broker_topic_internal(t->name);
 }
 
 static bool get(struct broker *b, const struct map *m, struct str key, struct arena *a, struct broker_topic_info *out) {

@@ -142,6 +142,12 @@ static void conn_mute(struct conn *c, int64_t ms) {
     loop_timer_set(l, &c->unmute, ms * 1000, conn_unmute, c);
 }
 
+static void count_version(struct door_loop *dl, int key, int version) { // written by this loop alone
+    if (key < 0 || key >= CONN_API_KEYS || version < 0 || version >= CONN_API_VERSIONS) return;
+    _Atomic uint64_t *n = &dl->requests[key][version];
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
 void kafka_req_done(struct kafka_req *q) {
     assert(!q->done);
     q->cancel = NULL;
@@ -168,6 +174,7 @@ void kafka_req_done(struct kafka_req *q) {
     }
     int64_t now = sys_mono_us(loop_sys(c->home->loop));
     metric_add(M_KAFKA_REQUESTS, q->api->name, 1);
+    count_version(c->home, q->h->key, q->version);
     metric_observe_us(M_KAFKA_LATENCY, q->api->name, now - q->start_us);
     if (c->pumping) return;
     bool alone = c->sock != NULL && c->n_reqs == 1 && c->parked == NULL && c->stash == NULL && !c->dirty &&
@@ -447,6 +454,7 @@ void conn_close(struct conn *c, const char *reason) {
     atomic_fetch_sub(&dl->door->connections, 1);
     admission_give(dl->door->admission, c->host);
     metric_add(M_KAFKA_CONNECTIONS, NULL, -1);
+    metric_add(M_KAFKA_LISTENER_CONNECTIONS, c->listener->name, -1);
     drop_input(c);
     for (struct kafka_req *q = c->head, *next; q != NULL; q = next) {
         next = q->next;
@@ -840,4 +848,5 @@ void conn_open(struct door_loop *dl, struct listener *l, struct sys_sock *sock, 
     dl->conns = c;
     dl->n_conns++;
     metric_add(M_KAFKA_CONNECTIONS, NULL, 1);
+    metric_add(M_KAFKA_LISTENER_CONNECTIONS, l->name, 1);
 }

@@ -27,6 +27,8 @@ enum {
     CONN_LOGIN_US = 30 * 1000000,        // from connecting to being known (TLS handshake and SASL): closed
     CONN_TLS_PIECE = 256 << 10,          // bytes encrypted at once for one connection
     CONN_TLS_OUT_MAX = 1 << 20,          // encrypted bytes not yet taken by the socket; above it nothing is read
+    CONN_API_KEYS = 96,                  // keys and versions below these are counted one by one
+    CONN_API_VERSIONS = 24,
 };
 
 struct conn;
@@ -118,6 +120,7 @@ struct door_loop {
     struct conn *hungry; // stopped reading for want of frame memory
     bool flush_posted, closing, freed; // freed: frame memory came back, the hungry may try again
     size_t n_conns, frame_bytes, fetch_bytes;
+    _Atomic uint64_t requests[CONN_API_KEYS][CONN_API_VERSIONS]; // answered, by API key and version; read by any thread
     struct loop_timer sweep, slow;
     struct kafka_req *spare; // kept with their warm memory
     size_t n_spare;
@@ -137,6 +140,7 @@ struct kafka_door {
     struct admission *admission;
     bool has_authorizer; // the one branch of kafka_may
     size_t n_loops, next_loop;
+    size_t fetch_max; // fetch.max.bytes: of one answer
     struct door_loop **loops;
     atomic_int connections;
     atomic_uint_fast64_t last_number; // of connections that were given one

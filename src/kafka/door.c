@@ -226,6 +226,7 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     d->telemetry = MEM_NEW(struct telemetry);
     telemetry_init(d->telemetry, broker, loop_sys(loops[0]));
     d->sessions = fetch_sessions_new(loop_sys(loops[0]), broker_config_i64(broker, "max.incremental.fetch.session.cache.slots", 1000));
+    d->fetch_max = (size_t)broker_config_i64(broker, "fetch.max.bytes", 55 << 20);
     d->n_loops = n_loops;
     d->loops = mem_alloc(n_loops * sizeof *d->loops);
     loop_event_init(&d->listener_closed);

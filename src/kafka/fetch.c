@@ -8,11 +8,12 @@
 // batch, whatever the maxima say).
 #include <assert.h>
 
+#include "base/metrics.h"
 #include "kafka/fetch_session.h"
 #include "kafka/throttle.h"
 
 enum { READ_COMMITTED = 1 };         // isolation level
-enum { FETCH_MAX_BYTES = 55 << 20, COPY_MAX = 8 << 10 }; // fetch.max.bytes of Kafka's broker; so little is copied, not kept in the log's memory
+enum { COPY_MAX = 8 << 10 }; // so little is copied, not kept in the log's memory
 
 struct fetch_part {
     struct broker_wait wait;
@@ -133,6 +134,7 @@ static void stop_waiting(struct fetching *all) {
 static void answer_fetch(struct fetching *all) {
     if (all->timed) stop_waiting(all);
     if (all->timed) loop_timer_cancel(kafka_req_loop(all->q), &all->timer);
+    if (all->timed) metric_add(M_KAFKA_PURGATORY, "Fetch", -1);
     for (size_t i = 0; i < all->n; i++) {
         show_records(&all->parts[i]);
         all->counted += all->parts[i].view.held;
@@ -173,6 +175,7 @@ static void wait_or_answer(struct fetching *all) {
     if (!all->timed) {
         const struct kafka_fetch_request *req = q->msg;
         all->timed = true;
+        metric_add(M_KAFKA_PURGATORY, "Fetch", 1);
         q->cancel = finish_fetch;
         loop_timer_set(kafka_req_loop(q), &all->timer, (int64_t)req->max_wait_ms * 1000, fetch_timeout, q);
     }
@@ -252,7 +255,8 @@ void kafka_do_fetch(struct kafka_req *q) {
     struct fetching *all = ARENA_NEW(&q->arena, struct fetching);
     all->q = q;
     all->committed = req->isolation_level == READ_COMMITTED;
-    all->max_bytes = req->max_bytes <= 0 || req->max_bytes > FETCH_MAX_BYTES ? FETCH_MAX_BYTES : (size_t)req->max_bytes;
+    all->max_bytes = kafka_req_door(q)->fetch_max;
+    if (req->max_bytes > 0 && (size_t)req->max_bytes < all->max_bytes) all->max_bytes = (size_t)req->max_bytes;
     if (kafka_req_home(q)->fetch_bytes > CONN_FETCH_BYTES && all->max_bytes > CONN_FETCH_MIN) all->max_bytes = CONN_FETCH_MIN;
     q->state = all;
     all->max_bytes = throttle_fetch_max(q, all->max_bytes);

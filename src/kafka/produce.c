@@ -5,6 +5,7 @@
 // partition's error code only.
 #include <string.h>
 
+#include "base/metrics.h"
 #include "kafka/conn.h"
 
 typedef struct kafka_produce_response_responses_partition_responses partition_response;
@@ -18,10 +19,13 @@ struct producing {
     struct kafka_req *q;
     size_t pending;
     const char *transactional_id; // NULL = none
+    bool counted;                 // as waiting for the disk
 };
 
 static void finish_one(struct producing *all) {
-    if (--all->pending == 0) kafka_req_done(all->q);
+    if (--all->pending > 0) return;
+    if (all->counted) metric_add(M_KAFKA_PURGATORY, "Produce", -1);
+    kafka_req_done(all->q);
 }
 
 static void list_record_errors(struct part *part, partition_response *res) {
@@ -57,10 +61,6 @@ static int refusal(const struct kafka_produce_request *req, struct str *message)
     return 0;
 }
 
-static bool is_internal(const char *topic) {
-    return strcmp(topic, "__consumer_offsets") == 0 || strcmp(topic, "__transaction_state") == 0 || strcmp(topic, "__share_group_state") == 0;
-}
-
 static void produce_topic(struct producing *all, const struct kafka_produce_request_topic_data *topic,
                           struct kafka_produce_response_responses *res, int refused, struct str message) {
     struct kafka_req *q = all->q;
@@ -70,7 +70,7 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
     enum broker_txn_level level = q->version >= 12 ? BROKER_TXN_ADD : q->version == 11 ? BROKER_TXN_VERIFY_ABORTABLE : BROKER_TXN_VERIFY;
     if (q->version < 13) name = kafka_req_name(q, topic->name);
     else if (broker_topic_get_id(kafka_req_broker(q), topic->topic_id.b, &q->arena, &info)) name = info.name;
-    bool internal = name != NULL && is_internal(name) && !str_eqc(q->header.client_id, "__admin_client");
+    bool internal = name != NULL && broker_topic_internal(name) && !str_eqc(q->header.client_id, "__admin_client");
     res->name = topic->name;
     res->topic_id = topic->topic_id;
     res->partition_responses.n = topic->partition_data.n;
@@ -106,10 +106,12 @@ void kafka_do_produce(struct kafka_req *q) {
     struct producing *all = ARENA_NEW(&q->arena, struct producing);
     struct str message = {NULL, 0};
     int refused = refusal(req, &message);
-    *all = (struct producing){q, 1, kafka_req_name(q, req->transactional_id)}; // one for this function
+    *all = (struct producing){.q = q, .pending = 1, .transactional_id = kafka_req_name(q, req->transactional_id)}; // one for this function
     q->no_reply = req->acks == 0;
     res->responses.n = req->topic_data.n;
     res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_produce_response_responses, req->topic_data.n);
     for (int32_t i = 0; i < req->topic_data.n; i++) produce_topic(all, &req->topic_data.p[i], &res->responses.p[i], refused, message);
+    all->counted = req->acks != 0 && all->pending > 1;
+    if (all->counted) metric_add(M_KAFKA_PURGATORY, "Produce", 1);
     finish_one(all);
 }

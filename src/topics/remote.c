@@ -167,7 +167,7 @@ static void make_id(const struct remote *r, const char *name, uint8_t id[16]) {
 static void fill(const struct remote *r, const rd_kafka_metadata_topic_t *m, struct arena *a, struct broker_topic_info *out) {
     out->name = arena_strdup(a, m->topic);
     out->partitions = m->partition_cnt;
-    out->internal = strncmp(m->topic, "__", 2) == 0;
+    out->internal = broker_topic_internal(m->topic);
     make_id(r, m->topic, out->id);
 }
 

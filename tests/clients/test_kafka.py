@@ -248,12 +248,6 @@ def test_groups_admin(server, admin, topic) -> None:
     assert group not in [g.group_id for g in admin.list_consumer_groups().result(30).valid]
 
 
-def test_transactions_fail_at_once(server) -> None:
-    producer = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "transactional.id": name("tx")})
-    with pytest.raises(confluent_kafka.KafkaException):
-        producer.init_transactions(20)
-
-
 def test_long_poll_wakes(server, topic) -> None:
     """A fetch that waits for data is answered when data comes, not at its time-out."""
     consumer = confluent_kafka.Consumer(

@@ -303,6 +303,112 @@ def test_many_connections_take_little_memory(new_server: Callable[..., Server]) 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.parametrize(("limit", "expected"), [(25_000, [2, 2, 2, 2]), (57_671_680, [8])])
+def test_one_fetch_answer_has_a_limit(new_server: Callable[..., Server], scratch: Path, limit: int, expected: list[int]) -> None:
+    """fetch.max.bytes: answers are smaller than the client asks for, and all comes in the end."""
+    properties = scratch / f"{name('p')}.properties"
+    properties.write_text(f"fetch.max.bytes={limit}\n")
+    server, topic = new_server({"broker.properties": str(properties)}).start(), "t"
+    a = AdminClient({"bootstrap.servers": server.kafka})
+    a.create_topics([NewTopic(topic, num_partitions=1)])[topic].result(30)
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "linger.ms": 0})
+    for _ in range(8):
+        p.produce(topic, b"x" * 10_000)
+        assert p.flush(30) == 0
+    c = kafka.KafkaConsumer(bootstrap_servers=server.kafka, auto_offset_reset="earliest")
+    c.assign([kafka.TopicPartition(topic, 0)])
+    counts: list[int] = []
+    until(lambda: counts.append(sum(len(rs) for rs in c.poll(1000).values())) or sum(counts) == 8)
+    c.close()
+    assert [n for n in counts if n > 0] == expected
+
+
+def test_only_the_brokers_own_topics_are_internal(server: Server, admin: AdminClient) -> None:
+    mine = f"__{name('mine')}"
+    admin.create_topics([NewTopic(mine, num_partitions=1)])[mine].result(30)
+    c = confluent_kafka.Consumer({"bootstrap.servers": server.kafka, "group.id": name("g")})
+    c.subscribe(["t"])
+    c.poll(0.5)
+    c.close()
+    told = admin.describe_topics(confluent_kafka.TopicCollection([mine, "__consumer_offsets"]))
+    assert {t: f.result(30).is_internal for t, f in told.items()} == {mine: False, "__consumer_offsets": True}
+
+
+def test_subscriptions_of_metrics_match_by_patterns(server: Server) -> None:
+    """Java's syntax, the whole of the client's id: a look-ahead and \\d, which POSIX expressions do not know."""
+    a = KafkaAdminClient(bootstrap_servers=server.kafka)
+    subscription, prefix = name("sub"), name("pattern")
+
+    def match(pattern: str) -> dict[str, dict[str, str]]:
+        configs = {"interval.ms": "1000", "metrics": "org.x", "match": f"client_id={pattern}"}
+        return a.alter_configs([KafkaConfigResource(ConfigResourceType.CLIENT_METRICS, subscription, configs)])
+
+    match(rf"(?!{prefix}-9){prefix}-\d+")
+    assert [asked_for(server, f"{prefix}-{end}") for end in ("17", "9", "1a", "x")] == [["org.x"], [], [], []]
+    match(prefix)
+    assert [asked_for(server, prefix + end) for end in ("", "-1")] == [["org.x"], []]
+    assert "InvalidConfigurationError" in str(match("(unclosed"))
+    a.alter_configs([KafkaConfigResource(ConfigResourceType.CLIENT_METRICS, subscription, {"metrics": ""})])
+    a.close()
+
+
+def asked_for(server: Server, client_id: str) -> list[str]:
+    """The metrics that GetTelemetrySubscriptions asks this client for."""
+    frame = struct.pack(">hhih", 71, 0, 1, len(client_id)) + client_id.encode() + b"\0" + bytes(16) + b"\0"
+    with dial(server) as s:
+        s.sendall(struct.pack(">i", len(frame)) + frame)
+        reader = s.makefile("rb")
+        body = reader.read(struct.unpack(">i", reader.read(4))[0])
+    assert struct.unpack(">h", body[9:11]) == (0,)
+    at = 11 + 16 + 4  # the instance's and the subscription's id, then the compression types
+    at += body[at] + 4 + 4 + 1
+    metrics = []
+    count, at = body[at] - 1, at + 1
+    for _ in range(count):
+        n = body[at] - 1
+        metrics.append(body[at + 1 : at + 1 + n].decode())
+        at += 1 + n
+    return metrics
+
+
+def metrics(server: Server) -> dict[str, float]:
+    with urllib.request.urlopen(metrics_url(server), timeout=30) as r:
+        lines = [line for line in r.read().decode().splitlines() if not line.startswith("#")]
+    parts = [line.rsplit(" ", 1) for line in lines]
+    assert len({series for series, _ in parts}) == len(parts), "a series twice"
+    return {series: float(value) for series, value in parts}
+
+
+def test_metrics_of_partitions_waits_and_versions(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "enable.idempotence": True})
+    for _ in range(3):
+        p.produce("t", b"x" * 1000)
+        assert p.flush(30) == 0
+    got = metrics(server)
+    sizes = [v for series, v in got.items() if series.startswith('kafka_log_log_size{topic="t",')]
+    assert 3000 < sum(sizes) < 4000
+    assert got["kafka_server_replicamanager_produceridcount"] >= 1
+    produced = {series: v for series, v in got.items() if series.startswith('kafka_network_requestmetrics_requests_total{request="Produce",version="')}
+    assert list(produced.values()) == [3], "one version, one request each"
+    assert got['kafka_server_socketservermetrics_connection_count{listener="PLAINTEXT"}'] == got["millrace_kafka_connections"] >= 1
+    waits = 'kafka_server_delayedoperationpurgatory_purgatorysize{{delayedOperation="{}"}}'.format
+    assert got[waits("Produce")] == 0
+    end = int(got['kafka_log_log_logendoffset{topic="t",partition="0"}'])
+    with dial(server) as s:  # a fetch of nothing that waits a minute
+        body = struct.pack(">iiiibi", -1, 60000, 1, 1 << 20, 0, 1) + struct.pack(">h1siiqi", 1, b"t", 1, 0, end, 1 << 20)
+        frame = struct.pack(">hhih", 1, 4, 1, -1) + body
+        s.sendall(struct.pack(">i", len(frame)) + frame)
+        until(lambda: metrics(server).get(waits("Fetch")) == 1)
+    until(lambda: metrics(server)[waits("Fetch")] == 0)
+    c = confluent_kafka.Consumer({"bootstrap.servers": server.kafka, "group.id": "g", "group.protocol": "classic"})
+    c.subscribe(["t"])
+    c.poll(0.1)
+    until(lambda: c.poll(0.1) is None and metrics(server).get(waits("Heartbeat")) == 1)
+    c.close()
+    until(lambda: metrics(server)[waits("Heartbeat")] == 0)
+
+
 def test_metrics_have_the_names_that_dashboards_know(server: Server, topic: str) -> None:
     p = confluent_kafka.Producer({"bootstrap.servers": server.kafka})
     for _ in range(7):

@@ -23,6 +23,9 @@ from confluent_kafka.admin import (
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -514,6 +517,43 @@ def test_acl_administration(guarded):
     described = admin.describe_topics(confluent_kafka.TopicCollection([mine]), include_authorized_operations=True)[mine].result(30)
     assert {op.name for op in described.authorized_operations} == {"CREATE", "DELETE", "DESCRIBE"}
     admin.delete_topics([mine])[mine].result(30)
+
+
+def test_configs_need_leave(guarded):
+    """Of a topic, a broker and a group; described, set as a whole, set one by one. An allowed resource in the same request is answered."""
+    user, topic, other, group = User(guarded), new_topic(guarded), new_topic(guarded), name("g")
+    admin, kinds = AdminClient(user.config), confluent_kafka.admin.ResourceType
+    refused = {
+        (kinds.TOPIC, topic, "retention.ms", "7200000"): "TOPIC_AUTHORIZATION_FAILED",
+        (kinds.BROKER, "1", "log.retention.ms", "7200000"): "CLUSTER_AUTHORIZATION_FAILED",
+        (kinds.GROUP, group, "consumer.session.timeout.ms", "50000"): "GROUP_AUTHORIZATION_FAILED",
+    }
+
+    def outcome(future) -> str | None:
+        try:
+            future.result(30)
+        except confluent_kafka.KafkaException as failure:
+            return failure.args[0].name()
+        return None
+
+    def entry(config: str, value: str) -> ConfigEntry:
+        return ConfigEntry(config, value, incremental_operation=AlterConfigOpType.SET)
+
+    user.allow(ResourceType.TOPIC, other, AclOperation.ALTER_CONFIGS)  # describing comes with it
+    for (kind, resource, config, value), error in refused.items():
+        wanted = [ConfigResource(kinds.TOPIC, other), ConfigResource(kind, resource)]
+        assert [outcome(f) for f in admin.describe_configs(wanted).values()] == [None, error]
+        wanted = [ConfigResource(kinds.TOPIC, other, incremental_configs=[entry("retention.ms", "7200000")]),
+                  ConfigResource(kind, resource, incremental_configs=[entry(config, value)])]
+        assert [outcome(f) for f in admin.incremental_alter_configs(wanted).values()] == [None, error]
+        whole = ConfigResource(kind, resource, set_config={config: value})
+        assert [outcome(f) for f in admin.alter_configs([whole]).values()] == [error]
+    owner = AdminClient(guarded.plain())
+    told = owner.describe_configs([ConfigResource(kinds.TOPIC, t) for t in (topic, other)])
+    assert [f.result(30)["retention.ms"].value for f in told.values()] == ["604800000", "7200000"]
+    user.allow(ResourceType.GROUP, group, AclOperation.ALTER_CONFIGS)
+    mine = ConfigResource(kinds.GROUP, group, incremental_configs=[entry("consumer.session.timeout.ms", "50000")])
+    assert [outcome(f) for f in admin.incremental_alter_configs([mine]).values()] == [None]
 
 
 def test_acls_are_described_and_deleted(guarded):

@@ -107,6 +107,10 @@ enum err_code broker_delete_records(struct broker *b, const char *topic, int32_t
     *low = offset;
     return ERR_OK;
 }
+int64_t broker_producer_ids(struct broker *b) {
+    (void)b;
+    return 0;
+}
 int64_t broker_partition_bytes(struct broker *b, const char *topic, int32_t partition) {
     (void)b;
     return strcmp(topic, "absent") == 0 || partition >= 2 ? -1 : 1000 + partition;

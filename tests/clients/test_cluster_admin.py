@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What administrators ask of a cluster of one: elections, reassignments, features, members. Real clients where they know the API, else raw frames."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import uuid
+from collections.abc import Iterator
+
+import kafka
+import pytest
+from confluent_kafka import ElectionType, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from conftest import Server
+from kafka.admin import KafkaAdminClient
+from kafka.errors import InvalidReplicationAssignmentError, InvalidUpdateVersionError, NoReassignmentInProgressError, UnknownTopicOrPartitionError
+
+UNREGISTER_BROKER, ADD_RAFT_VOTER, REMOVE_RAFT_VOTER, UNREGISTER_CONTROLLER = 64, 80, 81, 94
+INVALID_REQUEST, UNSUPPORTED_VERSION, BROKER_ID_NOT_REGISTERED, INCONSISTENT_CLUSTER_ID, CONTROLLER_ID_NOT_REGISTERED = 42, 35, 102, 104, 136
+NO_TAGS, NULL, NODE = b"\0", b"\0", 1
+
+
+@pytest.fixture
+def admin(server: Server) -> AdminClient:
+    return AdminClient({"bootstrap.servers": server.kafka})
+
+
+@pytest.fixture
+def other_admin(server: Server) -> Iterator[KafkaAdminClient]:
+    a = KafkaAdminClient(bootstrap_servers=server.kafka)
+    yield a
+    a.close()
+
+
+@pytest.fixture
+def topic(admin: AdminClient) -> str:
+    t = f"t-{uuid.uuid4().hex[:8]}"
+    admin.create_topics([NewTopic(t, num_partitions=2)])[t].result(30)
+    return t
+
+
+def exactly(s: socket.socket, n: int) -> bytes:
+    got = b""
+    while len(got) < n:
+        piece = s.recv(n - len(got))
+        assert piece, "closed"
+        got += piece
+    return got
+
+
+def compact(text: str) -> bytes:
+    return bytes([len(text) + 1]) + text.encode()
+
+
+def ask(server: Server, key: int, version: int, body: bytes) -> tuple[int, str]:
+    """One request of a flexible version whose response is throttle time, error, message."""
+    host, port = server.kafka.rsplit(":", 1)
+    frame = struct.pack(">hhih", key, version, 77, -1) + NO_TAGS + body + NO_TAGS
+    with socket.create_connection((host, int(port)), 30) as s:
+        s.settimeout(30)
+        s.sendall(struct.pack(">i", len(frame)) + frame)
+        answer = exactly(s, struct.unpack(">i", exactly(s, 4))[0])
+    correlation, tags, _, error = struct.unpack(">ibih", answer[:11])
+    assert (correlation, tags, answer[-1]) == (77, 0, 0)
+    assert answer[11] < 128 and len(answer) == 12 + max(answer[11] - 1, 0) + 1, "the message and nothing else"
+    return error, answer[12:-1].decode()
+
+
+def test_elections_are_not_needed(admin: AdminClient, topic: str) -> None:
+    wanted = [TopicPartition(topic, 0), TopicPartition(topic, 1), TopicPartition(topic, 2), TopicPartition("none", 0)]
+    for kind in (ElectionType.PREFERRED, ElectionType.UNCLEAN):
+        got = admin.elect_leaders(kind, wanted).result(30)
+        codes = {(p.topic, p.partition): None if e is None else e.code() for p, e in got.items()}
+        assert codes == {
+            (topic, 0): KafkaError.ELECTION_NOT_NEEDED,
+            (topic, 1): KafkaError.ELECTION_NOT_NEEDED,
+            (topic, 2): KafkaError.UNKNOWN_TOPIC_OR_PART,
+            ("none", 0): KafkaError.UNKNOWN_TOPIC_OR_PART,
+        }
+    assert admin.elect_leaders(ElectionType.PREFERRED, None).result(30) == {}, "of all partitions, those that needed one"
+
+
+def test_reassignments_to_this_node_only(other_admin: KafkaAdminClient, topic: str) -> None:
+    at = [kafka.TopicPartition(topic, 0), kafka.TopicPartition(topic, 1), kafka.TopicPartition("none", 0)]
+    assert other_admin.alter_partition_reassignments({at[0]: [NODE]}) == {at[0]: None}
+    got = other_admin.alter_partition_reassignments({at[0]: [NODE, 2], at[1]: None, at[2]: [NODE]})
+    assert got == {at[0]: InvalidReplicationAssignmentError, at[1]: NoReassignmentInProgressError, at[2]: UnknownTopicOrPartitionError}
+    assert not other_admin.list_partition_reassignments()
+
+
+def test_features_stay_at_their_levels(other_admin: KafkaAdminClient) -> None:
+    levels = finalized(other_admin)
+    assert levels["metadata.version"] > 1
+    assert other_admin.update_features({"metadata.version": levels["metadata.version"]}) == {"metadata.version": "OK"}
+    for feature, level in (("metadata.version", 1), ("no.such.feature", 1)):
+        with pytest.raises(InvalidUpdateVersionError, match="only supports|does not support"):
+            other_admin.update_features({feature: level})
+    assert finalized(other_admin) == levels
+
+
+def finalized(admin: KafkaAdminClient) -> dict[str, int]:
+    return {feature: levels["finalized"][1] for feature, levels in admin.describe_features().items()}
+
+
+@pytest.mark.parametrize(("key", "unknown"), [(UNREGISTER_BROKER, BROKER_ID_NOT_REGISTERED), (UNREGISTER_CONTROLLER, CONTROLLER_ID_NOT_REGISTERED)])
+def test_the_only_node_stays(server: Server, admin: AdminClient, key: int, unknown: int) -> None:
+    error, message = ask(server, key, 0, struct.pack(">i", NODE))
+    assert error == INVALID_REQUEST and "only" in message
+    error, message = ask(server, key, 0, struct.pack(">i", 9))
+    assert error == unknown and "9 is not currently registered" in message
+    assert list(admin.list_topics(timeout=30).brokers) == [NODE]
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_no_voter_is_added(server: Server, admin: AdminClient, version: int) -> None:
+    listeners = b"\2" + compact("CONTROLLER") + compact("localhost") + struct.pack(">H", 9093) + NO_TAGS
+    rest = struct.pack(">ii", 1000, 2) + uuid.uuid4().bytes + listeners + (b"\1" if version > 0 else b"")
+    for cluster in (NULL, compact(str(admin.list_topics(timeout=30).cluster_id))):
+        error, message = ask(server, ADD_RAFT_VOTER, version, cluster + rest)
+        assert error == UNSUPPORTED_VERSION and "kraft.version feature is 0" in message
+    assert ask(server, ADD_RAFT_VOTER, version, compact("another") + rest)[0] == INCONSISTENT_CLUSTER_ID
+
+
+def test_no_voter_is_removed(server: Server, admin: AdminClient) -> None:
+    rest = struct.pack(">i", NODE) + bytes(16)
+    for cluster in (NULL, compact(str(admin.list_topics(timeout=30).cluster_id))):
+        error, message = ask(server, REMOVE_RAFT_VOTER, 0, cluster + rest)
+        assert error == UNSUPPORTED_VERSION and "kraft.version feature is 0" in message
+    assert ask(server, REMOVE_RAFT_VOTER, 0, compact("another") + rest)[0] == INCONSISTENT_CLUSTER_ID
