@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What administrators ask of a cluster of one: elections, reassignments, features, members. Real clients where they know the API, else raw frames."""
+"""What administrators ask of a cluster of one, and calls that clients make seldom. Real clients where they know the API, else raw frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import kafka
 import pytest
-from confluent_kafka import ElectionType, KafkaError, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, ElectionType, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import Server
 from kafka.admin import KafkaAdminClient
@@ -128,3 +128,30 @@ def test_no_voter_is_removed(server: Server, admin: AdminClient) -> None:
         error, message = ask(server, REMOVE_RAFT_VOTER, 0, cluster + rest)
         assert error == UNSUPPORTED_VERSION and "kraft.version feature is 0" in message
     assert ask(server, REMOVE_RAFT_VOTER, 0, compact("another") + rest)[0] == INCONSISTENT_CLUSTER_ID
+
+
+def test_offsets_of_a_group_are_deleted(admin: AdminClient, other_admin: KafkaAdminClient, topic: str) -> None:
+    group = f"g-{uuid.uuid4().hex[:8]}"
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 5), TopicPartition(topic, 1, 7)])
+    admin.alter_consumer_group_offsets([wanted])[group].result(30)
+    other_admin.delete_group_offsets(group, [kafka.TopicPartition(topic, 0)])
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0), TopicPartition(topic, 1)])
+    left = admin.list_consumer_group_offsets([asked])[group].result(30).topic_partitions
+    assert [p.offset for p in left] == [-1001, 7]
+
+
+def test_the_end_of_a_leaders_epoch(server: Server, topic: str) -> None:
+    p = Producer({"bootstrap.servers": server.kafka})
+    for _ in range(3):
+        p.produce(topic, b"x", partition=1)
+        assert p.flush(30) == 0
+    host, port = server.kafka.rsplit(":", 1)
+    asked = [(1, -1, 0), (1, 0, 0), (1, 5, 0), (1, -1, 3), (9, -1, 0)]  # partition, the leader's epoch as the client knows it, the epoch asked for
+    body = struct.pack(">ii", -1, 1) + struct.pack(">h", len(topic)) + topic.encode() + struct.pack(">i", len(asked))
+    frame = struct.pack(">hhih", 23, 3, 77, -1) + body + b"".join(struct.pack(">iii", *a) for a in asked)
+    with socket.create_connection((host, int(port)), 30) as s:
+        s.settimeout(30)
+        s.sendall(struct.pack(">i", len(frame)) + frame)
+        answer = exactly(s, struct.unpack(">i", exactly(s, 4))[0])
+    rows = list(struct.iter_unpack(">hiiq", answer[4 + 4 + 4 + 2 + len(topic) + 4 :]))  # error, partition, epoch, its end
+    assert rows == [(0, 1, 0, 3), (0, 1, 0, 3), (75, 1, -1, -1), (0, 1, -1, -1), (3, 9, -1, -1)]
