@@ -114,14 +114,15 @@ void txn_next_complete(const struct txn_meta *m, int64_t now, struct txn_meta *n
     next->epoch = 0;
 }
 
-// How the epoch of an EndTxn relates to the state. With V2 the same epoch means the transaction that is open, and the one before means the
-// transaction that ended: a repeat.
+// How the epoch of an EndTxn relates to the state. Before V2 it is the current one or a fenced one; what comes again is known by the state. With
+// V2 the same epoch means the transaction that is open, and the one before means the transaction that ended: a repeat.
 enum end_fit { END_FENCED, END_CURRENT, END_REPEAT };
 
-static enum end_fit fit(const struct txn_meta *m, int64_t id, int16_t epoch) {
-    if (m->client_version < V2) return epoch == m->epoch ? END_CURRENT : END_FENCED;
-    bool raised = m->producer_id == id && m->epoch == epoch + 1;
-    bool rotated = m->previous_id == id && epoch == TXN_EPOCH_LAST && m->epoch == 0;
+static enum end_fit fit(const struct txn_meta *m, int64_t id, int16_t epoch, bool v2) {
+    bool current = m->producer_id == id && epoch == m->epoch;
+    if (!v2) return current ? END_CURRENT : END_FENCED;
+    bool raised = m->client_version >= V2 && m->producer_id == id && m->epoch == epoch + 1;
+    bool rotated = m->client_version >= V2 && m->previous_id == id && epoch == TXN_EPOCH_LAST && m->epoch == 0;
     switch (m->state) {
     case TXN_PREPARE_COMMIT:
     case TXN_PREPARE_ABORT: return raised ? END_REPEAT : END_FENCED;
@@ -131,7 +132,7 @@ static enum end_fit fit(const struct txn_meta *m, int64_t id, int16_t epoch) {
         break;
     default: break;
     }
-    return m->producer_id == id && epoch == m->epoch ? END_CURRENT : END_FENCED;
+    return current ? END_CURRENT : END_FENCED;
 }
 
 // A transaction is to end: the next state. With V2 the epoch is raised, and its last one brings a new producer id.
@@ -146,7 +147,7 @@ static int end_now(const struct txn_meta *m, bool commit, bool v2, int64_t new_i
 
 int txn_next_end(const struct txn_meta *m, int64_t id, int16_t epoch, bool commit, bool v2, int64_t new_id, int64_t now, struct txn_meta *next,
                  bool *repeat) {
-    enum end_fit f = fit(m, id, epoch);
+    enum end_fit f = fit(m, id, epoch, v2);
     *repeat = false;
     *next = *m;
     if (m->producer_id != id && f != END_REPEAT) return KAFKA_INVALID_PRODUCER_ID_MAPPING;

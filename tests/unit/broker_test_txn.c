@@ -242,6 +242,26 @@ static void test_states(void **unused) {
     assert_true(n.state == TXN_PREPARE_ABORT && n.epoch == 3);
 }
 
+// Aborted at its time-out: an older client's EndTxn is fenced, a V2 client's abort is a repeat and brings the new epoch.
+static void test_end_behind_a_fence(void **unused) {
+    (void)unused;
+    struct txn_meta m, n;
+    bool repeat;
+    txn_meta_new(&m, 5, 1000, 100);
+    m.epoch = 3;
+    m.state = TXN_ONGOING;
+    txn_next_fence(&m, 101, &n);
+    m = n;
+    txn_next_complete(&m, 102, &n);
+    m = n;
+    assert_true(m.state == TXN_COMPLETE_ABORT && m.epoch == 4);
+    assert_int_equal(txn_next_end(&m, 5, 3, true, false, -1, 103, &n, &repeat), KAFKA_PRODUCER_FENCED);
+    assert_int_equal(txn_next_end(&m, 5, 3, false, false, -1, 103, &n, &repeat), KAFKA_PRODUCER_FENCED);
+    assert_int_equal(txn_next_end(&m, 5, 3, true, true, -1, 103, &n, &repeat), KAFKA_INVALID_TXN_STATE);
+    assert_int_equal(txn_next_end(&m, 5, 3, false, true, -1, 103, &n, &repeat), 0);
+    assert_true(repeat && n.epoch == 4);
+}
+
 static void test_epochs_run_out(void **unused) {
     (void)unused;
     struct txn_meta m, n;
@@ -459,7 +479,8 @@ static void test_markers_by_hand(void **state) { // of a transaction that hangs
 int main(void) {
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_states), cmocka_unit_test(test_epochs_run_out), T(test_v1), T(test_v2_late), T(test_offsets), T(test_fencing),
+        cmocka_unit_test(test_states), cmocka_unit_test(test_epochs_run_out),
+        cmocka_unit_test(test_end_behind_a_fence), T(test_v1), T(test_v2_late), T(test_offsets), T(test_fencing),
         T(test_timeout), T(test_restart_in_the_middle), T(test_markers_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
