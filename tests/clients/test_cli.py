@@ -62,7 +62,7 @@ def test_topics(server: Server) -> None:
     refused(server, 78, "topic", "alter", topic, "--config", "retention.mms=1", says=[topic, "retention.mms"])
     refused(server, 2, "topic", "alter", topic, "--config", "retention.ms", says="key=value")
     refused(server, 2, "topic", "alter", topic, says="nothing to change")
-    refused(server, 2, "topic", "alter", topic, "--partitions", "2", says="has 5 partitions")
+    refused(server, 2, "topic", "alter", topic, "--partitions", "2", says="has 5 partition(s)")
     assert as_json(server, "topic", "describe", topic, "--configs") == configs
 
     server.cli("topic", "delete", topic)
