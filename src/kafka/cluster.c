@@ -14,7 +14,7 @@ static int32_t partitions_of(struct kafka_req *q, struct str topic) { // 0 = no 
 }
 
 // ---- DescribeCluster ------------------------------------------------------------------------------------------------------
-enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2, CLUSTER_OPERATIONS = 8096 }; // all that Kafka knows of a cluster but "any" and "all"
+enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2 };
 
 void kafka_do_describe_cluster(struct kafka_req *q) {
     const struct kafka_config *config = kafka_req_config(q);
@@ -37,7 +37,7 @@ void kafka_do_describe_cluster(struct kafka_req *q) {
     b->port = kafka_req_advertised_port(q);
     res->brokers.p = b;
     res->brokers.n = 1;
-    if (req->include_cluster_authorized_operations) res->cluster_authorized_operations = CLUSTER_OPERATIONS;
+    if (req->include_cluster_authorized_operations) res->cluster_authorized_operations = KAFKA_CLUSTER_OPERATIONS;
     kafka_req_done(q);
 }
 

@@ -79,7 +79,8 @@ struct kafka_req {
 };
 
 // For handlers that answer for partitions.
-enum { KAFKA_TOPIC_OPERATIONS = 3576 }; // read, write, create, delete, alter, describe, describe and alter configs
+enum { KAFKA_TOPIC_OPERATIONS = 3576 };   // read, write, create, delete, alter, describe, describe and alter configs
+enum { KAFKA_CLUSTER_OPERATIONS = 8096 }; // all that Kafka knows of a cluster but "any" and "all"
 int kafka_check_leader_epoch(int32_t current); // what the client believes it is; 0, UNKNOWN_LEADER_EPOCH, FENCED_LEADER_EPOCH
 
 // What a handler may use.

@@ -136,6 +136,7 @@ void kafka_do_metadata(struct kafka_req *q) {
     res->brokers.p->port = kafka_req_advertised_port(q);
     res->cluster_id = str_c(config->cluster_id);
     res->controller_id = config->node_id;
+    if (req->include_cluster_authorized_operations) res->cluster_authorized_operations = KAFKA_CLUSTER_OPERATIONS;
     if (wants_all(q)) {
         answer_all(q);
         kafka_req_done(q);

@@ -168,6 +168,9 @@ def committed(server, group: str, topic: str) -> list[confluent_kafka.TopicParti
 def test_admin(server, admin, topic) -> None:
     cluster = admin.describe_cluster().result(30)
     assert [n.id for n in cluster.nodes] == [1]
+    assert not cluster.authorized_operations
+    operations = admin.describe_cluster(include_authorized_operations=True).result(30).authorized_operations  # asked by Metadata
+    assert sorted(o.name for o in operations) == ["ALTER", "ALTER_CONFIGS", "CLUSTER_ACTION", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "IDEMPOTENT_WRITE"]
     meta = admin.list_topics(topic, timeout=30)
     assert len(meta.topics[topic].partitions) == 3
     assert meta.topics[topic].partitions[0].leader == 1
