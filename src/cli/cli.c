@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "client/security.h"
 #include "codec/json.h"
 
 #define COMMAND(name) extern const struct cli_command cli_##name;
@@ -172,6 +173,7 @@ int cli_main(struct sys *s, int argc, char **argv) {
     c->sys = s;
     enum err_code code = run(c, argc, argv, &err);
     if (code != ERR_OK) cli_note(c, "%s: %s", c->path, err.msg);
+    for (size_t i = 0; i < sizeof c->security / sizeof c->security[0]; i++) client_security_free(c->security[i]);
     arena_fini(&c->arena);
     mem_free(c);
     return err_info(code)->exit_code;

@@ -52,6 +52,7 @@ struct cli {
     int n_given;
     bool json; // --output json
     struct arena arena; // of the process
+    struct client_security *security[2]; // what --command-config and the like named; freed at the end
 };
 
 extern const struct cli_command *const cli_commands[]; // ended by NULL

@@ -5,16 +5,28 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "client/security.h"
+
 enum { VALUES_MAX = 64 };
 
-enum err_code cli_brokers(struct cli *c, const char **out, struct err *err) {
-    *out = cli_opt(c, "brokers");
-    return *out != NULL ? ERR_OK : cli_address(c, "kafka", "127.0.0.1:9092", out, err);
+enum err_code cli_security(struct cli *c, const char *option, int slot, const struct client_security **out, struct err *err) {
+    const char *path = cli_opt(c, option);
+    *out = NULL;
+    if (path == NULL) return ERR_OK;
+    if (c->security[slot] == NULL) c->security[slot] = client_security_read(c->sys, path, err);
+    *out = c->security[slot];
+    return *out != NULL ? ERR_OK : err_wrap(err, "--%s", option);
+}
+
+enum err_code cli_target(struct cli *c, struct client_target *out, struct err *err) {
+    out->brokers = cli_opt(c, "brokers");
+    if (out->brokers == NULL && cli_address(c, "kafka", "127.0.0.1:9092", &out->brokers, err) != ERR_OK) return err->code;
+    return cli_security(c, "command-config", 0, &out->security, err);
 }
 
 struct cluster *cli_cluster(struct cli *c, struct err *err) {
-    const char *brokers;
-    return cli_brokers(c, &brokers, err) != ERR_OK ? NULL : cluster_open(c->sys, brokers, err);
+    struct client_target at;
+    return cli_target(c, &at, err) != ERR_OK ? NULL : cluster_open(c->sys, &at, err);
 }
 
 const char *cli_number(struct cli *c, int64_t v) { return arena_printf(&c->arena, "%" PRId64, v); }

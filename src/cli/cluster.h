@@ -6,9 +6,12 @@
 #include "cli/cli.h"
 #include "client/cluster.h"
 
-#define CLI_BROKERS {"brokers", 'b', "HOST:PORT,...", "any Kafka; else this server's Kafka door"}
+#define CLI_COMMAND_CONFIG {"command-config", 0, "FILE", "TLS and log-in, as in Kafka's client.properties"}
+#define CLI_BROKERS {"brokers", 'b', "HOST:PORT,...", "any Kafka; else this server's Kafka door"}, CLI_COMMAND_CONFIG
 
-enum err_code cli_brokers(struct cli *c, const char **out, struct err *err); // --brokers, else the server's Kafka door
+// --brokers, else the server's Kafka door; --command-config.
+enum err_code cli_target(struct cli *c, struct client_target *out, struct err *err);
+enum err_code cli_security(struct cli *c, const char *option, int slot, const struct client_security **out, struct err *err);
 struct cluster *cli_cluster(struct cli *c, struct err *err);                  // opened; cluster_close it
 const char *cli_number(struct cli *c, int64_t v);
 const char *cli_number_or_null(struct cli *c, int64_t v); // NULL for negative ones: unknown

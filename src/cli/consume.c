@@ -5,6 +5,7 @@
 
 #include "base/map.h"
 #include "cli/cli.h"
+#include "cli/cluster.h"
 #include "client/http.h"
 #include "client/kafka.h"
 #include "schema/avro.h"
@@ -106,10 +107,11 @@ static enum err_code read_events(struct consume *k, struct client_consumer *cons
 
 static enum err_code run_consume(struct cli *c, struct err *err) {
     struct consume k = {.c = c};
-    const char *brokers = cli_opt(c, "brokers"), *from = cli_opt(c, "offset"), *given[SETTINGS_MAX];
+    const char *from = cli_opt(c, "offset"), *given[SETTINGS_MAX];
     struct client_kv settings[SETTINGS_MAX];
     int64_t max, partition, offset = CLIENT_OFFSET_BEGINNING;
-    if (brokers == NULL && cli_address(c, "kafka", "127.0.0.1:9092", &brokers, err) != ERR_OK) return err->code;
+    struct client_target at;
+    if (cli_target(c, &at, err) != ERR_OK) return err->code;
     k.registry = cli_opt(c, "registry");
     if (k.registry == NULL && cli_address(c, "registry", "http://127.0.0.1:8081", &k.registry, err) != ERR_OK) return err->code;
     if (cli_flag(c, "raw")) k.registry = NULL;
@@ -123,7 +125,7 @@ static enum err_code run_consume(struct cli *c, struct err *err) {
         if (!str_cut(str_c(given[i]), '=', &name, &value)) return err_set(err, ERR_INVALID, "--set %s: key=value is expected", given[i]);
         settings[i] = (struct client_kv){arena_strndup(&c->arena, name.p, name.n), arena_strndup(&c->arena, value.p, value.n)};
     }
-    struct client_consumer *consumer = client_consumer_open(brokers, c->args[0], (int32_t)partition, offset, cli_opt(c, "group"), settings, n, err);
+    struct client_consumer *consumer = client_consumer_open(&at, c->args[0], (int32_t)partition, offset, cli_opt(c, "group"), settings, n, err);
     if (consumer == NULL) return err->code;
     map_init(&k.decoders);
     enum err_code code = read_events(&k, consumer, max, err);
@@ -147,7 +149,7 @@ static const struct cli_option options[] = {
     {"follow", 'f', NULL, "wait for more at the end"},
     {"values", 0, NULL, "print only the values"},
     {"raw", 0, NULL, "do not decode Avro values"},
-    {"brokers", 'b', "HOST:PORT,...", "any Kafka; else this server's Kafka door"},
+    CLI_BROKERS,
     {"registry", 0, "URL", "any Confluent-compatible registry; else this server's"},
     {"set", 0, "KEY=VALUE", "a setting of librdkafka; may be repeated"},
     {0},

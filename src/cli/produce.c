@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/cluster.h"
 #include "client/http.h"
 #include "client/kafka.h"
 #include "engine/engine.h"
@@ -18,7 +19,8 @@ enum { PARTITIONS_DEFAULT = -1, SETTINGS_MAX = 32, PROGRESS_US = 100000, WIRE_HE
 
 struct produce {
     struct cli *c;
-    const char *file, *topic, *subject, *brokers, *registry, *key, *timestamp;
+    const char *file, *topic, *subject, *registry, *key, *timestamp;
+    struct client_target at;
     struct engine *engine;
     struct engine_session *session;
     struct engine_result *rows;
@@ -171,7 +173,7 @@ static enum err_code make_topic(struct produce *p, struct err *err) {
         return err_set(err, ERR_INVALID, "--partitions %s: a number from 1 to 10000 is expected", n);
     // Retention goes by the records' timestamps: with event times of years ago, a new topic's default of seven days would empty it within minutes.
     const struct client_kv keep = {"retention.ms", "-1"};
-    enum err_code code = client_topic_create(p->brokers, p->topic, (int32_t)partitions, &keep, p->timestamp != NULL ? 1 : 0, err);
+    enum err_code code = client_topic_create(&p->at, p->topic, (int32_t)partitions, &keep, p->timestamp != NULL ? 1 : 0, err);
     if (code != ERR_EXISTS) return code;
     err_clear(err);
     return ERR_OK;
@@ -247,7 +249,7 @@ static enum err_code open_producer(struct produce *p, struct err *err) {
         if (!str_cut(str_c(given[i]), '=', &name, &value)) return err_set(err, ERR_INVALID, "--set %s: key=value is expected", given[i]);
         settings[i + 1] = (struct client_kv){arena_strndup(&p->c->arena, name.p, name.n), arena_strndup(&p->c->arena, value.p, value.n)};
     }
-    p->producer = client_producer_open(p->brokers, settings, n + 1, err);
+    p->producer = client_producer_open(&p->at, settings, n + 1, err);
     return p->producer == NULL ? err->code : ERR_OK;
 }
 
@@ -257,8 +259,7 @@ static enum err_code run_steps(struct produce *p, struct err *err) {
     p->timestamp = cli_opt(c, "timestamp");
     p->subject = cli_opt(c, "subject");
     if (p->subject == NULL) p->subject = arena_printf(&c->arena, "%s-value", p->topic);
-    enum err_code code = cli_address(c, "kafka", "127.0.0.1:9092", &p->brokers, err);
-    if (code == ERR_OK && cli_opt(c, "brokers") != NULL) p->brokers = cli_opt(c, "brokers");
+    enum err_code code = cli_target(c, &p->at, err);
     if (code == ERR_OK) code = cli_address(c, "registry", "http://127.0.0.1:8081", &p->registry, err);
     if (code == ERR_OK && cli_opt(c, "registry") != NULL) p->registry = cli_opt(c, "registry");
     if (code == ERR_OK) code = open_rows(p, err);
@@ -301,7 +302,7 @@ static const struct cli_option options[] = {
     {"format", 'f', "FORMAT", "parquet, csv or json (JSON lines); else by the file's ending"},
     {"limit", 'n', "ROWS", "only the first rows"},
     {"subject", 0, "SUBJECT", "the registry's subject; else TOPIC-value"},
-    {"brokers", 'b', "HOST:PORT,...", "any Kafka; else this server's Kafka door"},
+    CLI_BROKERS,
     {"registry", 0, "URL", "any Confluent-compatible registry; else this server's"},
     {"set", 0, "KEY=VALUE", "a setting of librdkafka, such as compression.type=zstd; may be repeated"},
     {0},

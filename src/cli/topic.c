@@ -31,10 +31,10 @@ static enum err_code partitions_of(struct cli *c, int32_t otherwise, int32_t *ou
 
 static enum err_code run_list(struct cli *c, struct err *err) {
     static const char *const names[] = {"topic", "partitions", "records"};
-    const char *brokers;
+    struct client_target at;
     struct client_topic *topics;
     size_t n;
-    if (cli_brokers(c, &brokers, err) != ERR_OK || client_topic_list(brokers, true, &c->arena, &topics, &n, err) != ERR_OK) return err->code;
+    if (cli_target(c, &at, err) != ERR_OK || client_topic_list(&at, true, &c->arena, &topics, &n, err) != ERR_OK) return err->code;
     const char **cells = ARENA_ARRAY(&c->arena, const char *, n * 3);
     for (size_t i = 0; i < n; i++) {
         cells[i * 3] = topics[i].name;
@@ -46,45 +46,45 @@ static enum err_code run_list(struct cli *c, struct err *err) {
 }
 
 static enum err_code run_create(struct cli *c, struct err *err) {
-    const char *brokers;
+    struct client_target at;
     struct client_kv configs[CONFIGS_MAX];
     size_t n;
     int32_t partitions;
-    if (cli_brokers(c, &brokers, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
+    if (cli_target(c, &at, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
     if (partitions_of(c, -1, &partitions, err) != ERR_OK) return err->code;
-    if (client_topic_create(brokers, c->args[0], partitions, configs, n, err) == ERR_OK) return ERR_OK;
+    if (client_topic_create(&at, c->args[0], partitions, configs, n, err) == ERR_OK) return ERR_OK;
     if (err->code != ERR_EXISTS || !cli_flag(c, "if-not-exists")) return err->code;
     err_clear(err);
     return ERR_OK;
 }
 
 static enum err_code run_delete(struct cli *c, struct err *err) {
-    const char *brokers;
-    if (cli_brokers(c, &brokers, err) != ERR_OK) return err->code;
-    return client_topic_delete(brokers, c->args[0], err);
+    struct client_target at;
+    if (cli_target(c, &at, err) != ERR_OK) return err->code;
+    return client_topic_delete(&at, c->args[0], err);
 }
 
 static enum err_code run_alter(struct cli *c, struct err *err) {
-    const char *brokers;
+    struct client_target at;
     struct client_kv configs[CONFIGS_MAX];
     size_t n;
     int32_t partitions;
-    if (cli_brokers(c, &brokers, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
+    if (cli_target(c, &at, err) != ERR_OK || configs_of(c, configs, &n, err) != ERR_OK) return err->code;
     if (partitions_of(c, 0, &partitions, err) != ERR_OK) return err->code;
     if (n == 0 && partitions == 0) return err_set(err, ERR_INVALID, "nothing to change: say --config key=value or --partitions N");
-    enum err_code code = n > 0 ? client_topic_alter(brokers, c->args[0], configs, n, err) : ERR_OK;
-    if (code == ERR_OK && partitions > 0) code = client_topic_grow(brokers, c->args[0], partitions, err);
+    enum err_code code = n > 0 ? client_topic_alter(&at, c->args[0], configs, n, err) : ERR_OK;
+    if (code == ERR_OK && partitions > 0) code = client_topic_grow(&at, c->args[0], partitions, err);
     return code;
 }
 
 static enum err_code run_describe(struct cli *c, struct err *err) {
     static const char *const part_names[] = {"partition", "start", "high_watermark", "records"}, *const config_names[] = {"config", "value", "source"};
-    const char *brokers;
+    struct client_target at;
     struct client_partition *parts;
     struct client_topic_config *configs;
     size_t n_parts, n_configs, n = 0;
-    if (cli_brokers(c, &brokers, err) != ERR_OK) return err->code;
-    if (client_topic_describe(brokers, c->args[0], &c->arena, &parts, &n_parts, &configs, &n_configs, err) != ERR_OK) return err->code;
+    if (cli_target(c, &at, err) != ERR_OK) return err->code;
+    if (client_topic_describe(&at, c->args[0], &c->arena, &parts, &n_parts, &configs, &n_configs, err) != ERR_OK) return err->code;
     const char **cells = ARENA_ARRAY(&c->arena, const char *, n_parts * 4 + n_configs * 3);
     bool want_configs = cli_flag(c, "configs");
     for (size_t i = 0; i < n_parts && !want_configs; i++) {

@@ -27,10 +27,11 @@ static void show(void *arg, int64_t done, int64_t total) {
 static enum err_code run_move(struct cli *c, struct err *err) {
     static const char *const names[] = {"topic", "partitions", "records", "bytes", "groups"};
     struct shown s = {.c = c, .tty = sys_is_tty(2)};
-    struct move m = {.sys = c->sys, .to = cli_opt(c, "to"), .topic = c->args[0], .groups = !cli_flag(c, "no-groups"), .progress = show, .arg = &s};
-    if (m.to == NULL) return err_set(err, ERR_INVALID, "where to? say --to HOST:PORT");
-    if (cli_brokers(c, &m.from, err) != ERR_OK || move_topic(&m, err) != ERR_OK) return err->code;
-    if (m.n_groups_busy > 0) cli_note(c, "%d groups have members at %s: their offsets were left as they are there", m.n_groups_busy, m.to);
+    struct move m = {.sys = c->sys, .to.brokers = cli_opt(c, "to"), .topic = c->args[0], .groups = !cli_flag(c, "no-groups"), .progress = show, .arg = &s};
+    if (m.to.brokers == NULL) return err_set(err, ERR_INVALID, "where to? say --to HOST:PORT");
+    if (cli_target(c, &m.from, err) != ERR_OK || cli_security(c, "to-command-config", 1, &m.to.security, err) != ERR_OK) return err->code;
+    if (move_topic(&m, err) != ERR_OK) return err->code;
+    if (m.n_groups_busy > 0) cli_note(c, "%d groups have members at %s: their offsets were left as they are there", m.n_groups_busy, m.to.brokers);
     const char *row[] = {m.topic, cli_number(c, m.partitions), cli_number(c, m.records), cli_number(c, m.bytes), cli_number(c, m.n_groups)};
     cli_print_rows(c, names, "tnnnn", 5, row, 1);
     return ERR_OK;
@@ -39,6 +40,8 @@ static enum err_code run_move(struct cli *c, struct err *err) {
 static const struct cli_option options[] = {{"to", 0, "HOST:PORT,...", "the Kafka that gets it"},
                                             {"no-groups", 0, NULL, "leave out where its groups stand"},
                                             {"brokers", 'b', "HOST:PORT,...", "the Kafka that has it; else this server's Kafka door"},
+                                            CLI_COMMAND_CONFIG,
+                                            {"to-command-config", 0, "FILE", "the same for the Kafka that gets it"},
                                             {0}};
 
 const struct cli_command cli_topic_move = {

@@ -7,21 +7,21 @@
 
 enum { WAIT_MS = 30000, TEXT_MAX = 512 };
 
-static rd_kafka_t *open_admin(const char *brokers, struct err *err) {
-    rd_kafka_conf_t *conf = client_rd_conf(brokers, NULL, 0, err);
+static rd_kafka_t *open_admin(const struct client_target *at, struct err *err) {
+    rd_kafka_conf_t *conf = client_rd_conf(at, NULL, 0, err);
     rd_kafka_t *rk = conf == NULL ? NULL : client_rd_new(RD_KAFKA_PRODUCER, conf, err);
-    if (rk == NULL || client_rd_reach(rk, brokers, err) == ERR_OK) return rk;
+    if (rk == NULL || client_rd_reach(rk, at, err) == ERR_OK) return rk;
     rd_kafka_destroy(rk);
     return NULL;
 }
 
 // Waits for the event of an admin call. NULL = failed.
-static rd_kafka_event_t *answer(rd_kafka_queue_t *q, const char *brokers, struct err *err) {
+static rd_kafka_event_t *answer(rd_kafka_queue_t *q, const struct client_target *at, struct err *err) {
     rd_kafka_event_t *ev = rd_kafka_queue_poll(q, WAIT_MS + 1000);
-    if (ev == NULL) return err_set(err, ERR_TIMEOUT, "no answer from %s", brokers), NULL;
+    if (ev == NULL) return err_set(err, ERR_TIMEOUT, "no answer from %s", at->brokers), NULL;
     rd_kafka_resp_err_t rc = rd_kafka_event_error(ev);
     if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) return ev;
-    if (rc == RD_KAFKA_RESP_ERR__TIMED_OUT) err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running?", brokers);
+    if (rc == RD_KAFKA_RESP_ERR__TIMED_OUT) err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running?", at->brokers);
     else client_rd_error(err, rc, rd_kafka_event_error_string(ev));
     rd_kafka_event_destroy(ev);
     return NULL;
@@ -46,9 +46,9 @@ struct call {
     rd_kafka_AdminOptions_t *options;
 };
 
-static enum err_code call_open(struct call *c, const char *brokers, rd_kafka_admin_op_t op, struct err *err) {
+static enum err_code call_open(struct call *c, const struct client_target *at, rd_kafka_admin_op_t op, struct err *err) {
     char text[TEXT_MAX];
-    *c = (struct call){.rk = open_admin(brokers, err)};
+    *c = (struct call){.rk = open_admin(at, err)};
     if (c->rk == NULL) return err->code;
     c->q = rd_kafka_queue_new(c->rk);
     c->options = rd_kafka_AdminOptions_new(c->rk, op);
@@ -62,16 +62,17 @@ static void call_close(struct call *c) {
     rd_kafka_destroy(c->rk);
 }
 
-enum err_code client_topic_create(const char *brokers, const char *topic, int32_t partitions, const struct client_kv *configs, size_t n, struct err *err) {
+enum err_code client_topic_create(const struct client_target *at, const char *topic, int32_t partitions, const struct client_kv *configs, size_t n,
+                                  struct err *err) {
     char text[TEXT_MAX];
     rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(topic, partitions, -1, text, sizeof text);
     if (t == NULL) return err_set(err, ERR_INVALID, "topic '%s': %s", topic, text);
     for (size_t i = 0; i < n; i++) rd_kafka_NewTopic_set_config(t, configs[i].name, configs[i].value);
     struct call c;
-    enum err_code code = call_open(&c, brokers, RD_KAFKA_ADMIN_OP_CREATETOPICS, err);
+    enum err_code code = call_open(&c, at, RD_KAFKA_ADMIN_OP_CREATETOPICS, err);
     if (code == ERR_OK) {
         rd_kafka_CreateTopics(c.rk, &t, 1, c.options, c.q);
-        rd_kafka_event_t *ev = answer(c.q, brokers, err);
+        rd_kafka_event_t *ev = answer(c.q, at, err);
         size_t count = 0;
         if (ev == NULL) code = err->code;
         else {
@@ -85,12 +86,12 @@ enum err_code client_topic_create(const char *brokers, const char *topic, int32_
     return code;
 }
 
-enum err_code client_topic_delete(const char *brokers, const char *topic, struct err *err) {
+enum err_code client_topic_delete(const struct client_target *at, const char *topic, struct err *err) {
     struct call c;
-    if (call_open(&c, brokers, RD_KAFKA_ADMIN_OP_DELETETOPICS, err) != ERR_OK) return err->code;
+    if (call_open(&c, at, RD_KAFKA_ADMIN_OP_DELETETOPICS, err) != ERR_OK) return err->code;
     rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(topic);
     rd_kafka_DeleteTopics(c.rk, &t, 1, c.options, c.q);
-    rd_kafka_event_t *ev = answer(c.q, brokers, err);
+    rd_kafka_event_t *ev = answer(c.q, at, err);
     enum err_code code = ev == NULL ? err->code : ERR_OK;
     size_t count = 0;
     if (ev != NULL) {
@@ -103,16 +104,16 @@ enum err_code client_topic_delete(const char *brokers, const char *topic, struct
     return code;
 }
 
-enum err_code client_topic_grow(const char *brokers, const char *topic, int32_t partitions, struct err *err) {
+enum err_code client_topic_grow(const struct client_target *at, const char *topic, int32_t partitions, struct err *err) {
     char text[TEXT_MAX];
     if (partitions < 1) return err_set(err, ERR_INVALID, "partitions: %d is not a number of partitions", partitions);
     rd_kafka_NewPartitions_t *t = rd_kafka_NewPartitions_new(topic, (size_t)partitions, text, sizeof text);
     if (t == NULL) return err_set(err, ERR_INVALID, "%s", text);
     struct call c;
-    enum err_code code = call_open(&c, brokers, RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, err);
+    enum err_code code = call_open(&c, at, RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, err);
     if (code == ERR_OK) {
         rd_kafka_CreatePartitions(c.rk, &t, 1, c.options, c.q);
-        rd_kafka_event_t *ev = answer(c.q, brokers, err);
+        rd_kafka_event_t *ev = answer(c.q, at, err);
         size_t count = 0;
         code = ev == NULL ? err->code : ERR_OK;
         if (ev != NULL) {
@@ -144,15 +145,15 @@ static bool is_given(const struct client_kv *configs, size_t n, const char *name
 }
 
 // Debian 12's librdkafka has AlterConfigs, which replaces all of a topic's configs: so those set before go along.
-enum err_code client_topic_alter(const char *brokers, const char *topic, const struct client_kv *configs, size_t n, struct err *err) {
+enum err_code client_topic_alter(const struct client_target *at, const char *topic, const struct client_kv *configs, size_t n, struct err *err) {
     struct arena a;
     arena_init(&a);
     struct client_partition *partitions;
     struct client_topic_config *old;
     size_t n_partitions, n_old;
-    enum err_code code = client_topic_describe(brokers, topic, &a, &partitions, &n_partitions, &old, &n_old, err);
+    enum err_code code = client_topic_describe(at, topic, &a, &partitions, &n_partitions, &old, &n_old, err);
     struct call c;
-    if (code == ERR_OK) code = call_open(&c, brokers, RD_KAFKA_ADMIN_OP_ALTERCONFIGS, err);
+    if (code == ERR_OK) code = call_open(&c, at, RD_KAFKA_ADMIN_OP_ALTERCONFIGS, err);
     if (code == ERR_OK) {
         rd_kafka_ConfigResource_t *r = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
         for (size_t i = 0; i < n_old; i++)
@@ -160,7 +161,7 @@ enum err_code client_topic_alter(const char *brokers, const char *topic, const s
                 rd_kafka_ConfigResource_set_config(r, old[i].name, old[i].value);
         for (size_t i = 0; i < n; i++) rd_kafka_ConfigResource_set_config(r, configs[i].name, configs[i].value);
         rd_kafka_AlterConfigs(c.rk, &r, 1, c.options, c.q);
-        rd_kafka_event_t *ev = answer(c.q, brokers, err);
+        rd_kafka_event_t *ev = answer(c.q, at, err);
         size_t count = 0;
         code = ev == NULL ? err->code : ERR_OK;
         if (ev != NULL) {
@@ -199,15 +200,15 @@ static enum err_code topics_of(rd_kafka_t *rk, const rd_kafka_metadata_t *md, bo
     return ERR_OK;
 }
 
-enum err_code client_topic_list(const char *brokers, bool with_records, struct arena *a, struct client_topic **out, size_t *n, struct err *err) {
-    rd_kafka_t *rk = open_admin(brokers, err);
+enum err_code client_topic_list(const struct client_target *at, bool with_records, struct arena *a, struct client_topic **out, size_t *n, struct err *err) {
+    rd_kafka_t *rk = open_admin(at, err);
     if (rk == NULL) return err->code;
     const rd_kafka_metadata_t *md;
     rd_kafka_resp_err_t rc = rd_kafka_metadata(rk, 1, NULL, &md, WAIT_MS);
     enum err_code code = ERR_OK;
     if (rc != RD_KAFKA_RESP_ERR_NO_ERROR) {
         client_rd_error(err, rc, rd_kafka_err2str(rc));
-        code = err_wrap(err, "%s", brokers);
+        code = err_wrap(err, "%s", at->brokers);
     } else {
         *n = (size_t)md->topic_cnt;
         *out = ARENA_ARRAY(a, struct client_topic, *n);
@@ -228,13 +229,13 @@ static const char *source_name(rd_kafka_ConfigSource_t source) {
     }
 }
 
-static enum err_code describe_configs(const char *brokers, const char *topic, struct arena *a, struct client_topic_config **out, size_t *n,
+static enum err_code describe_configs(const struct client_target *at, const char *topic, struct arena *a, struct client_topic_config **out, size_t *n,
                                       struct err *err) {
     struct call c;
-    if (call_open(&c, brokers, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, err) != ERR_OK) return err->code;
+    if (call_open(&c, at, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, err) != ERR_OK) return err->code;
     rd_kafka_ConfigResource_t *r = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
     rd_kafka_DescribeConfigs(c.rk, &r, 1, c.options, c.q);
-    rd_kafka_event_t *ev = answer(c.q, brokers, err);
+    rd_kafka_event_t *ev = answer(c.q, at, err);
     enum err_code code = ev == NULL ? err->code : ERR_OK;
     if (ev != NULL) {
         size_t count = 0;
@@ -256,17 +257,17 @@ static enum err_code describe_configs(const char *brokers, const char *topic, st
     return code;
 }
 
-enum err_code client_topic_describe(const char *brokers, const char *topic, struct arena *a, struct client_partition **partitions, size_t *n_partitions,
-                                    struct client_topic_config **configs, size_t *n_configs, struct err *err) {
-    enum err_code code = describe_configs(brokers, topic, a, configs, n_configs, err);
+enum err_code client_topic_describe(const struct client_target *at, const char *topic, struct arena *a, struct client_partition **partitions,
+                                    size_t *n_partitions, struct client_topic_config **configs, size_t *n_configs, struct err *err) {
+    enum err_code code = describe_configs(at, topic, a, configs, n_configs, err);
     if (code != ERR_OK) return code;
     struct client_topic *topics;
     size_t n;
-    code = client_topic_list(brokers, false, a, &topics, &n, err);
+    code = client_topic_list(at, false, a, &topics, &n, err);
     *n_partitions = 0;
     for (size_t i = 0; i < n && code == ERR_OK; i++)
         if (strcmp(topics[i].name, topic) == 0) *n_partitions = (size_t)topics[i].partitions;
-    rd_kafka_t *rk = code == ERR_OK ? open_admin(brokers, err) : NULL;
+    rd_kafka_t *rk = code == ERR_OK ? open_admin(at, err) : NULL;
     if (rk == NULL) return err->code;
     *partitions = ARENA_ARRAY(a, struct client_partition, *n_partitions);
     for (size_t i = 0; i < *n_partitions && code == ERR_OK; i++) {

@@ -10,20 +10,25 @@
 #include <string.h>
 
 #include "base/vec.h"
+#include "client/link.h"
+#include "client/login.h"
+#include "codec/digest.h"
 
-enum { CONNECT_MS = 5000, ANSWER_US = 60 * 1000000, FRAME_MAX = 256 << 20, APIS = 128, HOST_MAX = 256, RETRIES = 50, RETRY_US = 100000 };
+enum { ANSWER_US = 60 * 1000000, NONCE = 20, SESSION_PART = 850 /* of 1000 */, FRAME_MAX = 256 << 20, APIS = 128, HOST_MAX = 256,
+       RETRIES = 50, RETRY_US = 100000 };
 
 struct node {
     int32_t id; // -1 = a bootstrap address, of whom we do not know which one it is
     char host[HOST_MAX];
     int port;
-    struct sys_sock *sock;
-    struct sys_poll *poll;
+    struct link *link; // NULL = not connected
+    int64_t login_us;  // when to log in anew, 0 = never
     int16_t min[APIS], max[APIS]; // max -1 = not served
 };
 
 struct cluster {
     struct sys *sys;
+    const struct client_security *security;
     struct arena arena;
     struct arena *answers; // &arena, or the caller's
     VEC(struct node *) nodes;
@@ -36,44 +41,11 @@ void cluster_answers_to(struct cluster *c, struct arena *a) { c->answers = a == 
 struct arena *cluster_memory(struct cluster *c) { return &c->arena; }
 const struct kafka_metadata_response *cluster_nodes(const struct cluster *c) { return c->metadata; }
 
-// ---- bytes --------------------------------------------------------------------------------------------------------------
-
-static enum err_code wait_for(struct node *n, int events, int64_t until, struct cluster *c, struct err *err) {
-    int64_t left = until - sys_mono_us(c->sys);
-    struct sys_event ev;
-    if (sys_poll_sock(n->poll, n->sock, events, n, err) != ERR_OK) return err->code;
-    if (left > 0 && sys_poll_wait(n->poll, &ev, 1, left) > 0) return ERR_OK;
-    if (left > 0) return ERR_OK; // woken for nothing: the caller tries again
-    return err_set(err, ERR_TIMEOUT, "no answer from %s:%d", n->host, n->port);
-}
-
-static enum err_code send_all(struct cluster *c, struct node *n, struct str bytes, int64_t until, struct err *err) {
-    while (bytes.n > 0) {
-        struct sys_iov iov = {bytes.p, bytes.n};
-        int64_t sent = sys_sock_send(n->sock, &iov, 1, err);
-        if (sent < 0 && err->code != ERR_BUSY) return err->code;
-        if (sent < 0 && wait_for(n, SYS_EV_WRITE, until, c, err) != ERR_OK) return err->code;
-        if (sent > 0) bytes = str_n(bytes.p + sent, bytes.n - (size_t)sent);
-    }
-    return ERR_OK;
-}
-
-static enum err_code recv_all(struct cluster *c, struct node *n, uint8_t *p, size_t size, int64_t until, struct err *err) {
-    for (size_t have = 0; have < size;) {
-        int64_t got = sys_sock_recv(n->sock, p + have, size - have, err);
-        if (got == 0) return err_set(err, ERR_CLOSED, "%s:%d closed the connection", n->host, n->port);
-        if (got < 0 && err->code != ERR_BUSY) return err->code;
-        if (got < 0 && wait_for(n, SYS_EV_READ, until, c, err) != ERR_OK) return err->code;
-        if (got > 0) have += (size_t)got;
-    }
-    return ERR_OK;
-}
+// ---- requests -----------------------------------------------------------------------------------------------------------
 
 static void node_disconnect(struct node *n) {
-    if (n->poll != NULL) sys_poll_free(n->poll);
-    if (n->sock != NULL) sys_sock_close(n->sock);
-    n->poll = NULL;
-    n->sock = NULL;
+    link_close(n->link);
+    n->link = NULL;
 }
 
 // One request and its answer, on a connected node.
@@ -86,15 +58,15 @@ static enum err_code exchange(struct cluster *c, struct node *n, const struct ka
     kafka_frame_begin_request(&out, api, version, id, STR("millrace"));
     kafka_msg_encode(api->request, version, req, &out);
     enum err_code code = kafka_frame_end(&out, err);
-    if (code == ERR_OK) code = send_all(c, n, buf_str(&out.buf), until, err);
+    if (code == ERR_OK) code = link_send(n->link, buf_str(&out.buf), until, err);
     kafka_out_fini(&out);
     uint8_t head[4];
-    if (code == ERR_OK) code = recv_all(c, n, head, sizeof head, until, err);
+    if (code == ERR_OK) code = link_recv(n->link, head, sizeof head, until, err);
     if (code != ERR_OK) return code;
     uint32_t size = (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3];
     if (size < 4 || size > FRAME_MAX) return err_set(err, ERR_PARSE, "%s:%d does not speak Kafka's protocol", n->host, n->port);
     uint8_t *frame = arena_alloc(c->answers, size);
-    code = recv_all(c, n, frame, size, until, err);
+    code = link_recv(n->link, frame, size, until, err);
     if (code != ERR_OK) return code;
     struct rd r = rd_of(frame, size);
     if ((int32_t)rd_be32(&r) != id) return err_set(err, ERR_PARSE, "%s:%d answered another request", n->host, n->port);
@@ -131,14 +103,76 @@ static enum err_code learn_versions(struct cluster *c, struct node *n, struct er
     return ERR_OK;
 }
 
-static enum err_code node_connect(struct cluster *c, struct node *n, struct err *err) {
-    if (n->sock != NULL) return ERR_OK;
-    n->sock = sys_connect(c->sys, n->host, n->port, CONNECT_MS, err);
-    if (n->sock == NULL) return err->code;
-    n->poll = sys_poll_new(c->sys, err);
-    if (n->poll != NULL && learn_versions(c, n, err) == ERR_OK) return ERR_OK;
-    node_disconnect(n);
+static int version_of(const struct node *n, const struct kafka_api *a) { // -1 = not served
+    int low = n->max[a->key] < 0 ? 0 : n->min[a->key], high = n->max[a->key];
+    if (high > a->request->max) high = a->request->max;
+    return high < low || high < a->request->min ? -1 : high;
+}
+
+static enum err_code choose_mechanism(struct cluster *c, struct node *n, struct err *err) {
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_SASL_HANDSHAKE);
+    struct kafka_sasl_handshake_request req = {.mechanism = str_c(c->security->mechanism_name)};
+    void *answer;
+    if (exchange(c, n, api, 1, &req, &answer, err) != ERR_OK) return err->code;
+    const struct kafka_sasl_handshake_response *res = answer;
+    if (res->error_code == 0) return ERR_OK;
+    struct buf b;
+    buf_init(&b, 1 << 12);
+    for (int32_t i = 0; i < res->mechanisms.n; i++) buf_printf(&b, "%s%.*s", i == 0 ? "" : ", ", STR_ARG(res->mechanisms.p[i]));
+    err_set(err, ERR_DENIED, "log-in at %s:%d: %s is not enabled there; it has: %s", n->host, n->port, c->security->mechanism_name, buf_cstr(&b));
+    buf_fini(&b);
     return err->code;
+}
+
+// Also anew on a connection whose session is about to end (KIP-368).
+static enum err_code log_in(struct cluster *c, struct node *n, struct err *err) {
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_SASL_AUTHENTICATE);
+    int version = version_of(n, api);
+    if (version < 0) return err_set(err, ERR_DENIED, "%s:%d knows no log-in", n->host, n->port);
+    if (choose_mechanism(c, n, err) != ERR_OK) return err->code;
+    uint8_t random[NONCE];
+    struct buf nonce;
+    struct client_login login;
+    sys_random(c->sys, random, sizeof random);
+    buf_init(&nonce, NONCE * 2 + 1);
+    hex_encode(str_n(random, sizeof random), &nonce);
+    client_login_init(&login, c->security, arena_str(&c->arena, buf_str(&nonce)), &c->arena);
+    buf_fini(&nonce);
+    int64_t lifetime_ms = 0, began = sys_mono_us(c->sys);
+    for (struct str challenge = {0};;) {
+        struct kafka_sasl_authenticate_request req;
+        bool done;
+        if (client_login_step(&login, challenge, &req.auth_bytes, &done, err) != ERR_OK) return err_wrap(err, "log-in at %s:%d", n->host, n->port);
+        if (done) break;
+        void *answer;
+        if (exchange(c, n, api, version, &req, &answer, err) != ERR_OK) return err->code;
+        const struct kafka_sasl_authenticate_response *res = answer;
+        if (res->error_code != 0) {
+            cluster_error(res->error_code, res->error_message, err, "log-in at %s:%d", n->host, n->port);
+            return err->code = ERR_DENIED;
+        }
+        challenge = res->auth_bytes;
+        lifetime_ms = res->session_lifetime_ms;
+    }
+    n->login_us = lifetime_ms <= 0 ? 0 : began + lifetime_ms * SESSION_PART;
+    return ERR_OK;
+}
+
+static enum err_code node_connect(struct cluster *c, struct node *n, struct err *err) {
+    bool logs_in = c->security != NULL && c->security->mechanism != CLIENT_NO_LOGIN;
+    enum err_code code = ERR_OK;
+    if (n->link != NULL && (n->login_us == 0 || sys_mono_us(c->sys) < n->login_us)) return ERR_OK;
+    struct arena *answers = c->answers;
+    c->answers = &c->arena; // the caller may reset theirs
+    if (n->link == NULL) {
+        n->login_us = 0;
+        n->link = link_open(c->sys, n->host, n->port, c->security, err);
+        code = n->link == NULL ? err->code : learn_versions(c, n, err);
+    }
+    if (code == ERR_OK && logs_in) code = log_in(c, n, err);
+    c->answers = answers;
+    if (code != ERR_OK) node_disconnect(n);
+    return code;
 }
 
 static struct node *node_add(struct cluster *c, int32_t id, struct str host, int port) {
@@ -167,9 +201,7 @@ int cluster_version(struct cluster *c, int32_t node, int api, struct err *err) {
     const struct kafka_api *a = kafka_api_find(api);
     struct node *n = node_find(c, node, err);
     if (n == NULL || node_connect(c, n, err) != ERR_OK) return -1;
-    int low = n->max[api] < 0 ? 0 : n->min[api], high = n->max[api];
-    if (high > a->request->max) high = a->request->max;
-    return high < low || high < a->request->min ? -1 : high;
+    return version_of(n, a);
 }
 
 enum err_code cluster_call(struct cluster *c, int32_t node, int api, const void *req, void *res_out, struct err *err) {
@@ -215,12 +247,13 @@ static bool try_address(struct cluster *c, struct str address, struct err *err) 
     return read_nodes(c, err) == ERR_OK;
 }
 
-struct cluster *cluster_open(struct sys *s, const char *brokers, struct err *err) {
+struct cluster *cluster_open(struct sys *s, const struct client_target *at, struct err *err) {
     struct cluster *c = MEM_NEW(struct cluster);
     c->sys = s;
+    c->security = at->security;
     arena_init(&c->arena);
     c->answers = &c->arena;
-    struct str rest = str_c(brokers), address;
+    struct str rest = str_c(at->brokers), address;
     bool found = false;
     while (!found && rest.n > 0) {
         struct str after = {0};
@@ -231,7 +264,8 @@ struct cluster *cluster_open(struct sys *s, const char *brokers, struct err *err
     if (found) return c;
     struct err why = {0};
     if (err != NULL) err_copy(&why, err);
-    if (why.code != ERR_INVALID) err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running? (%s)", brokers, why.msg);
+    if (why.code != ERR_INVALID && why.code != ERR_DENIED)
+        err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running? (%s)", at->brokers, why.msg);
     cluster_close(c);
     return NULL;
 }

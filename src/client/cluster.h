@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "client/kafka.h"
 #include "kafka/messages.h"
 #include "sys/sys.h"
 
@@ -15,8 +16,8 @@ enum { CLUSTER_ANY = -1, CLUSTER_CONTROLLER = -2 }; // in place of a node's id
 enum cluster_coordinator { CLUSTER_GROUP = 0, CLUSTER_TRANSACTION = 1, CLUSTER_SHARE = 2 };
 
 struct cluster;
-// brokers: "host:port,host:port". ERR_UNAVAILABLE: none of them answers within some seconds.
-struct cluster *cluster_open(struct sys *s, const char *brokers, struct err *err);
+// ERR_UNAVAILABLE: none of the brokers answers within some seconds. ERR_DENIED: TLS or the log-in failed. What `at` points to is borrowed.
+struct cluster *cluster_open(struct sys *s, const struct client_target *at, struct err *err);
 void cluster_close(struct cluster *c);
 struct arena *cluster_memory(struct cluster *c); // for requests: freed by cluster_close
 // Where answers go from now on: an arena of the caller, who may reset it between calls. NULL: the cluster's memory.

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/rdkafka.h"
+#include "client/security.h"
 
 enum { TEXT_MAX = 512, RETRY_MS = 1, REACH_MS = 5000 };
 
@@ -32,24 +33,45 @@ enum err_code client_rd_error(struct err *err, rd_kafka_resp_err_t code, const c
     }
 }
 
-enum err_code client_rd_reach(rd_kafka_t *rk, const char *brokers, struct err *err) {
+// Where TLS and log-in say why they failed: librdkafka calls it within rd_kafka_poll, on our thread.
+static _Thread_local struct err *noted;
+static void note_error(rd_kafka_t *rk, int code, const char *reason, void *arg) {
+    (void)rk, (void)arg;
+    if (noted == NULL || noted->code != ERR_OK) return;
+    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL) err_set(noted, ERR_DENIED, "%s", reason);
+}
+
+enum err_code client_rd_reach(rd_kafka_t *rk, const struct client_target *at, struct err *err) {
     const rd_kafka_metadata_t *md;
-    if (rd_kafka_metadata(rk, 0, NULL, &md, REACH_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running?", brokers);
-    rd_kafka_metadata_destroy(md);
-    return ERR_OK;
+    struct err why = {0};
+    bool ok = rd_kafka_metadata(rk, 0, NULL, &md, REACH_MS) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (ok) rd_kafka_metadata_destroy(md);
+    noted = &why;
+    while (!ok && rd_kafka_poll(rk, 0) > 0) continue;
+    noted = NULL;
+    if (ok) return ERR_OK;
+    if (why.code != ERR_OK) return err_set(err, why.code, "%s", why.msg);
+    return err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running?", at->brokers);
 }
 
 static void quiet(const rd_kafka_t *rk, int level, const char *fac, const char *text) {
     (void)rk, (void)level, (void)fac, (void)text; // what matters comes back as errors
 }
 
-rd_kafka_conf_t *client_rd_conf(const char *brokers, const struct client_kv *settings, size_t n, struct err *err) {
+rd_kafka_conf_t *client_rd_conf(const struct client_target *at, const struct client_kv *settings, size_t n, struct err *err) {
     char text[TEXT_MAX];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set_log_cb(conf, quiet);
-    bool ok = rd_kafka_conf_set(conf, "bootstrap.servers", brokers, text, sizeof text) == RD_KAFKA_CONF_OK;
+    bool ok = rd_kafka_conf_set(conf, "bootstrap.servers", at->brokers, text, sizeof text) == RD_KAFKA_CONF_OK;
     ok = ok && rd_kafka_conf_set(conf, "client.id", "millrace", text, sizeof text) == RD_KAFKA_CONF_OK;
+    rd_kafka_conf_set_error_cb(conf, note_error);
+    const struct client_security *security = at->security;
+    if (security != NULL && security->token) {
+        rd_kafka_conf_destroy(conf);
+        return err_set(err, ERR_NOT_SUPPORTED, "this command cannot log in with a delegation token"), NULL;
+    }
+    for (size_t i = 0; security != NULL && i < security->n_rd && ok; i++)
+        ok = rd_kafka_conf_set(conf, security->rd[i].name, security->rd[i].value, text, sizeof text) == RD_KAFKA_CONF_OK;
     for (size_t i = 0; i < n && ok; i++) ok = rd_kafka_conf_set(conf, settings[i].name, settings[i].value, text, sizeof text) == RD_KAFKA_CONF_OK;
     if (ok) return conf;
     err_set(err, ERR_CONFIG, "%s", text);
@@ -90,7 +112,7 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *arg) {
     if (p->failed.code == ERR_OK) client_rd_error(&p->failed, (rd_kafka_resp_err_t)code, reason);
 }
 
-struct client_producer *client_producer_open(const char *brokers, const struct client_kv *settings, size_t n, struct err *err) {
+struct client_producer *client_producer_open(const struct client_target *at, const struct client_kv *settings, size_t n, struct err *err) {
     static const struct client_kv base[] = {
         {"enable.idempotence", "true"},     {"acks", "all"},           {"partitioner", "murmur2_random"}, {"delivery.report.only.error", "true"},
         {"linger.ms", "2"},                 {"batch.size", "1000000"}, {"batch.num.messages", "100000"},
@@ -102,7 +124,7 @@ struct client_producer *client_producer_open(const char *brokers, const struct c
     if (n > MORE_MAX) return err_set(err, ERR_TOO_LARGE, "more than %d client settings", MORE_MAX), NULL;
     memcpy(all, base, sizeof base);
     if (n > 0) memcpy(all + N_BASE, settings, n * sizeof *settings);
-    rd_kafka_conf_t *conf = client_rd_conf(brokers, all, N_BASE + n, err);
+    rd_kafka_conf_t *conf = client_rd_conf(at, all, N_BASE + n, err);
     if (conf == NULL) return NULL;
     struct client_producer *p = MEM_NEW(struct client_producer);
     rd_kafka_conf_set_opaque(conf, p);
@@ -240,7 +262,7 @@ static enum err_code subscribe(struct client_consumer *c, const char *topic, str
     return rc == RD_KAFKA_RESP_ERR_NO_ERROR ? ERR_OK : client_rd_error(err, rc, rd_kafka_err2str(rc));
 }
 
-struct client_consumer *client_consumer_open(const char *brokers, const char *topic, int32_t partition, int64_t offset, const char *group,
+struct client_consumer *client_consumer_open(const struct client_target *at, const char *topic, int32_t partition, int64_t offset, const char *group,
                                              const struct client_kv *settings, size_t n, struct err *err) {
     enum { MORE_MAX = 64 };
     struct client_kv all[4 + MORE_MAX] = {
@@ -251,7 +273,7 @@ struct client_consumer *client_consumer_open(const char *brokers, const char *to
     };
     if (n > MORE_MAX) return err_set(err, ERR_TOO_LARGE, "more than %d client settings", MORE_MAX), NULL;
     if (n > 0) memcpy(all + 4, settings, n * sizeof *settings);
-    rd_kafka_conf_t *conf = client_rd_conf(brokers, all, 4 + n, err);
+    rd_kafka_conf_t *conf = client_rd_conf(at, all, 4 + n, err);
     if (conf == NULL) return NULL;
     struct client_consumer *c = MEM_NEW(struct client_consumer);
     c->rk = client_rd_new(RD_KAFKA_CONSUMER, conf, err);
@@ -259,9 +281,9 @@ struct client_consumer *client_consumer_open(const char *brokers, const char *to
         mem_free(c);
         return NULL;
     }
+    bool reached = client_rd_reach(c->rk, at, err) == ERR_OK;
     rd_kafka_poll_set_consumer(c->rk);
-    if (client_rd_reach(c->rk, brokers, err) == ERR_OK &&
-        (group == NULL ? assign_all(c, topic, partition, offset, err) : subscribe(c, topic, err)) == ERR_OK)
+    if (reached && (group == NULL ? assign_all(c, topic, partition, offset, err) : subscribe(c, topic, err)) == ERR_OK)
         return c;
     client_consumer_close(c);
     return NULL;

@@ -108,9 +108,9 @@ static enum err_code send_batch(struct mover *v, uint8_t *p, size_t size, int32_
         struct err ignored = {0};
         (void)find_leader(v, v->to, &v->leader, &ignored); // unknown for now: the next round asks again
     }
-    if (cluster_error(kafka, text, err, "%.*s-%d at %s", (int)v->topic.n, v->topic.p, v->partition, v->m->to) != ERR_OK) return err->code;
+    if (cluster_error(kafka, text, err, "%.*s-%d at %s", (int)v->topic.n, v->topic.p, v->partition, v->m->to.brokers) != ERR_OK) return err->code;
     if (base != v->next) {
-        err_set(err, ERR_CONFLICT, "offset %" PRId64 " became %" PRId64 ": somebody else writes to the topic at %s", v->next, base, v->m->to);
+        err_set(err, ERR_CONFLICT, "offset %" PRId64 " became %" PRId64 ": somebody else writes to the topic at %s", v->next, base, v->m->to.brokers);
         return about(v, err);
     }
     v->next += count;
@@ -284,7 +284,7 @@ static enum err_code take(struct mover *v, const fetched *f, int64_t *at, struct
     for (size_t pos = 0; pos < f->records.n && *at < v->end;) {
         struct batch b;
         if (batch_read(f->records.p + pos, f->records.n - pos, &b) != BATCH_OK) break; // cut off by the size: fetched again
-        if (!batch_crc_ok(&b)) return err_set(err, ERR_CORRUPT, "offset %" PRId64 " of %s: wrong CRC", b.base_offset, v->m->from);
+        if (!batch_crc_ok(&b)) return err_set(err, ERR_CORRUPT, "offset %" PRId64 " of %s: wrong CRC", b.base_offset, v->m->from.brokers);
         pos += b.size;
         bool control = (b.attributes & BATCH_ATTR_CONTROL) != 0;
         begin_aborts(v, f, batch_last_offset(&b), begun);
@@ -396,7 +396,7 @@ static enum err_code create(struct mover *v, int32_t partitions, const struct co
     req.topics.p[0].configs.n = configs->n;
     if (cluster_call(v->to, CLUSTER_CONTROLLER, KAFKA_API_CREATE_TOPICS, &req, &res, err) != ERR_OK) return err->code;
     if (res->topics.n != 1) return err_set(err, ERR_PARSE, "the answer is about something else");
-    return cluster_error(res->topics.p[0].error_code, res->topics.p[0].error_message, err, "topic '%.*s' at %s", (int)v->topic.n, v->topic.p, v->m->to);
+    return cluster_error(res->topics.p[0].error_code, res->topics.p[0].error_message, err, "topic '%.*s' at %s", (int)v->topic.n, v->topic.p, v->m->to.brokers);
 }
 
 static enum err_code set_append_time(struct mover *v, struct err *err) {
@@ -428,7 +428,7 @@ static enum err_code producer_id(struct mover *v, struct err *err) {
     }
     v->producer = res->producer_id;
     v->epoch = res->producer_epoch;
-    return cluster_error(res->error_code, (struct str){0}, err, "a producer id of %s", v->m->to);
+    return cluster_error(res->error_code, (struct str){0}, err, "a producer id of %s", v->m->to.brokers);
 }
 
 // A topic that was just made needs a moment until all its partitions have leaders.
@@ -440,7 +440,9 @@ static enum err_code wait_leaders(struct mover *v, int32_t partitions, struct er
         int32_t led = 0;
         for (int32_t p = 0; code == ERR_OK && md->topics.n == 1 && p < md->topics.p[0].partitions.n; p++) led += md->topics.p[0].partitions.p[p].leader_id >= 0;
         if (led >= partitions) return ERR_OK;
-        if (i == TRIES) return code != ERR_OK ? code : err_set(err, ERR_TIMEOUT, "topic '%.*s' at %s has no leaders", (int)v->topic.n, v->topic.p, v->m->to);
+        if (i == TRIES && code == ERR_OK)
+            code = err_set(err, ERR_TIMEOUT, "topic '%.*s' at %s has no leaders", (int)v->topic.n, v->topic.p, v->m->to.brokers);
+        if (i == TRIES) return code;
         sys_sleep_us(v->m->sys, PAUSE_US);
     }
 }
@@ -541,11 +543,11 @@ enum err_code move_topic(struct move *m, struct err *err) {
     struct mover v = {.m = m, .topic = str_c(m->topic)};
     arena_init(&v.arena);
     buf_init(&v.joined, 128 << 20);
-    v.from = cluster_open(m->sys, m->from, err);
-    v.to = v.from == NULL ? NULL : cluster_open(m->sys, m->to, err);
+    v.from = cluster_open(m->sys, &m->from, err);
+    v.to = v.from == NULL ? NULL : cluster_open(m->sys, &m->to, err);
     enum err_code code = v.to == NULL ? err->code : ERR_OK;
     if (code == ERR_OK && str_eq(cluster_nodes(v.from)->cluster_id, cluster_nodes(v.to)->cluster_id))
-        code = err_set(err, ERR_INVALID, "%s and %s are the same cluster", m->from, m->to);
+        code = err_set(err, ERR_INVALID, "%s and %s are the same cluster", m->from.brokers, m->to.brokers);
     if (code == ERR_OK) code = move_all(&v, err);
     cluster_close(v.from);
     cluster_close(v.to);

@@ -8,11 +8,12 @@
 #define CLIENT_MOVE_H
 
 #include "base/err.h"
+#include "client/kafka.h"
 #include "sys/sys.h"
 
 struct move {
     struct sys *sys;
-    const char *from, *to; // "host:port,..."
+    struct client_target from, to;
     const char *topic;
     bool groups; // committed offsets too
     void (*progress)(void *arg, int64_t done, int64_t total); // offsets; may be NULL

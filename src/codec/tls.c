@@ -10,6 +10,7 @@
 #include <openssl/pkcs12.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include "base/mem.h"
 
@@ -180,37 +181,60 @@ static enum err_code trust_pkcs12(SSL_CTX *ctx, struct str store, struct str pas
 
 static int version_of(int v) { return v == 12 ? TLS1_2_VERSION : v == 13 ? TLS1_3_VERSION : 0; }
 
-static enum err_code set_up(SSL_CTX *ctx, const struct tls_settings *s, struct err *err) {
-    enum err_code code = ERR_OK;
-    size_t trusted = 0;
+static enum err_code set_options(SSL_CTX *ctx, const struct tls_settings *s, struct err *err) {
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"millrace", 8);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); // tickets only: nothing is kept per client
     int min = s->min_version == 0 ? TLS1_2_VERSION : version_of(s->min_version);
     if (SSL_CTX_set_min_proto_version(ctx, min) != 1 || SSL_CTX_set_max_proto_version(ctx, version_of(s->max_version)) != 1)
         return tls_error(err, ERR_CONFIG, "the TLS versions cannot be set");
     if (s->ciphers != NULL && SSL_CTX_set_cipher_list(ctx, s->ciphers) != 1) return tls_error(err, ERR_CONFIG, "the list of TLS 1.2 ciphers");
     if (s->suites != NULL && SSL_CTX_set_ciphersuites(ctx, s->suites) != 1) return tls_error(err, ERR_CONFIG, "the list of TLS 1.3 cipher suites");
+    return ERR_OK;
+}
+
+static enum err_code use_own(SSL_CTX *ctx, const struct tls_settings *s, struct err *err) { // certificate and key
+    enum err_code code;
     if (s->store.p != NULL && !is_pem(s->store)) code = use_pkcs12(ctx, s->store, s->key_password, err);
     else {
         code = use_chain(ctx, s->store.p != NULL ? s->store : s->chain, err);
         if (code == ERR_OK) code = use_key(ctx, s->store.p != NULL ? s->store : s->key, s->key_password, err);
     }
     if (code == ERR_OK && SSL_CTX_check_private_key(ctx) != 1) code = tls_error(err, ERR_CONFIG, "the private key is not the certificate's");
-    if (code == ERR_OK && s->trusted.p != NULL)
-        code = is_pem(s->trusted) ? trust_pem(ctx, s->trusted, &trusted, err) : trust_pkcs12(ctx, s->trusted, s->trusted_password, &trusted, err);
-    if (code == ERR_OK && s->client_auth != TLS_CLIENT_NONE && trusted == 0)
+    return code;
+}
+
+static enum err_code trust(SSL_CTX *ctx, const struct tls_settings *s, size_t *n, struct err *err) {
+    if (s->trusted.p == NULL) return ERR_OK;
+    return is_pem(s->trusted) ? trust_pem(ctx, s->trusted, n, err) : trust_pkcs12(ctx, s->trusted, s->trusted_password, n, err);
+}
+
+static enum err_code set_up_server(SSL_CTX *ctx, const struct tls_settings *s, struct err *err) {
+    size_t trusted = 0;
+    SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"millrace", 8);
+    if (set_options(ctx, s, err) != ERR_OK || use_own(ctx, s, err) != ERR_OK || trust(ctx, s, &trusted, err) != ERR_OK) return err->code;
+    if (s->client_auth != TLS_CLIENT_NONE && trusted == 0)
         return err_set(err, ERR_CONFIG, "clients' certificates are asked for, but there is no trusted certificate to check them with");
     int verify = s->client_auth == TLS_CLIENT_NONE ? SSL_VERIFY_NONE : SSL_VERIFY_PEER;
     if (s->client_auth == TLS_CLIENT_REQUIRED) verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     SSL_CTX_set_verify(ctx, verify, NULL);
-    return code;
+    return ERR_OK;
 }
 
-struct tls_context *tls_context_new(const struct tls_settings *s, struct err *err) {
+static enum err_code set_up_client(SSL_CTX *ctx, const struct tls_settings *s, struct err *err) {
+    size_t trusted = 0;
+    bool own = s->store.p != NULL || s->chain.p != NULL || s->key.p != NULL;
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    if (set_options(ctx, s, err) != ERR_OK || (own && use_own(ctx, s, err) != ERR_OK) || trust(ctx, s, &trusted, err) != ERR_OK) return err->code;
+    if (s->trusted.p != NULL && trusted == 0) return err_set(err, ERR_CONFIG, "the trust store has no certificate");
+    if (s->trusted.p == NULL && SSL_CTX_set_default_verify_paths(ctx) != 1) return tls_error(err, ERR_CONFIG, "the system's authorities");
+    return ERR_OK;
+}
+
+static struct tls_context *context_new(const SSL_METHOD *kind, enum err_code (*set_up)(SSL_CTX *, const struct tls_settings *, struct err *),
+                                       const struct tls_settings *s, struct err *err) {
     method();
-    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    SSL_CTX *ctx = SSL_CTX_new(kind);
     if (ctx == NULL) {
         tls_error(err, ERR_NO_MEMORY, "TLS cannot be started");
         return NULL;
@@ -224,6 +248,11 @@ struct tls_context *tls_context_new(const struct tls_settings *s, struct err *er
     return c;
 }
 
+struct tls_context *tls_context_new(const struct tls_settings *s, struct err *err) { return context_new(TLS_server_method(), set_up_server, s, err); }
+struct tls_context *tls_client_context_new(const struct tls_settings *s, struct err *err) {
+    return context_new(TLS_client_method(), set_up_client, s, err);
+}
+
 void tls_context_free(struct tls_context *c) {
     if (c == NULL) return;
     SSL_CTX_free(c->ctx);
@@ -231,7 +260,7 @@ void tls_context_free(struct tls_context *c) {
 }
 
 // ---- connections --------------------------------------------------------------------------------------------------------
-struct tls *tls_new(struct tls_context *c) {
+static struct tls *connection_new(struct tls_context *c) {
     struct tls *t = MEM_NEW(struct tls);
     buf_init(&t->out, OUT_MAX);
     t->ssl = SSL_new(c->ctx);
@@ -240,7 +269,28 @@ struct tls *tls_new(struct tls_context *c) {
     BIO_set_data(b, t);
     BIO_set_init(b, 1);
     SSL_set_bio(t->ssl, b, b);
+    return t;
+}
+
+struct tls *tls_new(struct tls_context *c) {
+    struct tls *t = connection_new(c);
     SSL_set_accept_state(t->ssl);
+    return t;
+}
+
+struct tls *tls_client_new(struct tls_context *c, const char *host, bool check_host) {
+    struct tls *t = connection_new(c);
+    X509_VERIFY_PARAM *checks = SSL_get0_param(t->ssl);
+    SSL_set_connect_state(t->ssl);
+    bool is_address = X509_VERIFY_PARAM_set1_ip_asc(checks, host) == 1;
+    if (!is_address) SSL_set_tlsext_host_name(t->ssl, host);
+    if (!check_host) X509_VERIFY_PARAM_set1_ip(checks, NULL, 0);
+    else if (!is_address) {
+        X509_VERIFY_PARAM_set_hostflags(checks, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        bool set = X509_VERIFY_PARAM_set1_host(checks, host, 0) == 1;
+        assert(set), (void)set;
+    }
+    ERR_clear_error();
     return t;
 }
 
@@ -285,7 +335,10 @@ int64_t tls_read(struct tls *t, void *p, size_t n, struct err *err) {
     }
     bool before = !SSL_is_init_finished(t->ssl);
     t->ended = true;
+    bool unverified = ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED;
     tls_error(err, ERR_CLOSED, before ? "TLS handshake failed" : "TLS failed");
+    long why = SSL_get_verify_result(t->ssl);
+    if (unverified && why != X509_V_OK) err_set(err, ERR_CLOSED, "TLS handshake failed: certificate verify failed: %s", X509_verify_cert_error_string(why));
     return -1;
 }
 

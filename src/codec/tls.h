@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TLS 1.2 and 1.3 for servers (OpenSSL): bytes in, bytes out, no sockets.
+// TLS 1.2 and 1.3, servers and clients (OpenSSL): bytes in, bytes out, no sockets.
 //
 // A tls_context holds the certificate, key and trusted authorities; it is read-only once made and may be shared by threads. Connections made
 // from it keep what they need of it, so a new context can take the place of an old one at any time.
@@ -31,9 +31,14 @@ struct tls_settings {
 };
 // ERR_CONFIG says which part is at fault.
 struct tls_context *tls_context_new(const struct tls_settings *s, struct err *err);
+// For clients: `trusted` are the servers' authorities (none: the system's), chain and key or store may be left out; client_auth says nothing.
+struct tls_context *tls_client_context_new(const struct tls_settings *s, struct err *err);
 void tls_context_free(struct tls_context *c);
 
 struct tls *tls_new(struct tls_context *c);
+// A client's end: tls_read starts the handshake, tls_out has its first bytes. `host` is a name or an address; check_host: the server's
+// certificate must be for it.
+struct tls *tls_client_new(struct tls_context *c, const char *host, bool check_host);
 void tls_free(struct tls *t);
 // Bytes from the network. They are borrowed until tls_read has used them up (it said ERR_BUSY) or tls_keep has made a copy of the rest.
 void tls_feed(struct tls *t, const void *p, size_t n);

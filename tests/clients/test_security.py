@@ -318,6 +318,19 @@ def test_scram_with_kafka_python(secured):
         producer.close()
 
 
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
+def test_scram_with_an_old_librdkafka(secured, mechanism):
+    """kcat with a librdkafka before 2.6.1: it sends its nonce twice."""
+    user = name("user")
+    set_scram(secured, user, "secret", *BOTH)
+    base = ["kcat", "-b", f"127.0.0.1:{secured.ports['SASL_PLAINTEXT']}", "-L", "-J", "-X", "security.protocol=SASL_PLAINTEXT", "-X", f"sasl.mechanism={mechanism}",
+            "-X", f"sasl.username={user}"]
+    done = subprocess.run([*base, "-X", "sasl.password=secret"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and json.loads(done.stdout)["brokers"], done.stderr
+    done = subprocess.run([*base, "-X", "sasl.password=no", "-m", "5"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "invalid credentials" in done.stderr
+
+
 def test_scram_users_are_described_and_deleted(secured):
     admin = AdminClient({"bootstrap.servers": secured.server.kafka})
     user = name("u")
