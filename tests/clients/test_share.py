@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 
@@ -56,6 +57,8 @@ def test_each_record_once_and_none_again_after_a_kill(new_server) -> None:
             one.commit_sync(timeout=10)
     assert len(accepted) >= RECORDS
     assert len(set(accepted)) == len(accepted)
+    rows = json.loads(server.cli("group", "describe", group, "--members", "-o", "json").stdout)
+    assert len(rows) == len(members)
     for one in members:
         one.close()
     server.kill()
