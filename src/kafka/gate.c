@@ -59,21 +59,24 @@ static const struct kafka_field *counterpart(const struct kafka_struct *req, con
     return NULL;
 }
 
-// The field's part in saying the error: code, text, and offsets that are none.
-static void set_error(const struct kafka_field *f, char *res, int error) {
+struct mirror {
+    struct kafka_req *q;
+    int error;
+};
+
+// The field's part in saying the error: code, text, and offsets and nodes that are none.
+static void set_error(const struct mirror *m, const struct kafka_field *f, char *res) {
+    int error = m->error;
     if (f->type == KAFKA_RECORDS) memcpy(res + f->offset, &STR(""), sizeof(struct str)); // null is taken for a parse error by librdkafka
     if (f->type == KAFKA_INT64 && (named(f, "base_offset", "high_watermark") || strcmp(f->name, "committed_offset") == 0))
         memcpy(res + f->offset, &(int64_t){-1}, sizeof(int64_t));
+    if (m->q->h->key == KAFKA_API_FIND_COORDINATOR && f->type == KAFKA_INT32 && named(f, "node_id", "port"))
+        memcpy(res + f->offset, &(int32_t){-1}, sizeof(int32_t));
     if (f->type == KAFKA_INT16 && named(f, "error_code", "partition_error_code")) memcpy(res + f->offset, &(int16_t){(int16_t)error}, sizeof(int16_t));
     if (f->type != KAFKA_STRING || strcmp(f->name, "error_message") != 0) return;
     struct str text = str_c(kafka_error_text(error));
     memcpy(res + f->offset, &text, sizeof text);
 }
-
-struct mirror {
-    struct kafka_req *q;
-    int error;
-};
 
 static void mirror_array(const struct mirror *m, const struct kafka_field *from, const char *elements, int32_t n, const struct kafka_field *to, char *res);
 
@@ -85,7 +88,7 @@ static void mirror_struct(const struct mirror *m, const struct kafka_struct *fro
         if (f->shape == KAFKA_SHAPE_PLAIN) {
             const struct kafka_field *r = from == NULL ? NULL : counterpart(from, f);
             if (r != NULL && f->type != KAFKA_STRUCT) memcpy(res + f->offset, req + r->offset, size_of(f));
-            set_error(f, res, m->error);
+            set_error(m, f, res);
         } else if (f->shape == KAFKA_SHAPE_ARRAY && f->type == KAFKA_STRUCT && !array_done && from != NULL) {
             const struct kafka_field *r = gate_first_array(from, m->q->version);
             array_done = true;
@@ -102,7 +105,7 @@ static void mirror_scalar(const struct mirror *m, const struct kafka_field *from
     bool done = false;
     for (size_t i = 0; i < to->n; i++) {
         const struct kafka_field *f = &to->fields[i];
-        set_error(f, res, m->error);
+        set_error(m, f, res);
         if (done || f->shape != KAFKA_SHAPE_PLAIN || f->type != from->type || strcmp(f->name, "error_message") == 0) continue;
         memcpy(res + f->offset, element, size_of(f));
         done = true;

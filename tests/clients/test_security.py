@@ -753,6 +753,19 @@ def test_bare_tokens(secured):
     assert time.monotonic() - began > 0.09  # connection.failed.authentication.delay.ms
 
 
+def test_a_coordinator_that_may_not_be_known_is_no_node(guarded):
+    raw = Raw(int(guarded.server.kafka.rsplit(":", 1)[1]))  # nobody in particular, without rights
+    none = b"\xff\xff\xff\xff"
+    raw.send(10, 0, b"\0\1g")
+    assert raw.read()[4:] == b"\0\x1e" + none + b"\0\0" + none  # GROUP_AUTHORIZATION_FAILED, node, host, port
+    raw.send(10, 4, b"\0" + b"\0" + b"\2\2g" + b"\0")
+    answer = raw.read()[4:]
+    assert answer[5:].startswith(b"\2\2g" + none + b"\1" + none + b"\0\x1e"), answer
+    raw.send(10, 4, b"\0" + b"\1" + b"\2\2g" + b"\0")
+    answer = raw.read()[4:]
+    assert answer[5:].startswith(b"\2\2g" + none + b"\1" + none + b"\0\x35"), answer  # TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+
 def test_the_order_of_logging_in(secured):
     port = secured.ports["SASL_PLAINTEXT"]
     early = Raw(port)
