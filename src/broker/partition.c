@@ -460,6 +460,8 @@ static void sync_ended(void *arg) { // owner; takes over the reference of the sy
     partition_unref(p);
 }
 
+static void tidy_now(void *partition);
+
 enum sync_end { SYNC_ENDED, SYNC_AGAIN, SYNC_FAILED };
 
 // One sync and its answers. SYNC_AGAIN: something was appended meanwhile, and the worker keeps the turn. After SYNC_ENDED another worker may
@@ -474,6 +476,10 @@ static enum sync_end sync_once(struct partition *p) {
     if (sync) p->flush_due = false;
     p->sync_code = sync ? log_sync(p->log, &p->sync_err) : log_write(p->log, &p->sync_err);
     if (p->sync_code != ERR_OK) return SYNC_FAILED;
+    if (sync && log_point_ready(p->log)) {
+        partition_ref(p);
+        loop_post(p->owner, tidy_now, p);
+    }
     for (struct broker_produce *r = take_pending(p, acknowledged_end(p)); r != NULL;) answer(pop(&r), false);
     partition_wait_fire(p, log_read_end(p->log));
     if (atomic_fetch_sub(&b->undurable_bytes, bytes) - bytes < b->config.produce_bytes_max) broker_wake_stalled(b);
@@ -556,6 +562,13 @@ static void maintain_done(void *arg) { // owner
     partition_unref(p);
 }
 
+static void maintain_start(struct partition *p) { // the reference goes along
+    p->maintenance_running = true;
+    if (pool_submit_then(p->broker->pool, maintain_work, p, p->owner, maintain_done, NULL) == ERR_OK) return;
+    p->maintenance_running = false;
+    partition_unref(p);
+}
+
 void partition_expire(void *arg) {
     struct partition *p = arg;
     int64_t idle = configs_broker_i64(p->broker, "producer.id.expiration.ms", 86400000);
@@ -572,10 +585,13 @@ void partition_maintain(void *arg) {
     log_roll_due(p->log);
     p->flush_due = true;
     sync_start(p); // a new segment's file is to be made durable
-    p->maintenance_running = true;
-    if (pool_submit_then(p->broker->pool, maintain_work, p, p->owner, maintain_done, NULL) == ERR_OK) return; // the reference goes along
-    p->maintenance_running = false;
-    partition_unref(p);
+    maintain_start(p);
+}
+
+static void tidy_now(void *arg) { // owner: a recovery point is to be written, soon and without the rest of the upkeep
+    struct partition *p = arg;
+    if (p->deleted || p->closing || p->maintenance_running || log_offline(p->log)) partition_unref(p);
+    else maintain_start(p);
 }
 
 // ---- the end --------------------------------------------------------------------------------------------------------

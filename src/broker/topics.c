@@ -4,10 +4,12 @@
 // Truth is the file DIR/topics, replaced as a whole (write, sync, rename, sync of the folder) at each change; it ends with its own CRC.
 // A partition's folder is made before the file names it, and removed after the file forgot it, so that folders the file does not name are
 // leftovers of an interrupted change and are removed at start. broker.change serializes changes; broker.mutex guards the maps.
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "broker/internal.h"
+#include "broker/open_partitions.h"
 #include "codec/crc32c.h"
 
 #define TOPICS_HEAD "millrace-topics 1"
@@ -232,6 +234,29 @@ static enum err_code open_partitions(struct broker *b, struct topic *t, int64_t 
     return ERR_OK;
 }
 
+// At start. counts: of partitions, in the map's order.
+static enum err_code open_all(struct broker *b, const int64_t *counts, int64_t total, bool clean, struct err *err) {
+    struct topic_setting_values *settings = mem_zalloc((b->topics.n + 1) * sizeof *settings);
+    struct partition_job *jobs = mem_zalloc(((size_t)total + 1) * sizeof *jobs);
+    struct map_entry *e;
+    size_t k = 0, n = 0;
+    for (size_t it = 0; (e = map_next(&b->topics, &it)) != NULL; k++) {
+        struct topic *t = e->value;
+        configs_settings(b, &t->configs, &settings[k]);
+        for (int32_t i = 0; i < counts[k]; i++) jobs[n++] = (struct partition_job){.topic = t->name, .id = t->id, .settings = &settings[k], .index = i};
+    }
+    assert(n == (size_t)total);
+    enum err_code code = partitions_open(b, jobs, n, clean, err);
+    k = n = 0;
+    for (size_t it = 0; code == ERR_OK && (e = map_next(&b->topics, &it)) != NULL; k++) {
+        struct topic *t = e->value;
+        for (int64_t i = 0; i < counts[k]; i++) vec_add(&t->partitions, jobs[n++].partition);
+    }
+    mem_free(jobs);
+    mem_free(settings);
+    return code;
+}
+
 enum err_code topics_load(struct broker *b, bool clean, struct err *err) {
     struct sys_list names = {0};
     char *path = mem_printf("%s/topics", b->dir), *text = NULL;
@@ -245,9 +270,7 @@ enum err_code topics_load(struct broker *b, bool clean, struct err *err) {
     } else if (code == ERR_OK) { // a new directory got an empty one before anything else
         code = err_set(err, ERR_CORRUPT, "%s is missing; restore it from a copy", path);
     }
-    struct map_entry *e;
-    size_t k = 0;
-    for (size_t it = 0; code == ERR_OK && (e = map_next(&b->topics, &it)) != NULL;) code = open_partitions(b, e->value, counts[k++], clean, err);
+    if (code == ERR_OK) code = open_all(b, counts, total, clean, err);
     b->n_partitions = total;
     if (code == ERR_OK && !clean) code = sys_sync_dir(b->sys, b->dir, err); // folders that a killed process made
     if (code == ERR_OK) code = remove_leftovers(b, &names, err);

@@ -158,6 +158,7 @@ enum err_code log_roll(struct log *l, struct err *err) {
     old->closed = true;
     g->jitter_ms = choose_jitter(l);
     old->index_loaded = true;
+    point_forget(old); // its index comes
     vec_add(&l->segments, g);
     l->dir_changes++;
     sys_mutex_unlock(&l->mutex);
@@ -181,9 +182,11 @@ void log_roll_due(struct log *l) {
     // Retention takes only closed segments: an active one whose newest record is too old is closed for it, as Kafka does.
     due = due || (g->size > 0 && l->config.retention_ms >= 0 && now_ms(l) - segment_newest_ms(g) > l->config.retention_ms);
     bool offline = l->offline;
+    uint64_t grown = point_bytes(l) / POINT_UPKEEP_PART;
     sys_mutex_unlock(&l->mutex);
     struct err err = {0};
     if (due && !offline && log_roll(l, &err) != ERR_OK) log_warn("log", "could not close a segment", "dir", l->dir, "error", err.msg, NULL);
+    if (!offline) point_take(l, active(l), grown);
 }
 
 static void note_control(struct log *l, struct segment *g, const struct batch *b) {
@@ -198,13 +201,14 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
     sys_mutex_lock(&l->mutex);
     bool due = is_due(l, active(l), batches.n);
     uint32_t interval = l->config.index_interval_bytes;
-    uint64_t segment_max = l->config.segment_bytes;
+    uint64_t segment_max = l->config.segment_bytes, grown = point_bytes(l);
     sys_mutex_unlock(&l->mutex);
     if (due) {
         enum err_code code = log_roll(l, err);
         if (code != ERR_OK) return code;
     }
     struct segment *g = active(l);
+    point_take(l, g, grown);
     l->untouched = false;
     uint8_t *p = (uint8_t *)(uintptr_t)batches.p; // the caller's bytes are writable by contract
     int64_t next = l->end;
@@ -316,12 +320,19 @@ bool log_needs_sync(struct log *l) {
 
 static bool wants_tidy(const struct segment *g) {
     if (g->has_snapshot && !g->snapshot_on_disk) return true;
-    return g->closed && !g->index_on_disk && g->index_loaded && g->synced == g->size;
+    return point_ready(g) || (g->closed && !g->index_on_disk && g->index_loaded && g->synced == g->size);
+}
+
+bool log_point_ready(struct log *l) {
+    sys_mutex_lock(&l->mutex);
+    bool yes = !l->offline && point_ready(active(l));
+    sys_mutex_unlock(&l->mutex);
+    return yes;
 }
 
 bool log_needs_tidy(struct log *l) {
     sys_mutex_lock(&l->mutex);
-    bool yes = false;
+    bool yes = !l->offline && point_wanted(l, active(l));
     for (size_t i = l->segments.n; i > 0 && !yes && !l->offline; i--) yes = wants_tidy(l->segments.p[i - 1]);
     sys_mutex_unlock(&l->mutex);
     return yes;
@@ -341,11 +352,13 @@ static enum err_code tidy_segment(struct log *l, struct segment *g, struct err *
         buf_fini(&g->snapshot);
         set_flag(l, &g->snapshot_on_disk);
     }
-    if (!g->closed || g->index_on_disk) return ERR_OK;
+    if (!g->closed) return point_write(l, g, err);
+    if (g->index_on_disk) return ERR_OK;
     code = segment_trim(g, err);
     if (code == ERR_OK) code = sys_fdatasync(g->file, err); // its length
     if (code == ERR_OK) code = segment_write_aborted(l, g, "txnindex", err);
     if (code == ERR_OK) code = segment_write_index(l, g, "index", err);
+    if (code == ERR_OK) code = point_remove(l, g->base, err); // the index says all that it said
     if (code == ERR_OK) set_flag(l, &g->index_on_disk);
     return code;
 }
@@ -388,7 +401,7 @@ static struct segment *expired(struct log *l, int64_t now, int64_t before) {
 
 // Removed first, forgotten second: when the removal fails the log is as it was. Readers in the middle of it have the file open.
 static enum err_code drop_first(struct log *l, struct segment *g, struct err *err) {
-    static const char *const suffixes[] = {"index", "txnindex", "snapshot", "log"};
+    static const char *const suffixes[] = {"point", "index", "txnindex", "snapshot", "log"};
     for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
         char *path = segment_path(l, g->base, suffixes[i]);
         enum err_code code = sys_exists(l->sys, path) ? sys_unlink(l->sys, path, err) : ERR_OK;

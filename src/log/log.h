@@ -36,6 +36,7 @@ struct log_config { // may be changed at any time with log_configure
     int64_t retention_bytes;      // -1 = no limit
     uint32_t index_interval_bytes;
     int64_t segment_jitter_ms;    // at random up to so much earlier, so that not all close at once
+    uint64_t point_bytes;         // a recovery point after so much, so that an open after a kill scans no more; 0 = 32 MiB
     uint64_t segment_index_bytes; // or when its index would be larger, at 8 bytes an entry as Kafka counts; 0 = no limit
 };
 
@@ -45,7 +46,7 @@ void log_cache_tick(struct log_cache *c); // every few seconds: what was not use
 void log_cache_free(struct log_cache *c); // after the logs and the views; NULL is fine
 
 // The caller's state that follows the batches (producer sequences). All may be NULL. load and batch are called inside log_open only;
-// save on the owner's thread inside log_append, and inside log_close.
+// save on the owner's thread inside log_append and log_roll_due, before the batch that comes, and inside log_close.
 struct log_state {
     void *arg;
     void (*save)(void *arg, struct buf *out);                 // the state after every batch so far
@@ -88,6 +89,7 @@ int64_t log_read_end(struct log *l); // readers see offsets below: the durable e
 bool log_needs_sync(struct log *l);
 void log_tidy(struct log *l); // writes index and snapshot of closed segments that are durable; blocks. Without it recovery scans more
 bool log_needs_tidy(struct log *l);
+bool log_point_ready(struct log *l); // a recovery point became durable: log_tidy writes it
 
 int64_t log_start(struct log *l);
 int64_t log_end(struct log *l);         // next offset

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening a log: which segments can be trusted, which are scanned, what is cut off.
 //
-// A segment with a valid index file was synced before that file was written, so it and everything in front of it is whole. What comes
-// behind (at most the active segment and those closed a moment ago) is walked batch by batch with CRC and offsets checked; at the first
-// bad byte the log is cut, since nothing behind it can have been acknowledged. Then it is synced, before a reader sees it.
+// A segment with a valid index file was synced before that file was written, so it and everything in front of it is whole. A recovery
+// point (point.c) says the same of the first part of the active segment. What comes behind (the rest of it, and what was closed a moment
+// ago) is walked batch by batch with CRC and offsets checked; at the first bad byte the log is cut, since nothing behind it can have been
+// acknowledged. Then it is synced, before a reader sees it.
 // After a clean close the active segment has an index too, and nothing is scanned.
 #include <assert.h>
 
@@ -55,12 +56,12 @@ static void remove_leftovers(struct recovery *x, const struct sys_list *names) {
     for (size_t i = 0; i < names->n; i++) {
         const char *name = names->names[i];
         int64_t base = 0;
-        bool index = parse_name(name, ".index", &base) || parse_name(name, ".txnindex", &base);
+        bool point = parse_name(name, ".point", &base), index = point || parse_name(name, ".index", &base) || parse_name(name, ".txnindex", &base);
         bool snapshot = !index && parse_name(name, ".snapshot", &base);
         bool remove = str_ends(str_c(name), STR(".tmp")) || str_ends(str_c(name), STR(".cleaned"));
         if (index || snapshot) {
             remove = true;
-            for (size_t k = 0; k < l->segments.n && remove; k++) remove = l->segments.p[k]->base != base;
+            for (size_t k = 0; k < l->segments.n && remove; k++) remove = l->segments.p[k]->base != base || (point && l->segments.p[k]->index_on_disk);
             if (snapshot && base == l->end) remove = false;
         }
         if (!remove) continue;
@@ -76,7 +77,14 @@ static void choose_scan(struct recovery *x) {
     for (size_t i = 0; i < n; i++) {
         struct segment *g = l->segments.p[i];
         bool last = i + 1 == n;
-        if (segment_read_index_head(l, g) && (!last || x->clean)) trusted = i + 1;
+        if (segment_read_index_head(l, g) && (!last || x->clean)) {
+            trusted = i + 1;
+            continue;
+        }
+        struct point *p = i > trusted ? point_read(l, g) : NULL; // it proves what is in front of it
+        if (p != NULL) trusted = i;
+        point_free(p);
+        g->index.n = g->aborted.n = 0;
     }
     x->first_scan = trusted;
     x->all_proven = n > 0 && trusted == n;
@@ -181,18 +189,19 @@ static enum err_code set_aside(struct recovery *x, struct segment *g) {
     char *from = segment_path(l, g->base, "log"), *to = segment_path(l, g->base, "log.dropped");
     log_warn("log", "segment behind the end of the log set aside", "file", to, "bytes", log_i64((int64_t)g->size), NULL);
     x->cut += g->size;
-    enum err_code code = g->size == 0 ? sys_unlink(l->sys, from, x->err) : sys_rename(l->sys, from, to, x->err);
+    enum err_code code = point_remove(l, g->base, x->err);
+    if (code == ERR_OK) code = g->size == 0 ? sys_unlink(l->sys, from, x->err) : sys_rename(l->sys, from, to, x->err);
     mem_free(from);
     mem_free(to);
     segment_free(g);
     return code;
 }
 
-static enum err_code rewrite_segment(struct recovery *x, struct segment *g) {
+static enum err_code rewrite_segment(struct recovery *x, struct segment *g, uint64_t from) {
     enum { CHUNK = 2 << 20 };
     uint8_t *chunk = sys_map_memory(CHUNK);
     enum err_code code = ERR_OK;
-    for (uint64_t at = 0; at < g->size && code == ERR_OK; at += CHUNK) {
+    for (uint64_t at = from / SYS_BLOCK * SYS_BLOCK; at < g->size && code == ERR_OK; at += CHUNK) {
         int64_t n = sys_pread(g->file, chunk, CHUNK, at, x->err);
         if (n < 0) {
             code = x->err->code;
@@ -208,6 +217,38 @@ static enum err_code rewrite_segment(struct recovery *x, struct segment *g) {
     return code == ERR_OK ? sys_truncate(g->file, g->size, x->err) : code;
 }
 
+// The file lost bytes that were durable. Their offsets are not given away again: reads there answer ERR_CORRUPT.
+static enum err_code fill_up(struct recovery *x, struct segment *g, uint64_t size) {
+    log_error("log", "segment is shorter than what was durable: reads behind its end will fail", "dir", x->log->dir, "segment",
+              log_i64(g->base), "bytes", log_i64((int64_t)g->size), "durable", log_i64((int64_t)size), NULL);
+    enum err_code code = sys_truncate(g->file, size, x->err);
+    if (code == ERR_OK) g->size = g->reserved = size;
+    return code;
+}
+
+// Where to begin: behind the recovery point, when there is one whose state the caller can use.
+static enum err_code start_at_point(struct recovery *x, struct segment *g, uint64_t *from) {
+    struct log *l = x->log;
+    enum err_code code = ERR_OK;
+    struct point *p = point_read(l, g);
+    *from = 0;
+    if (p != NULL && l->state.load != NULL && !(p->has_state && l->state.load(l->state.arg, buf_str(&p->state)))) {
+        point_free(p);
+        p = NULL;
+        g->index.n = g->aborted.n = 0;
+        code = load_state(x); // as it was
+    }
+    if (p == NULL) return code == ERR_OK ? point_remove(l, g->base, x->err) : code; // a cut in front of it would make it a lie
+    if (g->size < p->size) code = fill_up(x, g, p->size);
+    g->end = p->end;
+    g->max_time = p->max_time;
+    g->max_time_base = p->max_time_base;
+    g->pointed = *from = p->size;
+    if (g->aborted.n > 0) l->has_aborted = true;
+    point_free(p);
+    return code;
+}
+
 static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     struct log *l = x->log;
     g->index.n = 0;
@@ -221,10 +262,13 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
         l->state.save(l->state.arg, &g->snapshot);
         g->has_snapshot = true;
     }
+    uint64_t from = 0;
+    enum err_code code = start_at_point(x, g, &from);
+    if (code != ERR_OK) return code;
     x->into = g;
-    struct scan c = {.file = g->file, .to = g->size, .check_crc = true, .expect = g->base, .fn = note_batch, .arg = x};
+    struct scan c = {.file = g->file, .from = from, .to = g->size, .check_crc = true, .expect = g->end, .fn = note_batch, .arg = x};
     c.gaps_below = l->gaps_below;
-    enum err_code code = segment_scan(&c, x->err);
+    code = segment_scan(&c, x->err);
     if (code != ERR_OK) return code;
     if (c.zeros) {
         g->size = c.good_end;
@@ -243,7 +287,7 @@ static enum err_code scan_segment(struct recovery *x, struct segment *g) {
     }
     l->end = g->end;
     g->index_loaded = true;
-    if (x->rewrite) code = rewrite_segment(x, g);
+    if (x->rewrite) code = rewrite_segment(x, g, from);
     if (code == ERR_OK && g->base + (int64_t)g->size > 0) code = sys_fdatasync(g->file, x->err);
     segment_all_on_disk(g);
     return code;

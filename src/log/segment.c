@@ -57,6 +57,7 @@ void segment_free(struct segment *g) {
     vec_fini(&g->index);
     vec_fini(&g->aborted);
     buf_fini(&g->snapshot);
+    point_forget(g);
     mem_free(g);
 }
 

@@ -18,6 +18,15 @@ struct index_entry {
     int64_t max_before; // largest timestamp of the batches in front of it; INT64_MIN = none
 };
 
+// What is known of an active segment's first `size` bytes; written to N.point when they are durable (point.c).
+struct point {
+    uint64_t size;
+    int64_t end, max_time, max_time_base;
+    size_t index_n, aborted_n; // entries that lie in front of it
+    bool has_state;
+    struct buf state; // the caller's, at `end`
+};
+
 struct segment {
     int64_t base, end; // offsets: first, behind the last
     struct sys_file *file;
@@ -38,6 +47,8 @@ struct segment {
     bool closed;
     struct buf snapshot; // the caller's state at `base`, until it is on disk
     bool has_snapshot;
+    struct point *point, *newer; // taken, not written yet; `newer` waits until it is durable
+    uint64_t pointed;      // bytes in front of the last point that was taken. The owner's, under the mutex
     log_aborteds aborted;  // by marker
     bool aborted_on_disk;  // `aborted` is still to be read from there
     int refs;
@@ -112,6 +123,19 @@ struct scan {
     bool zeros;          // out: from good_end to `to` there is nothing but zeros: room that was reserved
 };
 enum err_code segment_scan(struct scan *c, struct err *err); // errors of the disk only
+
+// ---- point.c ----
+void point_take(struct log *l, struct segment *g, uint64_t grown); // the owner's, between appends: a point at the end, when so much came behind the last
+bool point_ready(const struct segment *g);                         // one is durable and waits to be written. Under the mutex
+bool point_wanted(const struct log *l, const struct segment *g);   // so much came that the upkeep takes one. Under the mutex
+void point_forget(struct segment *g);                              // those that wait. Under the mutex
+enum err_code point_write(struct log *l, struct segment *g, struct err *err);  // the tidying worker's
+enum err_code point_remove(struct log *l, int64_t base, struct err *err);
+// The point on disk, and the entries in front of it into g's index and list of aborts. NULL = none, or damaged; then g is as it was.
+struct point *point_read(struct log *l, struct segment *g);
+void point_free(struct point *p); // NULL is fine
+uint64_t point_bytes(const struct log *l);
+enum { POINT_UPKEEP_PART = 8 }; // the upkeep takes one after this part of point_bytes
 
 // ---- aborted.c ----
 void segment_note_aborted(struct log *l, struct segment *g, const struct log_aborted *a); // under the mutex, or before the log is shared

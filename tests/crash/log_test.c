@@ -7,7 +7,7 @@
 
 #include "log/log.h"
 
-static const struct log_config config = {.segment_bytes = 6000, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 512};
+static const struct log_config config = {.segment_bytes = 6000, .retention_ms = -1, .retention_bytes = -1, .index_interval_bytes = 512, .point_bytes = 1500};
 static const char dir[] = "t-0";
 static struct log_cache *cache;
 
@@ -91,7 +91,8 @@ static bool work(struct sys *s, struct my *m, bool clean, int rounds, bool retai
         for (int k = 0; k <= i % 4 && code == ERR_OK; k++) code = append(l, &t, m);
         if (code == ERR_OK && i % 4 == 2) code = log_roll(l, NULL); // closed before it was synced
         if (code == ERR_OK && i % 3 != 1) code = sync(l, m);
-        if (i % 5 == 4) log_tidy(l);
+        if (i % 5 == 4 || log_point_ready(l)) log_tidy(l);
+        if (i % 6 == 5) log_roll_due(l); // takes a point too, when there is something new
         if (i % 3 == 2 || i % 4 == 1) forget_all(); // the last block's head is not in memory when it is written again
         if (i % 4 != 3) continue;
         struct buf b = {0}; // or comes from the disk
@@ -176,6 +177,7 @@ static void verify(struct sys *s, void *state) {
         m->acknowledged = log_end(l); // it was shown to readers
         for (int i = 0; i < 5; i++) assert_int_equal(append(l, &t, m), ERR_OK);
         assert_int_equal(sync(l, m), ERR_OK);
+        if (round == 1) log_tidy(l); // a recovery point
         assert_int_equal(append(l, &t, m), ERR_OK); // not acknowledged
         log_discard(l);
         sys_sim_reboot(s);

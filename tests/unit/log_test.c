@@ -264,6 +264,74 @@ static int64_t file_size(const char *name) {
     return (int64_t)st.size;
 }
 
+// A recovery point inside the active segment: behind it the first bad byte is the end, in front of it nothing is cut.
+static void test_recovery_point(void **state) {
+    (void)state;
+    const char *name = "00000000000000000000.log", *point = "00000000000000000000.point";
+    struct log_config small = config;
+    small.point_bytes = 20000;
+    struct log *l = open_log(&small, true);
+    for (int i = 0; i < 100; i++) append(l, i, 2, 300); // a point at about 20000, and one at 40000
+    assert_false(log_point_ready(l)); // nothing is durable
+    assert_int_equal(log_sync(l, NULL), ERR_OK);
+    assert_true(log_point_ready(l) && log_needs_tidy(l));
+    log_tidy(l);
+    assert_false(log_point_ready(l));
+    assert_true(file_size(point) > 64);
+    append(l, 1000, 2, 300); // not synced: what lies behind the bytes that are written does not count
+    int64_t bytes = (int64_t)log_bytes(l);
+    assert_int_equal(log_sync(l, NULL), ERR_OK);
+    log_discard(l); // as after kill -9
+    write_at(name, 3000, "X", 1);
+    l = open_log(&small, false); // in front: nothing is cut, and a reader is told
+    assert_int_equal(log_end(l), 202);
+    assert_int_equal((int64_t)log_bytes(l), bytes);
+    struct buf b = {0};
+    struct err err = {0};
+    assert_int_equal(log_read(l, 8, 10, &b, &err), ERR_CORRUPT);
+    buf_fini(&b);
+    assert_int_equal(read_all(l, 40, 1 << 20), 162); // the index of the point leads past it
+    int64_t offset, found;
+    assert_int_equal(log_find_max_time(l, &offset, &found, NULL), ERR_OK);
+    assert_int_equal(found, 1001);
+    log_discard(l);
+    write_at(name, bytes - 100, "X", 1); // behind: cut
+    l = open_log(&small, false);
+    assert_int_equal(log_end(l), 200);
+    assert_true((int64_t)log_bytes(l) < bytes);
+    log_discard(l);
+    // shorter than what was durable: those offsets are not given away again
+    struct buf path = {0};
+    buf_printf(&path, "%s/%s", dir, name);
+    struct sys_file *f = sys_open(sys, buf_cstr(&path), SYS_READ | SYS_WRITE, NULL);
+    assert_int_equal(sys_truncate(f, 20000, NULL), ERR_OK);
+    sys_close(f);
+    buf_fini(&path);
+    l = open_log(&small, false);
+    int64_t end = log_end(l);
+    assert_true(end > 40 && end < 200);
+    assert_int_equal(log_read(l, end - 1, 10, &b, &err), ERR_CORRUPT);
+    buf_fini(&b);
+    append(l, 7, 2, 300);
+    assert_int_equal(log_sync(l, NULL), ERR_OK);
+    assert_int_equal(read_all(l, end, 1 << 20), 2);
+    log_discard(l);
+    write_at(point, 70, "?", 1); // damaged: the whole segment is scanned, up to the damage
+    l = open_log(&small, false);
+    end = log_end(l);
+    assert_true(end > 0 && end < 20);
+    assert_int_equal(read_all(l, 0, 1 << 20), end);
+    assert_int_equal(log_roll(l, NULL), ERR_OK); // the index takes its place
+    append(l, 8, 2, 300);
+    assert_int_equal(log_sync(l, NULL), ERR_OK);
+    log_tidy(l);
+    assert_int_equal(log_close(l, NULL), ERR_OK);
+    struct sys_list names;
+    assert_int_equal(sys_list_dir(sys, dir, &names, NULL), ERR_OK);
+    for (size_t i = 0; i < names.n; i++) assert_false(str_ends(str_c(names.names[i]), STR(".point")));
+    sys_list_free(&names);
+}
+
 // Room that small appends reserve behind them: given back by a roll and a close, and found again after a power cut.
 static void test_reserved_room(void **state) {
     (void)state;
@@ -506,6 +574,7 @@ int main(void) {
         cmocka_unit_test(test_batch_compressed),
         cmocka_unit_test_setup_teardown(test_append_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recover_torn, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_recovery_point, setup, teardown),
         cmocka_unit_test_setup_teardown(test_closed_segments, setup, teardown), cmocka_unit_test_setup_teardown(test_reserved_room, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retention, setup, teardown),
         cmocka_unit_test_setup_teardown(test_abandoned, setup, teardown),
