@@ -89,7 +89,7 @@ def rust() -> list[str]:
 
 
 PROGRAMS: dict[str, tuple[str, Callable[[], list[str]], bool]] = {  # title, preparation, whether the short run has it
-    "kcat": ("kcat (Debian 12: 1.7.1, librdkafka 2.0.2)", lambda: [need("kcat") and str(CLIENTS / "kcat.sh")], True),
+    "kcat": ("kcat 1.7.1 (of Debian 12, librdkafka 2.0.2)", lambda: [need("kcat") and str(CLIENTS / "kcat.sh")], True),
     "confluent": ("confluent-kafka-python 2.16.1", python("confluent"), True),
     "kafka_python": ("kafka-python 3.0.12", python("kafka_python"), True),
     "aio": ("aiokafka 0.14.0", python("aio"), True),
