@@ -38,6 +38,7 @@ struct committed { // one offset
     char *topic;
     int32_t partition, leader_epoch;
     int64_t offset, commit_ms;
+    int64_t order; // of its write among all: the later record counts, whichever way it came
     char *metadata;
     size_t metadata_n;
 };

@@ -219,6 +219,7 @@ static replay_fn *replay_of(int version) {
 static enum err_code load_batch(struct coordinator *c, const struct batch *b, struct err *err) {
     struct batch_iter it;
     struct batch_record rec;
+    c->durable = ++c->submitted;
     if ((b->attributes & BATCH_ATTR_CONTROL) != 0) {
         struct txn_marker m;
         if (txn_marker_read(b, &m)) offsets_txn_ended(c, b->producer_id, m.commit);

@@ -20,8 +20,7 @@ static void committed_free(struct committed *o) {
     mem_free(o);
 }
 
-static void set_offset(struct group *g, struct str topic, int32_t partition, int64_t offset, int32_t epoch, struct str metadata,
-                       int64_t time);
+static void set_offset(struct group *g, struct str topic, const struct committed *from);
 
 static void put_key(struct buf *key, struct str topic, int32_t partition) {
     buf_clear(key);
@@ -31,19 +30,21 @@ static void put_key(struct buf *key, struct str topic, int32_t partition) {
 }
 
 void offsets_set(struct group *g, const struct committed *o) {
-    set_offset(g, str_c(o->topic), o->partition, o->offset, o->leader_epoch, str_n(o->metadata, o->metadata_n), o->commit_ms);
+    set_offset(g, str_c(o->topic), o);
 }
 
-static void set_offset(struct group *g, struct str topic, int32_t partition, int64_t offset, int32_t epoch, struct str metadata,
-                       int64_t time) {
+// Of an offset that a transaction brings when it ends and one that was written in the meantime, the one whose record is later counts.
+static void set_offset(struct group *g, struct str topic, const struct committed *from) {
     struct buf key = {0};
-    put_key(&key, topic, partition);
-    struct committed *o = MEM_NEW(struct committed);
-    *o = (struct committed){.partition = partition, .leader_epoch = epoch, .offset = offset, .commit_ms = time};
-    o->topic = mem_strndup(topic.p, topic.n);
-    o->metadata = mem_strndup(metadata.p, metadata.n);
-    o->metadata_n = metadata.n;
-    committed_free(map_put(&g->offsets, buf_str(&key), o));
+    put_key(&key, topic, from->partition);
+    const struct committed *old = map_get(&g->offsets, buf_str(&key));
+    if (old == NULL || old->order <= from->order) {
+        struct committed *o = MEM_NEW(struct committed);
+        *o = *from;
+        o->topic = mem_strndup(topic.p, topic.n);
+        o->metadata = mem_strndup(from->metadata, from->metadata_n);
+        committed_free(map_put(&g->offsets, buf_str(&key), o));
+    }
     buf_fini(&key);
 }
 
@@ -115,7 +116,7 @@ bool offsets_replay_txn(struct coordinator *c, int64_t producer_id, struct rd *k
     if (version > 1 || key->failed || group.p == NULL || topic.p == NULL || value == NULL || !read_value(value, &o)) return false;
     char *id = mem_strndup(group.p, group.n);
     o.topic = mem_strndup(topic.p, topic.n);
-    txn_offsets_put(c, producer_id, id, &o, 0);
+    txn_offsets_put(c, producer_id, id, &o, c->submitted);
     mem_free(o.topic);
     mem_free(id);
     return true;
@@ -133,12 +134,12 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
         mem_free(id);
         return true;
     }
-    struct committed o = {.partition = partition};
+    struct committed o = {.partition = partition, .order = c->submitted};
     bool ok = read_value(value, &o);
     if (g == NULL && ok) g = classic_head(c, id);
     mem_free(id);
     if (!ok || g == NULL) return false;
-    set_offset(g, topic, partition, o.offset, o.leader_epoch, str_n(o.metadata, o.metadata_n), o.commit_ms);
+    set_offset(g, topic, &o);
     return true;
 }
 
@@ -216,7 +217,9 @@ static void apply(struct coordinator *c, const struct group_commit *x) {
     for (size_t i = 0; i < x->n_offsets && g != NULL; i++) {
         const struct group_offset *o = &x->offsets[i];
         if (o->error != 0) continue;
-        set_offset(g, str_c(o->topic), o->partition, o->offset, o->leader_epoch, o->metadata, time);
+        set_offset(g, str_c(o->topic),
+                   &(struct committed){.partition = o->partition, .leader_epoch = o->leader_epoch, .offset = o->offset, .commit_ms = time,
+                                       .order = x->order, .metadata = (char *)(uintptr_t)o->metadata.p, .metadata_n = o->metadata.n});
         gone = gone || is_gone(c->broker, o->topic);
     }
     if (gone) offsets_forget_topics(c, NULL); // deleted while the commit was under way
@@ -251,6 +254,7 @@ static void commit_on_loop(void *arg) {
     offsets_put_commit(c, r, x, error);
     if (error == 0 && !group_records_empty(r)) {
         group_records_submit(r, g, committed, x);
+        x->order = c->submitted;
         return;
     }
     group_records_free(r);

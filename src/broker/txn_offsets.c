@@ -41,6 +41,7 @@ void txn_offsets_put(struct coordinator *c, int64_t producer_id, const char *gro
         map_put(&c->txn_pending, key_of(&producer_id), t);
     }
     struct pending_offset p = {.group = mem_strdup(group), .offset = *o, .write = write};
+    p.offset.order = write;
     p.offset.topic = mem_strdup(o->topic);
     p.offset.metadata = mem_strndup(o->metadata, o->metadata_n);
     vec_add(&t->offsets, p);

@@ -13,6 +13,7 @@
 #include "broker/groups.h"
 #include "broker/kafka_error.h"
 #include "broker/partition_set.h"
+#include "broker/txn.h"
 #include "unit/broker_fixture.h"
 
 struct call {
@@ -24,6 +25,7 @@ struct call {
         struct group_commit commit;
         struct group_fetch fetch;
         struct group_delete delete;
+        struct txn_init init;
     };
     struct group_offset offset;
     struct arena arena;
@@ -52,6 +54,8 @@ static void do_heartbeat(struct call *c) { group_consumer_heartbeat(c->f->broker
 static void do_describe(struct call *c) { group_consumer_describe(c->f->broker, &c->describe); }
 static void do_commit(struct call *c) { group_commit(c->f->broker, &c->commit); }
 static void do_fetch(struct call *c) { group_fetch(c->f->broker, &c->fetch); }
+static void do_txn_commit(struct call *c) { txn_offsets_commit(c->f->broker, &c->commit); }
+static void do_txn_init(struct call *c) { txn_init(c->f->broker, &c->init); }
 static void do_delete(struct call *c) { group_delete(c->f->broker, &c->delete); }
 
 // ---- a member as a client keeps it ------------------------------------------------------------------------------------
@@ -161,6 +165,38 @@ static int commit(struct fixture *f, const char *member, int32_t epoch, bool new
     return error;
 }
 
+// In a transaction a member's epoch is a generation: the request is older than STALE_MEMBER_EPOCH.
+static void check_txn_commits(struct fixture *f, const char *member, int32_t epoch) {
+    const struct {
+        const char *member;
+        int32_t epoch;
+        int error;
+    } cases[] = {
+        {member, epoch - 1, KAFKA_ILLEGAL_GENERATION}, {member, epoch + 1, KAFKA_ILLEGAL_GENERATION}, {member, -1, KAFKA_ILLEGAL_GENERATION},
+        {"nobody", epoch, KAFKA_UNKNOWN_MEMBER_ID},    {member, epoch, 0},
+    };
+    struct call c = {.init = {.transactional_id = "tx", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1}};
+    assert_int_equal(run(&c, f, do_txn_init), 0);
+    int64_t id = c.init.out_id;
+    int16_t producer_epoch = c.init.out_epoch;
+    arena_fini(&c.arena);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        c = (struct call){.commit = {.group_id = "g", .member_id = cases[i].member, .generation = cases[i].epoch, .n_offsets = 1}};
+        c.offset = (struct group_offset){.topic = "a", .partition = 0, .offset = 7};
+        c.commit.offsets = &c.offset;
+        c.commit.transactional_id = "tx";
+        c.commit.producer_id = id;
+        c.commit.producer_epoch = producer_epoch;
+        c.commit.txn_adds = true;
+        assert_int_equal(run(&c, f, do_txn_commit), cases[i].error);
+        assert_int_equal(c.offset.error, cases[i].error);
+        arena_fini(&c.arena);
+    }
+    c = (struct call){.init = {.transactional_id = "tx", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1}};
+    assert_int_equal(run(&c, f, do_txn_init), 0); // and it is aborted
+    arena_fini(&c.arena);
+}
+
 static void test_epochs(void **state) {
     struct fixture *f = *state;
     struct client all[2] = {{.topics = {"a"}, .n_topics = 1}, {.topics = {"a"}, .n_topics = 1}}, *x = &all[0], *y = &all[1];
@@ -197,6 +233,7 @@ static void test_epochs(void **state) {
     assert_int_equal(commit(f, x->id, 2, false), KAFKA_UNSUPPORTED_VERSION);
     assert_int_equal(commit(f, "nobody", 2, true), KAFKA_UNKNOWN_MEMBER_ID);
     assert_int_equal(commit(f, x->id, 2, true), 0);
+    check_txn_commits(f, x->id, 2);
     struct call c = {.fetch = {.group_id = "g", .member_id = x->id, .member_epoch = 1, .all = true}};
     assert_int_equal(run(&c, f, do_fetch), KAFKA_STALE_MEMBER_EPOCH);
     arena_fini(&c.arena);

@@ -134,6 +134,16 @@ static int commit_offset(struct fixture *f, const char *name, struct id p, int64
     return x.call.error != 0 ? x.call.error : o.error;
 }
 
+static int commit_plain(struct fixture *f, int64_t offset) {
+    struct ask a;
+    struct group_offset o = {.topic = "t", .partition = 0, .offset = offset, .leader_epoch = -1};
+    struct group_commit x = {.call = ask_begin(&a, f), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
+    group_commit(f->broker, &x);
+    ask_end(&a);
+    arena_fini(&a.arena);
+    return x.call.error != 0 ? x.call.error : o.error;
+}
+
 static int64_t committed(struct fixture *f, int *error) {
     struct ask a;
     struct group_offset o = {.topic = "t", .partition = 0};
@@ -389,6 +399,31 @@ static void test_offsets(void **state) {
     }
 }
 
+// An offset that a transaction wrote and one that came without a transaction: the later record counts, not the later end.
+static void test_offsets_order(void **state) {
+    struct fixture *f = *state;
+    int error;
+    topic(f);
+    struct id p = init(f, "a");
+    for (int64_t round = 0; round < 4; round++) { // restarted: before the end, behind it, both, never
+        bool plain_last = round != 1;
+        if (!plain_last) assert_int_equal(commit_plain(f, 100 + round), 0);
+        assert_int_equal(commit_offset(f, "a", p, 10 + round, true), 0);
+        if (plain_last) assert_int_equal(commit_plain(f, 100 + round), 0);
+        assert_int_equal(committed(f, &error), -1);
+        assert_int_equal(error, KAFKA_UNSTABLE_OFFSET_COMMIT);
+        if (round != 1 && round != 3) fixture_restart(f, round == 0);
+        p = end(f, "a", p, true, true);
+        assert_int_equal(p.error, 0);
+        settled(f, "a");
+        assert_int_equal(committed(f, &error), plain_last ? 100 + round : 10 + round);
+        assert_int_equal(error, 0);
+        if (round == 0 || round == 3) continue;
+        fixture_restart(f, round == 1);
+        assert_int_equal(committed(f, &error), plain_last ? 100 + round : 10 + round);
+    }
+}
+
 static void test_fencing(void **state) {
     struct fixture *f = *state;
     topic(f);
@@ -479,9 +514,9 @@ static void test_markers_by_hand(void **state) { // of a transaction that hangs
 int main(void) {
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_states), cmocka_unit_test(test_epochs_run_out),
-        cmocka_unit_test(test_end_behind_a_fence), T(test_v1), T(test_v2_late), T(test_offsets), T(test_fencing),
-        T(test_timeout), T(test_restart_in_the_middle), T(test_markers_by_hand),
+        cmocka_unit_test(test_states), cmocka_unit_test(test_epochs_run_out), cmocka_unit_test(test_end_behind_a_fence),
+        T(test_v1), T(test_v2_late), T(test_offsets), T(test_offsets_order), T(test_fencing), T(test_timeout),
+        T(test_restart_in_the_middle), T(test_markers_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
