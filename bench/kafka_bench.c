@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Measures a broker that speaks Kafka's protocol, through librdkafka: throughput of produce and consume, latency at a fixed rate.
+// Measures a broker that speaks Kafka's protocol, through librdkafka: throughput of produce and consume, latency at a fixed rate, transactions.
 //
-//   kafka_bench produce|consume|latency|drop --brokers=HOST:PORT --topic=NAME [--count=N] [--size=BYTES] [--partitions=N] [--codec=none]
-//               [--linger=MS] [--in-flight=N] [--rate=N] [--seconds=N] [--warmup=N] [--pid=BROKER]
+//   kafka_bench produce|consume|latency|txn|drop --brokers=HOST:PORT --topic=NAME [--count=N] [--size=BYTES] [--partitions=N] [--codec=none]
+//               [--linger=MS] [--in-flight=N] [--rate=N] [--seconds=N] [--warmup=N] [--records=N] [--pid=BROKER]
 //
-// One run prints one JSON line. acks=all always. A record begins with its number and the time it was due (8 bytes each); consume counts
+// txn commits --count transactions of --records records each (10), one after the other, and times each from begin to committed; the first tenth
+// is not counted. One run prints one JSON line. acks=all always. A record begins with its number and the time it was due (8 bytes each); consume counts
 // and adds the numbers, so that a lost or doubled record fails the run.
 // Threads: the main thread sends; latency mode has one thread for delivery reports and one that consumes, each with its own samples.
 #include <librdkafka/rdkafka.h>
@@ -66,8 +67,9 @@ static rd_kafka_t *open_client(rd_kafka_type_t type, rd_kafka_conf_t *conf, cons
     return rk;
 }
 
-static rd_kafka_t *open_producer(const struct run *r, int64_t linger_ms, struct latency *lat) {
+static rd_kafka_t *open_producer(const struct run *r, int64_t linger_ms, struct latency *lat, const char *transactional_id) {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (transactional_id != NULL) set(conf, "transactional.id", transactional_id);
     set(conf, "acks", "all");
     set(conf, "compression.codec", bench_text(&r->args, "codec", "none"));
     set(conf, "batch.num.messages", "100000");
@@ -120,7 +122,7 @@ static void make_topic(rd_kafka_t *rk, const struct run *r) {
 }
 
 static void drop_topic(const struct run *r) {
-    rd_kafka_t *rk = open_producer(r, 0, NULL);
+    rd_kafka_t *rk = open_producer(r, 0, NULL, NULL);
     rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(r->topic);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_DeleteTopics(rk, &topic, 1, NULL, queue);
@@ -167,7 +169,7 @@ static void print_rates(const struct run *r, int64_t bytes, int64_t ns) {
 }
 
 static void produce(struct run *r) {
-    rd_kafka_t *rk = open_producer(r, 5, NULL);
+    rd_kafka_t *rk = open_producer(r, 5, NULL, NULL);
     make_topic(rk, r);
     rd_kafka_topic_t *topic = ready_topic(rk, r);
     double client = bench_cpu_self(), broker = bench_cpu_of(r->pid);
@@ -259,7 +261,7 @@ static void latency(struct run *r) {
     lat.total = (warm + seconds) * r->rate;
     bench_samples_init(&lat.acks, (size_t)lat.total);
     bench_samples_init(&lat.arrivals, (size_t)lat.total);
-    lat.producer = open_producer(r, 0, &lat);
+    lat.producer = open_producer(r, 0, &lat, NULL);
     make_topic(lat.producer, r);
     rd_kafka_topic_t *topic = ready_topic(lat.producer, r);
     lat.consumer = open_consumer(r);
@@ -295,11 +297,50 @@ static void latency(struct run *r) {
     puts("}");
 }
 
+// ---- transactions ----------------------------------------------------------------------------------------------------------
+
+static void must(const char *what, rd_kafka_error_t *error) {
+    if (error != NULL) bench_die("%s: %s", what, rd_kafka_error_string(error));
+}
+
+static void transactions(struct run *r) {
+    int64_t records = bench_number(&r->args, "records", 10), warm = r->count / 10, start = 0, sent = 0;
+    double client = 0, broker = 0;
+    struct bench_samples commits;
+    bench_samples_init(&commits, (size_t)r->count);
+    rd_kafka_t *rk = open_producer(r, 0, NULL, r->topic);
+    make_topic(rk, r);
+    must("init_transactions", rd_kafka_init_transactions(rk, WAIT_MS));
+    rd_kafka_topic_t *topic = ready_topic(rk, r);
+    for (int64_t i = -warm; i < r->count; i++) {
+        int64_t began = bench_ns();
+        if (i == 0) {
+            start = began;
+            client = bench_cpu_self();
+            broker = bench_cpu_of(r->pid);
+        }
+        must("begin_transaction", rd_kafka_begin_transaction(rk));
+        for (int64_t k = 0; k < records; k++, sent++) send_record(rk, topic, r, sent, began);
+        must("commit_transaction", rd_kafka_commit_transaction(rk, WAIT_MS));
+        if (i >= 0) bench_sample(&commits, bench_ns() - began);
+    }
+    int64_t took = bench_ns() - start;
+    rd_kafka_poll(rk, 0);
+    if (atomic_load(&delivered) != sent || atomic_load(&failed) > 0)
+        bench_die("%" PRId64 " of %" PRId64 " records answered, %" PRId64 " failed", atomic_load(&delivered), sent, atomic_load(&failed));
+    double s = (double)took / 1e9;
+    printf("{\"mode\":\"txn\",\"count\":%" PRId64 ",\"records\":%" PRId64 ",\"seconds\":%.3f,\"txn_per_s\":%.1f", r->count, records, s,
+           (double)r->count / s);
+    print_cpu(r, client, broker);
+    bench_print_samples("commit_us", &commits);
+    puts("}");
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*fn)(struct run *r);
-    } modes[] = {{"produce", produce}, {"consume", consume}, {"latency", latency}};
+    } modes[] = {{"produce", produce}, {"consume", consume}, {"latency", latency}, {"txn", transactions}};
     struct run r = {.args = {argc, argv}, .mode = argc > 1 ? argv[1] : ""};
     r.brokers = bench_text(&r.args, "brokers", "127.0.0.1:9092");
     r.topic = bench_text(&r.args, "topic", "bench");
@@ -322,5 +363,5 @@ int main(int argc, char **argv) {
         fflush(stdout);
         _exit(0); // what librdkafka would still tidy up is nobody's time
     }
-    bench_die("usage: kafka_bench produce|consume|latency|drop --brokers=HOST:PORT --topic=NAME [--name=value]…");
+    bench_die("usage: kafka_bench produce|consume|latency|txn|drop --brokers=HOST:PORT --topic=NAME [--name=value]…");
 }
