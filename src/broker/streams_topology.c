@@ -319,7 +319,7 @@ static void hash_topic(struct planning *w, const char *name) {
     uint64_t h = 0xcbf29ce484222325ULL;
     for (const char *c = name; *c != '\0'; c++) h = (h ^ (uint8_t)*c) * 0x100000001b3ULL;
     for (size_t i = 0; i < 16; i++) h = (h ^ info.id[i]) * 0x100000001b3ULL;
-    w->out->hash += (int64_t)((h ^ (uint64_t)info.partitions) * 0x100000001b3ULL);
+    w->out->hash = (int64_t)((uint64_t)w->out->hash + (h ^ (uint64_t)info.partitions) * 0x100000001b3ULL); // in any order
 }
 
 static void size_tasks(struct planning *w) {
