@@ -222,7 +222,10 @@ static enum err_code fill_up(struct recovery *x, struct segment *g, uint64_t siz
     log_error("log", "segment is shorter than what was durable: reads behind its end will fail", "dir", x->log->dir, "segment",
               log_i64(g->base), "bytes", log_i64((int64_t)g->size), "durable", log_i64((int64_t)size), NULL);
     enum err_code code = sys_truncate(g->file, size, x->err);
-    if (code == ERR_OK) g->size = g->reserved = size;
+    if (code == ERR_OK) {
+        g->size = size;
+        g->reserved = size;
+    }
     return code;
 }
 
