@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client/rdkafka.h"
+#include "topics/ask.h"
 
 enum { WAIT_MS = 30000, TEXT_MAX = 512 };
 
@@ -181,7 +182,8 @@ static int by_name(const void *a, const void *b) {
 }
 
 static enum err_code watermarks(rd_kafka_t *rk, const char *topic, int32_t partition, int64_t *start, int64_t *high, struct err *err) {
-    rd_kafka_resp_err_t rc = rd_kafka_query_watermark_offsets(rk, topic, partition, start, high, WAIT_MS);
+    rd_kafka_resp_err_t rc = topics_ask_offset(rk, topic, partition, RD_KAFKA_OFFSET_BEGINNING, WAIT_MS, start);
+    if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) rc = topics_ask_offset(rk, topic, partition, RD_KAFKA_OFFSET_END, WAIT_MS, high);
     if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) return ERR_OK;
     client_rd_error(err, rc, rd_kafka_err2str(rc));
     return err_wrap(err, "topic '%s' partition %d", topic, partition);

@@ -17,6 +17,7 @@
 #include "codec/digest.h"
 #include "log/batch.h"
 #include "sys/sys.h"
+#include "topics/ask.h"
 #include "topics/topics.h"
 
 enum { STREAMS_MAX = 64, CALL_MS = 5000, TRIES_US = 60 * 1000000, PAUSE_US = 100000, TEXT_MAX = 512, REACH_MS = 10000, BATCH_BYTES = 1 << 20,
@@ -137,7 +138,6 @@ static struct session *session_new(struct remote *r, struct err *err) {
                                            {"enable.partition.eof", "true"}, {"auto.offset.reset", "error"}, {"isolation.level", "read_committed"},
                                            {"queued.max.messages.kbytes", QUEUED_KB}, {"allow.auto.create.topics", "false"},
                                            {"topic.metadata.refresh.interval.ms", "30000"}, {"check.crcs", "true"},
-                                           // how long a question waits for a leader that is dead: the library looks at no other limit then
                                            {"socket.timeout.ms", "3000"}};
     rd_kafka_t *rk = handle(r, RD_KAFKA_CONSUMER, own, sizeof own / sizeof own[0], NULL, err);
     if (rk == NULL) return NULL;
@@ -255,14 +255,27 @@ static enum err_code remote_create(struct topics *t, const char *name, int32_t p
     return err_wrap(err, "topic '%s'", name);
 }
 
+rd_kafka_resp_err_t topics_ask_offset(rd_kafka_t *rk, const char *topic, int32_t partition, int64_t at, int timeout_ms, int64_t *offset) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = at;
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(rk, list, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) code = list->elems[0].err;
+    *offset = code != RD_KAFKA_RESP_ERR_NO_ERROR || list->elems[0].offset < 0 ? -1 : list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return code;
+}
+
 static enum err_code remote_offsets(struct topics *t, const char *topic, int32_t partition, struct broker_offsets *out, struct err *err) {
     struct remote *r = remote_of(t);
     struct patience p = patience(r);
     struct err own = {0};
     if (err == NULL) err = &own;
     rd_kafka_resp_err_t code;
-    do code = rd_kafka_query_watermark_offsets(asker(r), topic, partition, &out->start, &out->high_watermark, CALL_MS);
-    while (again(&p, code) && look_again(r, topic));
+    do {
+        code = topics_ask_offset(asker(r), topic, partition, RD_KAFKA_OFFSET_BEGINNING, CALL_MS, &out->start);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            code = topics_ask_offset(asker(r), topic, partition, RD_KAFKA_OFFSET_END, CALL_MS, &out->high_watermark);
+    } while (again(&p, code) && look_again(r, topic));
     out->end = out->stable = out->high_watermark;
     if (fail(err, code, rd_kafka_err2str(code)) == ERR_OK) return ERR_OK;
     return err_wrap(err, "topic '%s' partition %d", topic, partition);
@@ -272,18 +285,11 @@ static enum err_code remote_offset_for_time(struct topics *t, const char *topic,
                                             int64_t *found_ms, struct err *err) {
     struct remote *r = remote_of(t);
     if (timestamp_ms < 0) return err_set(err, ERR_NOT_SUPPORTED, "only times can be looked for in an external Kafka");
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, topic, partition);
     struct patience p = patience(r);
     rd_kafka_resp_err_t code;
-    do {
-        list->elems[0].offset = timestamp_ms;
-        code = rd_kafka_offsets_for_times(asker(r), list, CALL_MS);
-        if (code == RD_KAFKA_RESP_ERR_NO_ERROR) code = list->elems[0].err;
-    } while (again(&p, code) && look_again(r, topic));
-    *offset = list->elems[0].offset < 0 ? -1 : list->elems[0].offset;
+    do code = topics_ask_offset(asker(r), topic, partition, timestamp_ms, CALL_MS, offset);
+    while (again(&p, code) && look_again(r, topic));
     *found_ms = -1;
-    rd_kafka_topic_partition_list_destroy(list);
     return fail(err, code, rd_kafka_err2str(code)) == ERR_OK ? ERR_OK : err_wrap(err, "topic '%s' partition %d", topic, partition);
 }
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job on a real Kafka cluster of three nodes (broker.mode=external), one of which is killed while bronze is being copied.
+"""The main job on a real Kafka cluster of three nodes (broker.mode=external), one of which is killed with -9 while bronze is being copied.
 
 PEERS (default ../shared/peers) must hold kafka/start-kafka-cluster and Java be there; skipped with a message else.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -47,6 +48,11 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     subprocess.run([str(PEERS / "start-kafka-cluster")], env=env | {"STOP": "1", "WIPE": "1"}, capture_output=True, timeout=120)
 
 
+def leader(brokers: str, topic: str) -> str:
+    said = subprocess.run(["kcat", "-b", brokers, "-L", "-J", "-t", topic], check=True, capture_output=True, text=True, timeout=60).stdout
+    return str(json.loads(said)["topics"][0]["partitions"][0]["leader"])
+
+
 def test_main_job_with_a_broker_killed(cluster: tuple[str, Path], tmp_path: Path) -> None:
     brokers, nodes = cluster
     env = os.environ | {"MILLRACE_BROKER_MODE": "external", "MILLRACE_BOOTSTRAP_SERVERS": brokers, "DATA": str(tmp_path / "data")}
@@ -56,7 +62,9 @@ def test_main_job_with_a_broker_killed(cluster: tuple[str, Path], tmp_path: Path
     said, killed = [], False
     for line in demo.stdout:
         said.append(line)
+        print(line, end="", flush=True)  # shown by pytest when the test is ended for its time
         if not killed and line.split()[:2] == ["bronze", "running"]:
-            os.kill(int((nodes / "2/pid").read_text()), signal.SIGKILL)
+            # the leader of the registry's topic, which also leads partitions of `flights`: bronze asks it for both
+            os.kill(int((nodes / leader(brokers, "_schemas") / "pid").read_text()), signal.SIGKILL)
             killed = True
     assert demo.wait(30) == 0 and killed, "".join(said)[-4000:]
