@@ -174,31 +174,6 @@ static void render_aliases(struct buf *out) {
     }
 }
 
-static struct {
-    metrics_source_fn *fn;
-    void *arg;
-} sources[METRICS_SOURCES_MAX];
-static atomic_flag sources_busy = ATOMIC_FLAG_INIT; // held while they are changed or called: by scrapes, and at opening and closing
-
-static void sources_lock(void) {
-    while (atomic_flag_test_and_set_explicit(&sources_busy, memory_order_acquire)) {}
-}
-static void sources_unlock(void) { atomic_flag_clear_explicit(&sources_busy, memory_order_release); }
-
-static void source_replace(metrics_source_fn *old_fn, void *old_arg, metrics_source_fn *fn, void *arg) {
-    sources_lock();
-    for (int i = 0; i < METRICS_SOURCES_MAX; i++) {
-        if (sources[i].fn != old_fn || sources[i].arg != old_arg) continue;
-        sources[i].fn = fn;
-        sources[i].arg = arg;
-        break;
-    }
-    sources_unlock();
-}
-
-void metrics_source_add(metrics_source_fn *fn, void *arg) { source_replace(NULL, NULL, fn, arg); }
-void metrics_source_remove(metrics_source_fn *fn, void *arg) { source_replace(fn, arg, NULL, NULL); }
-
 void metrics_render(struct buf *out) {
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
     for (int i = 0; i < METRIC_COUNT; i++) {
@@ -218,10 +193,6 @@ void metrics_render(struct buf *out) {
         }
     }
     render_aliases(out);
-    sources_lock();
-    for (int i = 0; i < METRICS_SOURCES_MAX; i++)
-        if (sources[i].fn != NULL) sources[i].fn(sources[i].arg, out);
-    sources_unlock();
 }
 
 void metrics_reset(void) {

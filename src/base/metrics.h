@@ -24,13 +24,7 @@ void metric_add(enum metric_id id, const char *label_value, int64_t n); // count
 void metric_set(enum metric_id id, const char *label_value, int64_t v); // gauge
 void metric_observe_us(enum metric_id id, const char *label_value, int64_t micros); // histogram; buckets 100 us .. 100 s
 int64_t metric_get(enum metric_id id, const char *label_value);         // for tests
-// What is not in the table (numbers that others keep): fn appends Prometheus text behind the rest. At most METRICS_SOURCES_MAX. When remove returns,
-// fn is not running and is not called again.
-enum { METRICS_SOURCES_MAX = 16 };
-typedef void metrics_source_fn(void *arg, struct buf *out);
-void metrics_source_add(metrics_source_fn *fn, void *arg);
-void metrics_source_remove(metrics_source_fn *fn, void *arg);
-void metrics_render(struct buf *out);                                   // Prometheus text format 0.0.4
+void metrics_render(struct buf *out);                                   // Prometheus text format 0.0.4; loop/metric_sources.h has more
 void metrics_reset(void);                                               // for tests
 
 #endif

@@ -3,8 +3,8 @@
 // Kafka's exporters ask for. Nothing is counted while nobody asks: the text is made on the coordinator's loop when /metrics is read.
 #include <inttypes.h>
 
-#include "base/metrics.h"
 #include "broker/group_records.h"
+#include "loop/metric_sources.h"
 
 enum { LINES_MAX = 100000 }; // partitions told of; the sums tell of all
 
@@ -103,5 +103,5 @@ static void render(void *arg, struct buf *out) {
     loop_event_fini(&x.event);
 }
 
-void group_metrics_open(struct coordinator *c) { metrics_source_add(render, c); }
-void group_metrics_close(struct coordinator *c) { metrics_source_remove(render, c); }
+void group_metrics_open(struct coordinator *c) { (void)metric_sources_add(render, c); }
+void group_metrics_close(struct coordinator *c) { metric_sources_remove(render, c); }

@@ -2,6 +2,7 @@
 // Health, metrics, version, log-in, and the answer to what is not there.
 #include "base/metrics.h"
 #include "http/api.h"
+#include "loop/metric_sources.h"
 
 enum err_code http_healthz(struct httpd_request *r, struct err *err) {
     (void)err;
@@ -12,6 +13,7 @@ enum err_code http_metrics(struct httpd_request *r, struct err *err) {
     (void)err;
     r->content_type = "text/plain; version=0.0.4; charset=utf-8";
     metrics_render(&r->out);
+    metric_sources_render(&r->out);
     return ERR_OK;
 }
 

@@ -18,6 +18,7 @@
 #include "kafka/quota.h"
 #include "kafka/security.h"
 #include "kafka/telemetry.h"
+#include "loop/metric_sources.h"
 
 enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000, RELOAD_US = 10000000 };
 
@@ -239,7 +240,7 @@ struct kafka_door *kafka_door_open(struct loop *const *loops, size_t n_loops, st
     }
     d->admission = MEM_NEW(struct admission);
     admission_init(d->admission, d);
-    metrics_source_add(door_metrics_render, d);
+    (void)metric_sources_add(door_metrics_render, d);
     struct opening o = {.d = d, .err = err};
     loop_event_init(&o.ready);
     loop_post(loops[0], start_listening, &o);
@@ -279,7 +280,7 @@ static void set_event(void *arg) { loop_event_set(arg); }
 
 void kafka_door_close(struct kafka_door *d) {
     if (d == NULL) return;
-    metrics_source_remove(door_metrics_render, d); // the broker may be closed next, whatever becomes of us
+    metric_sources_remove(door_metrics_render, d); // the broker may be closed next, whatever becomes of us
     loop_post(d->loops[0]->loop, stop_listening, d);
     loop_event_wait(&d->listener_closed);
     for (size_t i = 0; i < d->n_loops; i++) loop_post(d->loops[i]->loop, close_loop, d->loops[i]);

@@ -11,6 +11,7 @@
 #include "codec/compress.h"
 #include "codec/crc32c.h"
 #include "kafka/otlp.h"
+#include "loop/metric_sources.h"
 
 enum { INTERVAL_DEFAULT = 300000, IDLE_MIN_US = 60 * 1000000, METRICS_MAX = 16 << 20, NAME_MAX_ = 512, ALL = '*' };
 
@@ -326,12 +327,12 @@ void telemetry_init(struct telemetry *t, struct broker *b, struct sys *s) {
     sys_mutex_init(&t->mutex);
     map_init(&t->clients);
     map_init(&t->series);
-    metrics_source_add(telemetry_render, t);
+    (void)metric_sources_add(telemetry_render, t);
 }
 
 void telemetry_fini(struct telemetry *t) {
     struct map_entry *e;
-    metrics_source_remove(telemetry_render, t);
+    metric_sources_remove(telemetry_render, t);
     for (size_t it = 0; (e = map_next(&t->clients, &it)) != NULL;) free_client(e->value);
     for (size_t it = 0; (e = map_next(&t->series, &it)) != NULL;) mem_free(e->value);
     map_fini(&t->clients);
