@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Apache Kafka's own integration tests (its clients, and with --streams Kafka Streams') against our server, a fresh one for each test.
 
-They run in the peers' harness (shared/peers/kafka/conformance/run, MILLRACE_PEERS names another folder); without it, this is left out and
-says so. A test that looks inside the broker, or wants TLS or SASL, is aborted there: here it is excluded, with its words.
-Words select classes or, with a dot, one test (ShareConsumerTest.testPoll): whose name contains it.
+The tests' jars and a part of what stands in for Kafka's in-process cluster come from the peers' harness (shared/peers/kafka/conformance;
+MILLRACE_PEERS names another folder); without it, this is left out and says so. java/outside is the rest: it runs tests annotated ClusterTest
+with one broker process. A test that looks inside the broker is aborted there: here it is excluded, with its words.
+Words select classes whose name contains one, or with a dot one test (PlaintextConsumerTest.testHeaders); their results take the place of the
+earlier ones in the kept file. --peer runs the same with Apache Kafka itself as the outside broker, in a file of its own: it tells which tests
+can pass at all.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from lib import HERE, WORK, Results, arguments, environment, shared_peers
+from lib import HERE, KAFKA_VERSION, WORK, Results, arguments, environment, java, shared_peers
 
-# Classes of which no test can pass from outside, and why (the harness says the same one by one, but slowly).
+# Classes of which no test can pass from outside, and why (the harness says the same one by one, but slowly);
+# with a dot, single tests that fail with Apache Kafka as the outside broker (--peer) too.
 EXCLUDED = {
     "CreateTopicsRequestWithPolicyTest": "policy classes inside the broker's JVM",
     "AdminClientWithPoliciesIntegrationTest": "policy classes inside the broker's JVM",
@@ -31,20 +36,43 @@ SHORT = ("ProducerIntegrationTest", "PlaintextConsumerFetchTest", "PlaintextCons
 EVENT = re.compile(r"^JUnit Jupiter > (\w+) > (.*) :: (STARTED|SUCCESSFUL|FAILED|ABORTED|SKIPPED)\s*$")
 
 
-def classes(run: str) -> list[str]:
-    listed = subprocess.run([run, "--list"], check=True, capture_output=True, text=True, env=environment()).stdout
-    return re.findall(r"org\.apache\.kafka\.\S+", listed)
+class Harness:
+    """The jars of Kafka's tests (fetched by the peers' harness at first use) and our compiled stand-ins."""
+
+    def __init__(self, peers: Path) -> None:
+        self.peers = peers
+        listed = subprocess.run([str(peers / "conformance/run"), "--list"], check=True, capture_output=True, text=True, env=environment()).stdout
+        self.classes: list[str] = re.findall(r"org\.apache\.kafka\.\S+", listed)
+        home = Path(os.environ.get("KAFKA_HOME", Path(os.environ.get("TMPDIR", "/tmp")) / "kafka-peer"))
+        self.libs = home / f"conformance-{os.environ.get('KAFKA_VERSION', KAFKA_VERSION)}/libs"
+        self.stand_ins = WORK / "outside"
+        self.stand_ins.mkdir(parents=True, exist_ok=True)
+        sources = [peers / "conformance/src" / f"{name}.java" for name in ("EmbeddedKafkaCluster", "ExternalBroker")]
+        sources += sorted((HERE / "java/outside").glob("*.java"))
+        compiler = Path(java()).with_name("javac")
+        subprocess.run([compiler, "--release", "17", "-proc:none", "-nowarn", "-d", self.stand_ins, "-cp", f"{self.libs}/*", *sources], check=True)
+
+    def command(self, name: str, test: str, excluded: list[str]) -> list[str]:
+        """Runs the class, or of it `test`, without the tests excluded."""
+        log = self.peers / "tool-log4j2.properties"
+        select = ["-c", name] + [f"--exclude-methodname=.*[.#]{x}" for x in excluded]
+        if test:
+            select.append(f"--include-methodname=.*[.#]{test}.*")
+        options = ["execute", "--disable-banner", "--disable-ansi-colors", "--details=testfeed", *select]
+        return [java(), "-Xmx1500m", f"-Dlog4j2.configurationFile={log}", "-cp", f"{self.stand_ins}:{self.libs}/*", "org.junit.platform.console.ConsoleLauncher", *options]
 
 
-def events(command: list[str], limit: int, log: str) -> Iterator[tuple[str, str, str, float, str]]:
+def events(command: list[str], limit: int, log: Path, broker: Path, peers: Path) -> Iterator[tuple[str, str, str, float, str]]:
     """(class, test, state, seconds, first line of the failure) as they come."""
-    env = environment(BROKER=str(HERE / "broker-millrace"), LIMIT=str(limit), LOG=log)
+    command = ["timeout", "-k", "10", str(limit), command[0], f"-Dbroker.script={broker}", *command[1:]]
+    env = environment(PEERS=str(peers))
     for name in ("MILLRACE_TEST_PROGRAM",):
         if name in os.environ:
             env[name] = os.environ[name]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, stdin=subprocess.DEVNULL)
+    with log.open("wb") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env, stdin=subprocess.DEVNULL)
     assert process.stdout is not None
-    began: dict[str, float] = {}
+    began: dict[tuple[str, str], float] = {}
     open_event: tuple[str, str, str, float] | None = None
     for line in process.stdout:
         found = EVENT.match(line)
@@ -54,12 +82,12 @@ def events(command: list[str], limit: int, log: str) -> Iterator[tuple[str, str,
         if not found:
             continue
         cls, test, state = found.groups()
+        short = re.sub(r"(\[\d+\]) \{.*", r"\1", test)  # the properties of the broker
+        short = re.sub(r"^.* > ", "", short)
         if state == "STARTED":
-            began[cls + test] = time.monotonic()
+            began[(cls, short)] = time.monotonic()
             continue
-        seconds = time.monotonic() - began.pop(cls + test, time.monotonic())
-        short = re.sub(r"^.* > ", "", test) if "[" in test else test
-        short = re.sub(r"\{([^}]{0,40})[^}]*\}", r"{\1}", short)
+        seconds = time.monotonic() - began.pop((cls, short), time.monotonic())
         if state == "SUCCESSFUL" or (state == "SKIPPED"):
             yield cls, short, state, seconds, ""
         else:
@@ -67,49 +95,58 @@ def events(command: list[str], limit: int, log: str) -> Iterator[tuple[str, str,
     if open_event is not None:
         yield (*open_event, "")
     process.wait()
-    for left in began:
-        yield left.split(" ")[0], left, "FAILED", 0.0, "the run ended (time limit) while it ran"
+    for (cls, test), since in began.items():
+        yield cls, test, "FAILED", time.monotonic() - since, "the run ended (time limit) while it ran"
 
 
 def main() -> int:
     parser = arguments(__doc__ or "")
     parser.add_argument("--streams", action="store_true", help="the classes of Kafka Streams")
+    parser.add_argument("--peer", action="store_true", help="Apache Kafka is the broker")
     parser.add_argument("--limit", type=int, default=7200, help="seconds for all")
     args = parser.parse_args()
     title = "Apache Kafka's integration tests: " + ("Streams" if args.streams else "clients")
-    results = Results("kafka-tests-streams" if args.streams else "kafka-tests", title, "Kafka 4.3.1")
+    part = "kafka-tests-streams" if args.streams else "kafka-tests"
+    results = Results(f"peer-{part}" if args.peer else part, title, "Kafka 4.3.1", keep=bool(args.only or args.short))
     peers = shared_peers()
     if peers is None:
         results.add("all", "excluded", why="the peers' harness (shared/peers/kafka) is not on this machine")
         return results.end()
-    runner = str(peers / "conformance/run")
-    picked = []
-    for name in classes(runner):
+    harness = Harness(peers)
+    broker = HERE / ("broker-kafka" if args.peer else "broker-millrace")
+    words = [o.partition(".") for o in args.only]
+    picked: list[tuple[str, str]] = []
+    for name in harness.classes:
         last = name.rsplit(".", 1)[1]
         if (".streams." in name) != args.streams:
             continue
-        if args.only and not any(o in last for o in args.only):
-            continue
-        if args.short and last not in SHORT:
+        tests = [test for cls, dot, test in words if (last == cls if dot else cls in last)]
+        if args.only and not tests or args.short and last not in SHORT:
             continue
         if last in EXCLUDED and not args.only:
             results.add(last, "excluded", why=EXCLUDED[last])
             continue
-        picked.append(name)
+        picked += [(name, test) for test in (tests if tests and "" not in tests else [""])]
     (WORK / "logs").mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    for name in picked:  # one JVM a class: one that hangs does not take the others with it
-        left = int(args.limit - (time.monotonic() - start))
+    for name, test in picked:  # one JVM a class: one that hangs does not take the others with it
+        left, last = int(args.limit - (time.monotonic() - start)), name.rsplit(".", 1)[1]
         if left < 30:
-            results.add(name.rsplit(".", 1)[1], "failed", why="no time was left")
+            results.add(last, "failed", why="no time was left")
             continue
+        if not test:
+            results.again(last)
+        known = {} if test or args.peer else {key.partition(".")[2]: why for key, why in EXCLUDED.items() if key.startswith(last + ".")}
+        for excluded, why in known.items():
+            results.add(f"{last}.{excluded}", "excluded", why=why)
         seen = 0
-        for cls, test, state, seconds, why in events([runner, name], min(left, 1200), str(WORK / f"logs/{name}.log")):
+        log = WORK / f"logs/{'peer-' if args.peer else ''}{name}.log"
+        for cls, what, state, seconds, why in events(harness.command(name, test, list(known)), min(left, 1200), log, broker, peers):
             seen += 1
             state = {"SUCCESSFUL": "passed", "FAILED": "failed"}.get(state, "excluded")
-            results.add(f"{cls}.{test}", state, seconds, why.replace("org.opentest4j.", ""))
+            results.add(f"{cls}.{what}", state, seconds, why.replace("org.opentest4j.", ""))
         if seen == 0:
-            results.add(name.rsplit(".", 1)[1], "failed", why="nothing ran")
+            results.add(last, "failed", why="nothing ran")
     return results.end()
 
 

@@ -126,19 +126,40 @@ def run(command: Sequence[str | Path], limit: float, log: Path, cwd: Path | None
 
 
 class Results:
-    """The results of one part, printed as they come."""
+    """The results of one part, printed as they come. With `keep`, those of an earlier run stay until the same name, or its group (`again`), is run again."""
 
-    def __init__(self, part: str, title: str, version: str = "") -> None:
+    def __init__(self, part: str, title: str, version: str = "", keep: bool = False) -> None:
         self.part, self.title = part, title
         self.passed = self.failed = self.excluded = 0
         self.file = WORK / "results" / f"{part}.jsonl"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps({"part": part, "title": title, "version": version, "when": time.strftime("%Y-%m-%d")}) + "\n")
+        self.head = json.dumps({"part": part, "title": title, "version": version, "when": time.strftime("%Y-%m-%d")})
+        self.lines: dict[str, str] = {}
+        if keep and self.file.exists():
+            self.lines = {json.loads(line)["name"]: line for line in self.file.read_text().splitlines()[1:]}
+        self.added: set[str] = set()
+        self.write()
+
+    def again(self, group: str) -> None:
+        """Forgets what an earlier run said of `group` and of what begins with `group.`."""
+        self.lines = {name: line for name, line in self.lines.items() if name != group and not name.startswith(group + ".")}
+        self.write()
+
+    def write(self) -> None:
+        new = self.file.with_suffix(".new")
+        new.write_text("".join(line + "\n" for line in (self.head, *self.lines.values())))
+        new.replace(self.file)
 
     def add(self, name: str, state: str, seconds: float = 0.0, why: str = "") -> None:
         setattr(self, state, getattr(self, state) + 1)
-        with self.file.open("a") as f:
-            f.write(json.dumps({"part": self.part, "name": name, "state": state, "seconds": round(seconds, 1), "why": why}) + "\n")
+        times = 2
+        plain = name
+        while name in self.added:
+            name, times = f"{plain} ({times})", times + 1
+        self.added.add(name)
+        self.lines.pop(name, None)
+        self.lines[name] = json.dumps({"part": self.part, "name": name, "state": state, "seconds": round(seconds, 1), "why": why})
+        self.write()
         print(f"{ {'passed': 'ok   ', 'failed': 'FAIL ', 'excluded': '-    '}[state]} {name:<60} {seconds:6.1f} s  {why}", flush=True)
 
     def end(self) -> int:
