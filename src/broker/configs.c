@@ -25,8 +25,10 @@ static const struct config_row broker_rows[] = {
 #include "broker/broker_configs.def"
 #undef BROKER_CONFIG
 #define BROKER_KEPT(name, type, value, min, max, choices, doc) {name, type, value, min, max, choices, QUIET, NULL, doc},
+#define BROKER_UNSHOWN(name, type, min, max, doc) {name, type, NULL, min, max, NULL, UNSHOWN, NULL, doc},
 #include "broker/broker_configs_kept.def"
 #undef BROKER_KEPT
+#undef BROKER_UNSHOWN
 };
 enum { N_BROKER_ROWS = sizeof broker_rows / sizeof broker_rows[0] };
 
@@ -363,6 +365,7 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
     }
     for (size_t i = 0; own == NULL && i < N_BROKER_ROWS; i++) {
         const struct config_row *row = configs_broker_row(broker_rows[i].name); // the first of that name
+        if (row->use == UNSHOWN && configs_broker_text(b, row->name)[0] == '\0') continue;
         if (row == &broker_rows[i]) describe(b, NULL, row, row->name, a, &e[n++]);
     }
     return n;

@@ -16,7 +16,7 @@
 #include "broker/store.h"
 
 enum { RESOURCES = RESOURCE_CLIENT_METRICS + 1 };
-enum { DYNAMIC_BROKER = 2, DYNAMIC_DEFAULT = 3, FROM_DEFAULT = 5, DYNAMIC_METRICS = 7, DYNAMIC_GROUP = 8 };
+enum { DYNAMIC_BROKER = 2, DYNAMIC_DEFAULT = 3, STATIC = 4, FROM_DEFAULT = 5, DYNAMIC_METRICS = 7, DYNAMIC_GROUP = 8 };
 
 struct pair {
     const char *name, *value; // interned
@@ -201,16 +201,24 @@ int64_t broker_group_config_i64(struct broker *b, struct str group, const char *
 
 // ---- describing ---------------------------------------------------------------------------------------------------------
 
+// Every place where the value is set, the one in force first: the resource itself, then the broker's config of which it is the default.
 static void describe_row(struct broker *b, enum broker_resource kind, struct str name, const struct config_row *row, struct arena *a,
                          struct broker_config_entry *e) {
-    const char *own = own_value(b, kind, name, row->name), *otherwise = default_of(b, row);
-    int source = kind == RESOURCE_GROUP ? DYNAMIC_GROUP : DYNAMIC_METRICS;
-    *e = (struct broker_config_entry){.name = row->name, .value = own != NULL ? own : otherwise, .default_value = otherwise, .type = (int)row->type,
-                                      .source = own != NULL ? source : FROM_DEFAULT, .doc = row->doc};
-    struct broker_config_synonym *s = ARENA_ARRAY(a, struct broker_config_synonym, 2);
-    if (own != NULL) s[e->n_synonyms++] = (struct broker_config_synonym){row->name, own, source};
-    s[e->n_synonyms++] = (struct broker_config_synonym){row->name, otherwise, FROM_DEFAULT};
-    e->synonyms = s;
+    const char *upper = row->broker_name;
+    const struct config_row *upper_row = upper == NULL ? NULL : configs_broker_row(upper);
+    const struct broker_config_synonym all[] = {
+        {row->name, own_value(b, kind, name, row->name), kind == RESOURCE_GROUP ? DYNAMIC_GROUP : DYNAMIC_METRICS},
+        {upper, upper == NULL ? NULL : dynamic_value(b, upper, true), DYNAMIC_BROKER},
+        {upper, upper == NULL ? NULL : dynamic_value(b, upper, false), DYNAMIC_DEFAULT},
+        {upper, upper == NULL ? NULL : kvs_get(&b->static_configs, upper), STATIC},
+        {upper == NULL ? row->name : upper, upper_row == NULL ? row->value : upper_row->value, FROM_DEFAULT},
+    };
+    struct broker_config_synonym *s = ARENA_ARRAY(a, struct broker_config_synonym, sizeof all / sizeof *all);
+    *e = (struct broker_config_entry){.name = row->name, .default_value = default_of(b, row), .type = (int)row->type, .doc = row->doc, .synonyms = s};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].value != NULL) s[e->n_synonyms++] = all[i];
+    e->value = s[0].value;
+    e->source = s[0].source;
 }
 
 static size_t describe_default(struct broker *b, struct arena *a, struct broker_config_entry **out) {
@@ -340,7 +348,7 @@ static enum err_code check_metrics(const struct broker_kv *kv, struct err *err) 
     int64_t v;
     if (row->type == INT && str_to_i64(str_c(kv->value), &v) && ((double)v < row->min || (double)v > row->max))
         return err_set(err, ERR_INVALID, "Invalid value %s for interval.ms, interval must be between 100 and 3600000 (1 hour)", kv->value);
-    if (configs_check_row(row, kv->value, err) != ERR_OK) return err->code = ERR_INVALID;
+    if (configs_check_row(row, kv->value, err) != ERR_OK) return err->code = ERR_CONFIG; // no number at all
     return strcmp(row->name, "match") == 0 ? check_match(kv->value, err) : ERR_OK;
 }
 

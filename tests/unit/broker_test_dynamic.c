@@ -118,8 +118,28 @@ static void test_refusals(void **state) {
     assert_int_equal(set(f, RESOURCE_GROUP, "g", "share.auto.offset.reset", "by_duration:P1D", &err), ERR_OK);
     assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "interval.ms", "99", &err), ERR_INVALID);
     assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "what", "99", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "interval.ms", "99", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "interval.ms", "bbb", &err), ERR_CONFIG);
     assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "match", "client_id=a,colour=red", &err), ERR_CONFIG);
     assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "match", "client_id=a[", &err), ERR_CONFIG);
+}
+
+// Limits of replication are no configs of a server's file: taken by a running broker, and told only then.
+static void test_throttles(void **state) {
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct arena a;
+    struct broker_config_entry *e;
+    arena_init(&a);
+    const char *config = "leader.replication.throttled.rate";
+    size_t before = broker_resource_describe(f->broker, RESOURCE_BROKER_SELF, STR("1"), &a, &e);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", config, "-1", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", config, "1000", &err), ERR_OK);
+    assert_int_equal(broker_resource_describe(f->broker, RESOURCE_BROKER_SELF, STR("1"), &a, &e), before + 1);
+    assert_config(f, config, "1000", 2);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", config, NULL, &err), ERR_OK);
+    assert_int_equal(broker_resource_describe(f->broker, RESOURCE_BROKER_SELF, STR("1"), &a, &e), before);
+    arena_fini(&a);
 }
 
 static void test_groups_and_subscriptions(void **state) {
@@ -146,12 +166,45 @@ static void test_groups_and_subscriptions(void **state) {
     arena_fini(&a);
 }
 
+// A group's config comes from the group, from this broker, from all brokers, from the start or is the default: each level is told.
+static void test_group_synonyms(void **state) {
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct arena a;
+    arena_init(&a);
+    const char *config = "consumer.assignment.interval.ms", *above = "group.consumer.assignment.interval.ms";
+    const struct broker_config_entry *e = described(f, &a, RESOURCE_GROUP, "g", config);
+    assert_int_equal(e->n_synonyms, 1);
+    assert_string_equal(e->synonyms[0].name, above);
+    assert_int_equal(e->source, 5);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", above, "1500", &err), ERR_OK);
+    assert_int_equal(set(f, RESOURCE_BROKER_DEFAULT, "", above, "2000", &err), ERR_OK);
+    e = described(f, &a, RESOURCE_GROUP, "g", config);
+    assert_string_equal(e->value, "1500");
+    assert_int_equal(e->source, 2);
+    assert_int_equal(set(f, RESOURCE_GROUP, "g", config, "3000", &err), ERR_OK);
+    e = described(f, &a, RESOURCE_GROUP, "g", config);
+    assert_string_equal(e->value, "3000");
+    static const int sources[] = {8, 2, 3, 5};
+    assert_int_equal(e->n_synonyms, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(e->synonyms[i].source, sources[i]);
+        assert_string_equal(e->synonyms[i].name, i == 0 ? config : above);
+    }
+    e = described(f, &a, RESOURCE_GROUP, "g", "share.auto.offset.reset"); // no broker config above it
+    assert_int_equal(e->n_synonyms, 1);
+    assert_string_equal(e->synonyms[0].name, "share.auto.offset.reset");
+    arena_fini(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_layers, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_topics_inherit, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_throttles, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_groups_and_subscriptions, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_group_synonyms, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

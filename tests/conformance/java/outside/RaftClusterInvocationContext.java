@@ -20,6 +20,7 @@ import org.apache.kafka.clients.consumer.GroupProtocol;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBindingFilter;
+import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.network.ListenerName;
 import org.apache.kafka.common.security.auth.SecurityProtocol;
@@ -240,7 +241,8 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
             try (Admin admin = admin()) {
                 admin.createTopics(List.of(topic)).all().get();
             } catch (ExecutionException e) {
-                throw new IllegalStateException(e.getCause());
+                boolean there = e.getCause() instanceof TopicExistsException; // an internal one may be, from the broker's start
+                if (!there) throw new IllegalStateException(e.getCause());
             }
             waitTopicCreation(topic.name(), partitions);
         }
