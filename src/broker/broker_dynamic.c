@@ -16,8 +16,9 @@ static const char *const per_broker[] = {
 };
 static const char *const cluster_wide[] = {
     "background.threads", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level", "cordoned.log.dirs",
-    "follower.fetch.last.tiered.offset.enable", "follower.replication.throttled.rate", "group.consumer.assignment.interval.ms", "group.coordinator.cached.buffer.max.bytes",
-    "group.share.assignment.interval.ms", "group.streams.assignment.interval.ms", "leader.replication.throttled.rate", "log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.delete.retention.ms",
+    "follower.fetch.last.tiered.offset.enable", "follower.replication.throttled.rate", "group.consumer.assignment.interval.ms",
+    "group.coordinator.cached.buffer.max.bytes", "group.share.assignment.interval.ms", "group.streams.assignment.interval.ms",
+    "leader.replication.throttled.rate", "log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.delete.retention.ms",
     "log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size", "log.cleaner.io.max.bytes.per.second", "log.cleaner.max.compaction.lag.ms",
     "log.cleaner.min.cleanable.ratio", "log.cleaner.min.compaction.lag.ms", "log.cleaner.threads", "log.cleanup.policy",
     "log.flush.interval.messages", "log.flush.interval.ms", "log.index.interval.bytes", "log.index.size.max.bytes", "log.local.retention.bytes",
@@ -27,10 +28,9 @@ static const char *const cluster_wide[] = {
     "message.max.bytes", "metric.reporters", "min.insync.replicas", "num.io.threads", "num.network.threads", "num.recovery.threads.per.data.dir",
     "num.replica.fetchers", "producer.id.expiration.ms", "remote.fetch.max.wait.ms", "remote.list.offsets.request.timeout.ms",
     "remote.log.index.file.cache.total.size.bytes", "remote.log.manager.copier.thread.pool.size", "remote.log.manager.copy.max.bytes.per.second",
-    "remote.log.manager.expiration.thread.pool.size", "remote.log.manager.fetch.max.bytes.per.second",
-    "remote.log.manager.follower.thread.pool.size", "remote.log.reader.threads", "replica.alter.log.dirs.io.max.bytes.per.second",
-    "share.coordinator.cached.buffer.max.bytes", "transaction.partition.verification.enable",
-    "unclean.leader.election.enable",
+    "remote.log.manager.expiration.thread.pool.size", "remote.log.manager.fetch.max.bytes.per.second", "remote.log.manager.follower.thread.pool.size",
+    "remote.log.reader.threads", "replica.alter.log.dirs.io.max.bytes.per.second", "share.coordinator.cached.buffer.max.bytes",
+    "transaction.partition.verification.enable", "unclean.leader.election.enable",
 };
 
 static bool is_in(const char *const *names, size_t n, const char *name) {
