@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """History checker: clients write down what they sent and saw while the server is killed, stopped and restarted; then what is there is checked.
 
-    .venv/bin/python tests/soak/history.py --kills 20 [--seed S] [--parts plain,idempotent,transactions,groups,consumer-groups]
+    .venv/bin/python tests/soak/history.py --kills 20 [--seed S] [--no-proxy] [--parts plain,idempotent,transactions,v2,groups,consumer-groups,share]
 
-Writers: plain, idempotent, transactional (commits and aborts), and a consume-transform-produce loop. Readers: both isolation levels, groups
-under both protocols that commit as they go. Afterwards
+Writers: plain, idempotent, transactional (commits and aborts; librdkafka's, and the second form by single frames, txn_v2.py), and a
+consume-transform-produce loop. Readers: both isolation levels, groups under both protocols that commit as they go, members of a share group
+(share_group.py says what is checked of them). All of them speak through late_proxy.py, which delays, doubles, reorders and cuts, and sends
+requests of earlier transactions again. Afterwards
 
 - each acknowledged record is at the offset that was told, with its content;                              lost, changed
 - under idempotence nothing is there twice and each writer's records are in order in each partition;      doubled, reordered
@@ -22,11 +24,14 @@ writes a list of its own, read after all have ended.
 from __future__ import annotations
 
 import argparse
+import atexit
 import faulthandler
 import json
 import os
 import random
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -38,11 +43,14 @@ from typing import Any
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "conformance"))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "conformance"), str(HERE.parent / "clients")]
+import share_group  # noqa: E402
+import txn_v2  # noqa: E402
 from lib import Server  # noqa: E402
 
 PARTITIONS = 3
-PARTS = ("plain", "idempotent", "transactions", "groups", "consumer-groups")
+PARTS = ("plain", "idempotent", "transactions", "v2", "groups", "consumer-groups", "share")
 CLIENT: dict[str, Any] = {
     "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "retry.backoff.ms": 20, "retry.backoff.max.ms": 200,
     "socket.timeout.ms": 6000, "log_level": 0,
@@ -55,33 +63,65 @@ SYNC_SECONDS = 60.0
 class History:
     """One client's list of what happened, as dictionaries."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, topic: str = "") -> None:
         self.name = name
+        self.topic = topic  # of a writer that writes records of its own
         self.events: list[dict[str, Any]] = []
 
     def add(self, **event: Any) -> None:
         self.events.append(event)
 
 
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class Network:
+    """The bad network in front of the server, a process of its own."""
+
+    def __init__(self, to: str, seed: int) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self.process = subprocess.Popen([sys.executable, HERE / "late_proxy.py", "--listen", self.address, "--to", to, "--seed", str(seed)], stdout=subprocess.PIPE)
+        atexit.register(self.process.kill)
+        assert self.process.stdout is not None and self.process.stdout.readline() == b"ready\n"
+
+    def calm(self) -> None:
+        self.process.send_signal(signal.SIGUSR1)
+
+    def end(self) -> str:
+        self.process.terminate()
+        told = json.loads(self.process.communicate(timeout=30)[0])
+        return ", ".join(f"{n} {what}" for what, n in sorted(told.items()))
+
+
 class Run:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.random = random.Random(args.seed)
-        self.server = Server({"group.consumer.session.timeout.ms": "45000"}).start()
+        settings = {"kafka.listen": f"127.0.0.1:{free_port()}"}
+        self.network = None if args.no_proxy else Network(settings["kafka.listen"], args.seed)
+        if self.network is not None:
+            settings["kafka.advertised"] = self.network.address
+        self.server = Server({"group.consumer.session.timeout.ms": "45000"}, settings).start()
+        self.address = self.network.address if self.network is not None else self.server.address
         self.stop = threading.Event()  # writers and groups end
+        self.writers_over = threading.Event()
         self.over = threading.Event()  # readers end
+        self.share_members: list[share_group.Member] = []
         self.histories: list[History] = []
         self.faults = History("faults")
         self.problems: list[str] = []
         self.crashed: list[str] = []
 
-    def history(self, name: str) -> History:
-        h = History(name)
+    def history(self, name: str, topic: str = "") -> History:
+        h = History(name, topic)
         self.histories.append(h)
         return h
 
     def config(self, **more: Any) -> dict[str, Any]:
-        return CLIENT | {"bootstrap.servers": self.server.address} | {k.replace("_", "."): v for k, v in more.items()}
+        return CLIENT | {"bootstrap.servers": self.address} | {k.replace("_", "."): v for k, v in more.items()}
 
     def problem(self, kind: str, what: str) -> None:
         if len(self.problems) < 200:
@@ -93,7 +133,7 @@ class Run:
 
 def write(run: Run, name: str, topic: str, idempotent: bool) -> None:
     """Sends numbered records; writes down the offsets that were acknowledged."""
-    h = run.history(name)
+    h = run.history(name, topic)
     rand = random.Random(f"{run.args.seed}{name}")
     producer = Producer(run.config(enable_idempotence=idempotent, acks="all", linger_ms=2, message_timeout_ms=300000, batch_size=4000, **({} if idempotent else {"max_in_flight": 5})))
 
@@ -110,7 +150,7 @@ def write(run: Run, name: str, topic: str, idempotent: bool) -> None:
             producer.produce(topic, f"{name}/{number}", partition=rand.randrange(PARTITIONS), on_delivery=done)
             number += 1
         producer.poll(0)
-        run.stop.wait(rand.random() * 0.05)
+        run.stop.wait(rand.random() * (0.4 if topic == "share" else 0.05))
         while len(producer) > 5000 and not run.stop.is_set():
             producer.poll(0.1)
     left = producer.flush(120)
@@ -484,8 +524,9 @@ def check_transform(run: Run, inputs: dict[int, dict[int, str]], outputs: dict[i
 # ---- all ----------------------------------------------------------------------------------------------------------------------------
 
 
-def clients(run: Run) -> tuple[list[threading.Thread], list[threading.Thread], list[str]]:
-    parts, writers, readers, groups, topics = run.args.parts, [], [], [], []
+def clients(run: Run) -> tuple[list[threading.Thread], list[threading.Thread], list[threading.Thread], list[str]]:
+    """Threads that write, that share, that read, and the groups' names."""
+    parts, writers, sharers, readers, groups, topics = run.args.parts, [], [], [], [], []
 
     def thread(to: list[threading.Thread], fn: Callable[..., None], *args: Any) -> None:
         def body() -> None:
@@ -504,11 +545,20 @@ def clients(run: Run) -> tuple[list[threading.Thread], list[threading.Thread], l
         for i in range(2):
             thread(writers, write, f"idempotent-{i}", "idempotent", True)
         topics.append("idempotent")
+    if "share" in parts:
+        share_group.prepare(run.address, "share-group")
+        thread(writers, write, "share", "share", True)
+        topics.append("share")
+        for i in range(2):
+            thread(sharers, share_group.member, f"share member {i}", "share-group", "share")
     if "transactions" in parts:
         for i in range(2):
             thread(writers, write_transactions, f"txn-{i}")
         if "idempotent" in parts:
             thread(writers, transform, "transform")
+    if "v2" in parts:
+        thread(writers, txn_v2.write_v2, "txn-v2", "transactions", PARTITIONS)
+    if "transactions" in parts or "v2" in parts:
         topics += ["transactions", "transformed"]
         thread(readers, tail, "read_committed", topics, "read_committed")
     thread(readers, tail, "read_uncommitted", topics, "read_uncommitted")
@@ -519,28 +569,41 @@ def clients(run: Run) -> tuple[list[threading.Thread], list[threading.Thread], l
                 thread(writers, member, f"{protocol} {i}", protocol, protocol)
     if groups:
         thread(writers, watch_commits, groups)
-    return writers, readers, groups
+    return writers, sharers, readers, groups
 
 
 def check(run: Run, groups: list[str]) -> list[str]:
     parts, told = run.args.parts, []
-    topics = [t for t, p in (("plain", "plain"), ("idempotent", "idempotent"), ("transactions", "transactions"), ("transformed", "transactions")) if p in parts]
+    txn = "transactions" if "transactions" in parts else "v2"
+    topics = [t for t, p in (("plain", "plain"), ("idempotent", "idempotent"), ("transactions", txn), ("transformed", txn), ("share", "share")) if p in parts]
     everything = {t: read_all(run, t, "read_uncommitted") for t in topics}
     committed = {t: read_all(run, t, "read_committed") for t in topics}
     for h in run.histories:
-        if h.name == "plain" or h.name.startswith("idempotent-"):
-            n = check_writer(run, h, everything[h.name.split("-")[0]], h.name != "plain")
+        if h.topic:
+            n = check_writer(run, h, everything[h.topic], h.name != "plain")
             told.append(f"{h.name} {n} acknowledged")
         elif h.name.startswith("txn-"):
             count = check_transactions(run, h, committed["transactions"], everything["transactions"])
             told.append(f"{h.name} " + ", ".join(f"{n} {s}" for s, n in sorted(count.items())))
+            if h.name == "txn-v2":
+                told.append(txn_v2.check_v2(run, h, committed["transactions"]))
         elif h.name in ("read_committed", "read_uncommitted"):
             told.append(f"{h.name} {check_reader(run, h, committed if h.name == 'read_committed' else everything)} seen")
     for group in groups:
         told.append(f"group ({group}) {check_commits(run, group)} commits")
     if "transactions" in parts and "idempotent" in parts:
         told.append(f"transformed {check_transform(run, committed['idempotent'], committed['transformed'])}")
+    if "share" in parts:
+        told.append(f"share group {share_group.check(run, 'share', everything['share'])}")
     return told
+
+
+def join(run: Run, threads: list[threading.Thread]) -> None:
+    for t in threads:
+        t.join(180)
+        if t.is_alive():
+            run.problem("stuck", f"{t.name} did not end in 180 s")
+            faulthandler.dump_traceback()
 
 
 def keep(run: Run) -> Path:
@@ -556,14 +619,15 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between faults at most")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("HISTORY_SEED", time.time_ns() % 1_000_000_000)))
+    parser.add_argument("--no-proxy", action="store_true", help="clients speak to the server itself")
     parser.add_argument("--parts", type=lambda s: s.split(","), default=list(PARTS))
     run = Run(parser.parse_args())
     print(f"history: seed {run.args.seed}, {run.args.kills} kills, {','.join(run.args.parts)}", flush=True)
     admin = AdminClient(run.config())
-    for f in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in ("plain", "idempotent", "transactions", "transformed")]).values():
+    for f in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in ("plain", "idempotent", "transactions", "transformed", "share")]).values():
         f.result(20)
-    writers, readers, groups = clients(run)
-    for t in [*writers, *readers]:
+    writers, sharers, readers, groups = clients(run)
+    for t in [*writers, *sharers, *readers]:
         t.start()
     told: list[str] = []
     try:
@@ -571,17 +635,16 @@ def main() -> int:
         faults(run)
         print(f"  faults over after {time.monotonic() - begin:.0f} s", flush=True)
         time.sleep(1)
+        if run.network is not None:
+            run.network.calm()
         run.stop.set()
-        for t in writers:
-            t.join(180)
-            if t.is_alive():
-                run.problem("stuck", f"{t.name} did not end in 180 s")
-                faulthandler.dump_traceback()
+        join(run, writers)
+        run.writers_over.set()
+        join(run, sharers)
         print(f"  clients over after {time.monotonic() - begin:.0f} s", flush=True)
         time.sleep(2)  # readers come to the end
         run.over.set()
-        for t in readers:
-            t.join(60)
+        join(run, readers)
         for what in run.crashed:
             run.problem("client", what)
         told = check(run, groups)
@@ -591,7 +654,10 @@ def main() -> int:
         run.problem("run", f"{type(e).__name__}: {e}")
     finally:
         run.stop.set()
+        run.writers_over.set()
         run.over.set()
+    if run.network is not None:
+        told.append(f"network: {run.network.end()}")
     print("  " + "; ".join(told))
     if run.problems:
         folder = keep(run)
