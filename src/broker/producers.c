@@ -94,6 +94,8 @@ enum producer_verdict producers_check(const struct producers *s, const struct ba
         if (in_txn && !verified) return PRODUCER_UNVERIFIED;
         return b->base_sequence == 0 ? PRODUCER_APPEND : PRODUCER_GAP;
     }
+    // Before repeats: one of a transaction that has ended is told so, as Kafka does
+    if (in_txn && p->txn_first < 0 && !verified) return PRODUCER_UNVERIFIED;
     int32_t last_sequence = batch_last_sequence(b);
     for (int i = 0; i < p->n; i++) {
         if (p->batches[i].first_sequence != b->base_sequence || p->batches[i].last_sequence != last_sequence) continue;
@@ -101,7 +103,6 @@ enum producer_verdict producers_check(const struct producers *s, const struct ba
         *last = p->batches[i].last_offset;
         return PRODUCER_REPEAT;
     }
-    if (in_txn && p->txn_first < 0 && !verified) return PRODUCER_UNVERIFIED;
     if (!in_txn && p->txn_first >= 0) return PRODUCER_IN_TXN;
     int32_t expected = p->n == 0 ? 0 : (int32_t)(((int64_t)p->batches[p->n - 1].last_sequence + 1) & INT32_MAX);
     return b->base_sequence == expected ? PRODUCER_APPEND : PRODUCER_GAP;

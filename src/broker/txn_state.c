@@ -29,6 +29,12 @@ static bool may_init(const struct txn_meta *m, int64_t expected_id, int16_t expe
     return expected_id < 0 || m->epoch < 0 || expected_id == m->producer_id || (expected_id == m->previous_id && is_exhausted(expected_epoch));
 }
 
+// With a transaction open, who names an older epoch is not its producer: its request is late, and must not abort what a newer one does.
+// (Kafka aborts it, and fences the request when it comes again.)
+static bool is_late(const struct txn_meta *m, int64_t expected_id, int16_t expected_epoch) {
+    return expected_id >= 0 && !(expected_id == m->producer_id && expected_epoch == m->epoch);
+}
+
 static int raise_epoch(const struct txn_meta *m, int64_t expected_id, int16_t expected_epoch, struct txn_meta *next) {
     if (expected_id < 0) {
         next->epoch = (int16_t)(m->epoch + 1);
@@ -46,7 +52,7 @@ int txn_next_init(const struct txn_meta *m, int64_t expected_id, int16_t expecte
                   struct txn_meta *next) {
     if (!may_init(m, expected_id, expected_epoch)) return KAFKA_PRODUCER_FENCED;
     if (is_prepared(m)) return KAFKA_CONCURRENT_TRANSACTIONS;
-    if (m->state == TXN_ONGOING) return TXN_ABORT_FIRST;
+    if (m->state == TXN_ONGOING) return is_late(m, expected_id, expected_epoch) ? KAFKA_PRODUCER_FENCED : TXN_ABORT_FIRST;
     *next = *m;
     next->state = TXN_EMPTY;
     next->timeout_ms = timeout_ms;

@@ -201,7 +201,7 @@ class Member:
         self.assigned: dict[uuid.UUID, list[int]] = {}
         self.session = 0
         self.in_session: list[int] = []
-        self.beat = 0.0
+        self.beat, self.whole = 0.0, True
         self.held: dict[tuple[int, int], tuple[float, int]] = {}  # partition, offset: when it came, which time
         self.empty = 0
 
@@ -211,18 +211,20 @@ class Member:
             self.wire.close()
         self.wire = None
         self.session, self.in_session, self.held = 0, [], {}
+        self.beat, self.whole = 0.0, True
 
     def ask(self, data: bytes) -> bytes:
         if self.wire is None:
-            self.forget()
             self.wire = Wire(self.run.address, 15)
         return self.wire.exchange(data)
 
     def heartbeat(self) -> None:
+        """Whole where an answer may have been lost: only then is the assignment told again."""
         if self.epoch > 0 and time.monotonic() - self.beat < BEAT_SECONDS:
             return
-        self.epoch, assigned = read_heartbeat(self.ask(heartbeat(self.group, self.member, self.epoch, [self.topic] if self.epoch == 0 else None)))
-        self.beat = time.monotonic()
+        whole = self.whole or self.epoch == 0
+        self.epoch, assigned = read_heartbeat(self.ask(heartbeat(self.group, self.member, self.epoch, [self.topic] if whole else None)))
+        self.beat, self.whole = time.monotonic(), False
         if assigned is not None:
             self.assigned = assigned
 
@@ -241,6 +243,7 @@ class Member:
         got, n = time.monotonic(), 0
         for partition, code, batches, acquired in read_partitions(answer, True):
             if code != 0:
+                self.h.add(partition=partition, fetch_error=code, at=got)
                 continue
             values = dict(self.values(batches))
             for first, last, count in acquired:
@@ -305,7 +308,6 @@ class Member:
             self.h.add(error=str(e), at=time.monotonic())
             if e.code in (UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH):
                 self.epoch = 0
-                self.beat = 0.0
             self.forget()
             time.sleep(0.02)
 

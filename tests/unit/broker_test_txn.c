@@ -232,6 +232,8 @@ static void test_states(void **unused) {
     assert_int_equal(txn_next_add(&m, 5, 1, true, 104, &n), 0);
     assert_true(n.state == TXN_ONGOING && n.start_ms == 104);
     m = n;
+    assert_int_equal(txn_next_init(&m, 5, 0, 1, -1, 105, &n), KAFKA_PRODUCER_FENCED); // late: it aborts nothing
+    assert_int_equal(txn_next_init(&m, 5, 1, 1, -1, 105, &n), TXN_ABORT_FIRST);
     assert_int_equal(txn_next_init(&m, -1, -1, 1, -1, 105, &n), TXN_ABORT_FIRST);
     assert_int_equal(txn_next_end(&m, 5, 0, true, true, -1, 105, &n, &repeat), KAFKA_PRODUCER_FENCED);
     assert_int_equal(txn_next_end(&m, 5, 1, true, true, -1, 105, &n, &repeat), 0);
