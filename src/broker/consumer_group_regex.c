@@ -114,7 +114,7 @@ static void resolved(void *arg) {
     }
     arena_fini(&w->arena);
     mem_free(w);
-    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
+    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
 }
 
 void consumer_resolve(struct consumer_group *g) {

@@ -73,9 +73,6 @@ struct coordinator {
     int64_t submitted, durable; // sequence numbers of writes
     int64_t failures;        // failed writes
     struct group_records *last_write; // the last one submitted, while it is under way
-    int64_t rewrite_from;    // base offset of the last rewrite of the offsets topic; -1 = it failed
-    bool compacting;         // a rewrite waits for `writes` to be 0: commits queue up
-    struct group_records *queue_first, *queue_last;
     struct map txn_pending; // producer id -> offsets of its open transaction (txn_offsets.h)
     struct loop_timer tick;
     struct loop_event *stopped;
@@ -111,14 +108,16 @@ void group_metrics_close(struct coordinator *c);
 void consumer_limits_load(struct coordinator *c); // consumer_group.c
 
 // ---- offsets.c ----------------------------------------------------------------------------------------------------------------
-void offsets_put_live(const struct group *g, struct group_records **r); // splits large ones: *r may be another one afterwards
-void offsets_put_tombstones(const struct group *g, struct group_records *r);
-void offsets_free(struct group *g);
+void offsets_put_tombstone(struct group_records *r, const char *group, const char *topic, int32_t partition);
+void offsets_put_tombstones(const struct group *g, struct group_records *r); // for all, also those of open transactions
+void offsets_free(struct map *offsets);
+void offsets_put_back(struct coordinator *c, const char *group, const struct map *offsets); // they were not deleted after all
 void offsets_set(struct group *g, const struct committed *o); // copies
 int offsets_check_commit(struct coordinator *c, const struct group_commit *x); // of the whole group; 0 = the group may be made
 // Sets each offset's error, and puts the records of the good ones; none when error is not 0.
 void offsets_put_commit(struct coordinator *c, struct group_records *r, struct group_commit *x, int error);
 void offsets_expire(struct coordinator *c);
+bool offsets_topic_is_gone(struct broker *b, const char *topic);
 // Offsets of a topic that was deleted (NULL: of all that are not there): a topic made again under its name begins without them.
 void offsets_forget_topics(struct coordinator *c, const char *topic);
 

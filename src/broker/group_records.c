@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing of __consumer_offsets in batches, its replay at the start, and its rewriting.
+// Writing of __consumer_offsets in batches, and its replay at the start.
 //
-// The coordinator rewrites the topic itself: when it is much larger than what it says, the segment is closed, all that is live is written
-// again, and the segments in front go. All on the coordinator's loop, except loading. Memory: a batch lives until it is durable or failed.
+// The topic is compacted like any other (cleaner.c), which bounds what a start reads: what is live, as much again that is stale
+// (min.cleanable.dirty.ratio), and the active segment (offsets.topic.segment.bytes). All on the coordinator's loop, except loading.
+// Memory: a batch lives until it is durable or failed.
 #include "broker/group_records.h"
 #include "broker/txn_offsets.h"
 
@@ -10,7 +11,7 @@
 
 #include "base/log.h"
 
-enum { REWRITE_MIN = 16 << 20, REWRITE_FACTOR = 4, READ_BYTES = 1 << 20, ENTRY_BYTES = 150 };
+enum { READ_BYTES = 1 << 20, SEGMENT_MIN = 1 << 20 /* what segment.bytes allows */ };
 
 // ---- building -------------------------------------------------------------------------------------------------------
 
@@ -54,9 +55,6 @@ bool group_records_empty(const struct group_records *r) { return r->batch.count 
 
 // ---- writing --------------------------------------------------------------------------------------------------------
 
-static void rewrite_when_quiet(struct coordinator *c);
-static void rewrite_ended(struct group_records *r);
-
 static void write_done(struct broker_produce *p) {
     struct group_records *r = p->arg;
     struct coordinator *c = r->coordinator;
@@ -68,34 +66,21 @@ static void write_done(struct broker_produce *p) {
         log_error("broker", "group state not written", "error", p->message, NULL);
     }
     for (size_t i = 0; i < r->waiters.n; i++) r->waiters.p[i].fn(r->waiters.p[i].arg, p->kafka_error == 0 ? 0 : KAFKA_COORDINATOR_NOT_AVAILABLE);
-    rewrite_ended(r);
     group_records_free(r);
-    rewrite_when_quiet(c);
-    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
+    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
 }
 
 static void write_start(struct group_records *r) {
     struct coordinator *c = r->coordinator;
-    batch_end(&r->batch);
+    r->sequence = ++c->submitted;
+    c->last_write = r;
     c->writes++;
+    batch_end(&r->batch);
     r->produce = (struct broker_produce){.topic = OFFSETS_TOPIC, .batches = buf_str(&r->bytes), .wait_durable = true, .done = write_done};
     if (r->in_txn) r->produce.origin = BROKER_FROM_COORDINATOR;
     r->produce.back = c->loop;
     r->produce.arg = r;
     broker_produce(c->broker, &r->produce);
-}
-
-static void write_submit(struct group_records *r) {
-    struct coordinator *c = r->coordinator;
-    r->sequence = ++c->submitted;
-    c->last_write = r;
-    if (!c->compacting) {
-        write_start(r);
-        return;
-    }
-    if (c->queue_first == NULL) c->queue_first = r;
-    else c->queue_last->next = r;
-    c->queue_last = r;
 }
 
 static void add_waiter(struct group_records *r, group_records_fn *fn, void *arg) {
@@ -112,7 +97,7 @@ void group_records_submit(struct group_records *r, struct group *g, group_record
     }
     if (!group_records_empty(r)) {
         add_waiter(r, fn, arg);
-        write_submit(r);
+        write_start(r);
         if (g != NULL) g->last_write = r->sequence;
         return;
     }
@@ -120,83 +105,6 @@ void group_records_submit(struct group_records *r, struct group *g, group_record
     if (fn == NULL) return;
     if (g != NULL && g->last_write > c->durable && c->last_write != NULL) add_waiter(c->last_write, fn, arg);
     else fn(arg, 0);
-}
-
-// ---- rewriting ------------------------------------------------------------------------------------------------------
-
-void group_records_rewrite_check(struct coordinator *c) {
-    struct partition *p = partition_find(c->broker, OFFSETS_TOPIC, 0);
-    if (p == NULL) return;
-    uint64_t live = 0, size = log_bytes(p->log);
-    struct map_entry *e;
-    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) live += ENTRY_BYTES * (1 + ((struct group *)e->value)->offsets.n);
-    partition_unref(p);
-    if (size < REWRITE_MIN || size < live * REWRITE_FACTOR || c->compacting) return;
-    if (c->txn_pending.n > 0) return; // offsets that are neither committed nor gone are in the segments to be removed only
-    c->compacting = true;
-    rewrite_when_quiet(c);
-}
-
-static void roll_on_owner(void *arg) {
-    struct partition *p = arg;
-    struct err err = {0};
-    if (log_roll(p->log, &err) != ERR_OK) log_warn("broker", "could not close a segment", "topic", OFFSETS_TOPIC, "error", err.msg, NULL);
-    partition_unref(p);
-}
-
-void group_records_split(struct group_records **r) {
-    struct coordinator *c = (*r)->coordinator;
-    if ((*r)->bytes.n < GROUP_RECORDS_SPLIT || group_records_empty(*r)) return;
-    write_start(*r);
-    *r = group_records_new(c);
-}
-
-// All live records, as many batches as it takes. The last one says when it is over.
-static void rewrite_all(struct coordinator *c) {
-    struct group_records *r = group_records_new(c);
-    struct map_entry *e;
-    r->first_of_rewrite = true;
-    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
-        const struct group *g = e->value;
-        g->ops->put_live(g, r);
-        group_records_split(&r);
-        offsets_put_live(g, &r);
-    }
-    if (group_records_empty(r)) { // a batch has at least one record
-        put_string(group_records_key(r, 2), STR(""));
-        group_records_delete(r);
-    }
-    r->last_of_rewrite = true;
-    write_start(r);
-}
-
-// The memory holds what was written only while no write is under way: so writes queue until then. Those that follow come behind the
-// rewrite in the log, as posts and appends keep their order.
-static void rewrite_when_quiet(struct coordinator *c) {
-    if (!c->compacting || c->writes > 0) return;
-    struct partition *p = partition_find(c->broker, OFFSETS_TOPIC, 0);
-    log_info("broker", "rewriting the offsets topic", "bytes", log_i64(p == NULL ? 0 : (int64_t)log_bytes(p->log)), NULL);
-    if (p != NULL && p->owner == c->loop) roll_on_owner(p);
-    else if (p != NULL) loop_post(p->owner, roll_on_owner, p);
-    rewrite_all(c);
-    c->compacting = false;
-    while (c->queue_first != NULL) {
-        struct group_records *r = c->queue_first;
-        c->queue_first = r->next;
-        r->next = NULL;
-        write_start(r);
-    }
-}
-
-static void rewrite_ended(struct group_records *r) {
-    struct coordinator *c = r->coordinator;
-    if (r->first_of_rewrite) c->rewrite_from = r->produce.kafka_error == 0 ? r->produce.base_offset : -1;
-    if (r->produce.kafka_error != 0) c->rewrite_from = -1; // any failure: nothing is trimmed
-    if (!r->last_of_rewrite || c->rewrite_from < 0) return;
-    struct partition *p = partition_find(c->broker, OFFSETS_TOPIC, 0);
-    if (p == NULL) return;
-    p->trim_before = c->rewrite_from;
-    loop_post(p->owner, partition_maintain, p);
 }
 
 // ---- loading --------------------------------------------------------------------------------------------------------
@@ -265,8 +173,11 @@ static enum err_code load_all(struct coordinator *c, struct log *l, struct err *
 }
 
 enum err_code group_records_load(struct coordinator *c, struct err *err) {
-    static const struct broker_kv configs[] = {{"cleanup.policy", "compact"}, {"max.message.bytes", "104857600"}, {"segment.bytes", "104857600"}};
     struct broker *b = c->broker;
+    const char *segment = configs_broker_i64(b, "offsets.topic.segment.bytes", 0) < SEGMENT_MIN ? "internal.segment.bytes" : "segment.bytes";
+    const struct broker_kv configs[] = {{"cleanup.policy", "compact"},
+                                        {"max.message.bytes", "104857600"},
+                                        {segment, configs_broker_text(b, "offsets.topic.segment.bytes")}};
     struct partition *p = partition_find(b, OFFSETS_TOPIC, 0);
     if (p == NULL) return broker_topic_create(b, OFFSETS_TOPIC, 1, configs, 3, false, NULL, NULL, err);
     enum err_code code = load_all(c, p->log, err);

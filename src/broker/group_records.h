@@ -33,8 +33,6 @@ struct group_records {
     VEC(struct group_waiter) waiters;
     struct broker_produce produce;
     bool in_txn; // a batch of a transaction
-    bool first_of_rewrite, last_of_rewrite;
-    struct group_records *next;
 };
 
 struct group_records *group_records_new(struct coordinator *c);
@@ -47,10 +45,7 @@ bool group_records_empty(const struct group_records *r);
 // (nothing that is not durable is answered), and runs fn inside the call when there are none. `g` may be NULL.
 void group_records_submit(struct group_records *r, struct group *g, group_records_fn *fn, void *arg);
 void group_records_free(struct group_records *r); // gives it up unwritten
-enum { GROUP_RECORDS_SPLIT = 1 << 19 };
-void group_records_split(struct group_records **r); // in a rewrite: a large batch is written, and another one begun
 enum err_code group_records_load(struct coordinator *c, struct err *err); // reads the topic, or creates it
-void group_records_rewrite_check(struct coordinator *c); // writes all anew when it is large and mostly stale
 
 // ---- the pieces of keys and values ----
 void put_string(struct buf *out, struct str s);            // int16 length

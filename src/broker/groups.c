@@ -71,7 +71,7 @@ void group_become(struct group *g, const struct group_ops *ops, struct group_rec
 
 void group_free(struct group *g) {
     if (g->own != NULL) g->ops->free_own(g);
-    offsets_free(g);
+    offsets_free(&g->offsets);
     map_remove(&g->coordinator->groups, str_c(g->id));
     mem_free(g->id);
     mem_free(g);
@@ -116,7 +116,16 @@ void group_list(struct broker *b, struct group_list *l) { coordinator_submit(b, 
 
 static void delete_ready(void *arg, int error);
 
-static void delete_deleted(void *arg, int error) { coordinator_answer(arg, error, ""); }
+// After a failed write the offsets are there again, as they are on the disk: the caller may delete them once more.
+static void delete_deleted(void *arg, int error) {
+    struct group_delete *d = arg;
+    struct coordinator *c = coordinator_of(&d->call);
+    if (error == 0) txn_offsets_forget(c, d->group_id, NULL, 0, d->order);
+    else offsets_put_back(c, d->group_id, d->offsets);
+    offsets_free(d->offsets);
+    mem_free(d->offsets);
+    coordinator_answer(&d->call, error, "");
+}
 
 static void delete_on_loop(void *arg) {
     struct group_delete *d = arg;
@@ -138,9 +147,12 @@ static void delete_ready(void *arg, int write_error) {
     struct group_records *r = group_records_new(c);
     offsets_put_tombstones(g, r);
     g->ops->put_tombstones(g, r);
-    txn_offsets_forget_group(c, g->id);
+    d->offsets = MEM_NEW(struct map);
+    *d->offsets = g->offsets;
+    map_init(&g->offsets);
     group_free(g);
-    group_records_submit(r, NULL, delete_deleted, &d->call);
+    d->order = c->submitted + 1;
+    group_records_submit(r, NULL, delete_deleted, d); // there is a record at least: the group's own
 }
 
 void group_delete(struct broker *b, struct group_delete *d) { coordinator_submit(b, &d->call, delete_on_loop); }

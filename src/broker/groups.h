@@ -138,6 +138,7 @@ struct group_offsets_delete {
     const char *group_id;
     struct group_offset *offsets; // topic and partition; error: GROUP_SUBSCRIBED_TO_TOPIC, UNKNOWN_TOPIC_OR_PARTITION
     size_t n_offsets;
+    int64_t order; // the coordinator's
 };
 void group_offsets_delete(struct broker *b, struct group_offsets_delete *d);
 
@@ -173,6 +174,8 @@ void group_describe(struct broker *b, struct group_describe *d);
 struct group_delete {
     struct group_call call; // NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND
     const char *group_id;
+    struct map *offsets; // the coordinator's: what is deleted, until it is durable
+    int64_t order;       // the coordinator's
 };
 void group_delete(struct broker *b, struct group_delete *d);
 

@@ -70,7 +70,7 @@ struct partition {
     struct loop_event *closed; // set when `closing` and nothing runs any more
     atomic_bool ahead_running; // one read-ahead at a time
     _Atomic int64_t ahead_at;  // where it begins
-    _Atomic int64_t trim_before; // segments below may go (offsets topic)
+    _Atomic int64_t trim_before; // segments below may go (share group state)
     // shared with the worker that syncs, which answers by itself; nothing is called under this mutex but the log's look-ups
     struct sys_mutex sync_mutex;
     bool sync_running;
@@ -178,7 +178,7 @@ void txn_free(struct txn_coordinator *c);
 
 // ---- groups.c, offsets.c, producer_ids.c ----
 struct coordinator *coordinator_open(struct broker *b, struct err *err); // reads the offsets topic
-void coordinator_upkeep(struct coordinator *c); // expiry and rewriting now, beside the regular turn
+void coordinator_upkeep(struct coordinator *c); // expiry now, beside the regular turn
 void coordinator_forget_topic(struct coordinator *c, const char *topic); // committed offsets of a topic that was deleted; blocks; loops run
 void coordinator_topic_changed(struct coordinator *c, const char *topic); // created, grown or deleted: groups that read it look again; does not wait
 void coordinator_stop(struct coordinator *c); // blocks; loops run

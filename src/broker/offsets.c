@@ -72,30 +72,30 @@ static void offset_value(struct group_records *r, int64_t offset, int32_t epoch,
     buf_put_be64(value, (uint64_t)time);
 }
 
-void offsets_put_live(const struct group *g, struct group_records **r) {
-    struct map_entry *e;
-    for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) {
-        const struct committed *o = e->value;
-        offset_key(*r, g->id, o->topic, o->partition);
-        offset_value(*r, o->offset, o->leader_epoch, str_n(o->metadata, o->metadata_n), o->commit_ms);
-        group_records_put(*r);
-        group_records_split(r);
-    }
+void offsets_put_tombstone(struct group_records *r, const char *group, const char *topic, int32_t partition) {
+    offset_key(r, group, topic, partition);
+    group_records_delete(r);
 }
 
 void offsets_put_tombstones(const struct group *g, struct group_records *r) {
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) {
         const struct committed *o = e->value;
-        offset_key(r, g->id, o->topic, o->partition);
-        group_records_delete(r);
+        offsets_put_tombstone(r, g->id, o->topic, o->partition);
     }
+    txn_offsets_put_tombstones(g->coordinator, g->id, r);
 }
 
-void offsets_free(struct group *g) {
+void offsets_free(struct map *offsets) {
     struct map_entry *e;
-    for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) committed_free(e->value);
-    map_fini(&g->offsets);
+    for (size_t it = 0; (e = map_next(offsets, &it)) != NULL;) committed_free(e->value);
+    map_fini(offsets);
+}
+
+void offsets_put_back(struct coordinator *c, const char *group, const struct map *offsets) {
+    struct map_entry *e;
+    struct group *g = offsets->n == 0 ? NULL : classic_head(c, group);
+    for (size_t it = 0; g != NULL && (e = map_next(offsets, &it)) != NULL;) offsets_set(g, e->value);
 }
 
 static bool read_value(struct rd *value, struct committed *out) { // strings are borrowed
@@ -130,7 +130,10 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
     char *id = mem_strndup(group.p, group.n);
     struct group *g = group_find(c, id);
     if (value == NULL) {
+        char *name = mem_strndup(topic.p, topic.n);
         if (g != NULL) drop_offset(g, topic, partition);
+        txn_offsets_forget(c, id, name, partition, c->submitted);
+        mem_free(name);
         mem_free(id);
         return true;
     }
@@ -145,7 +148,7 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
 
 // ---- deleted topics -------------------------------------------------------------------------------------------------
 
-static bool is_gone(struct broker *b, const char *topic) {
+bool offsets_topic_is_gone(struct broker *b, const char *topic) {
     struct partition *p = partition_find(b, topic, 0);
     if (p != NULL) partition_unref(p);
     return p == NULL;
@@ -155,9 +158,8 @@ static void drop_gone(struct group *g, const char *topic, struct group_records *
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) {
         struct committed *o = e->value;
-        if (topic != NULL ? strcmp(o->topic, topic) != 0 : !is_gone(g->coordinator->broker, o->topic)) continue;
-        offset_key(r, g->id, o->topic, o->partition);
-        group_records_delete(r);
+        if (topic != NULL ? strcmp(o->topic, topic) != 0 : !offsets_topic_is_gone(g->coordinator->broker, o->topic)) continue;
+        offsets_put_tombstone(r, g->id, o->topic, o->partition);
         map_remove(&g->offsets, str_n(e->key, e->key_len));
         committed_free(o);
     }
@@ -167,6 +169,7 @@ void offsets_forget_topics(struct coordinator *c, const char *topic) {
     struct map_entry *e;
     struct group_records *r = group_records_new(c);
     for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) drop_gone(e->value, topic, r);
+    txn_offsets_forget_topics(c, topic, r);
     if (c->stopping) group_records_free(r); // the next start finds them without their topic
     else group_records_submit(r, NULL, NULL, NULL);
 }
@@ -220,7 +223,7 @@ static void apply(struct coordinator *c, const struct group_commit *x) {
         set_offset(g, str_c(o->topic),
                    &(struct committed){.partition = o->partition, .leader_epoch = o->leader_epoch, .offset = o->offset, .commit_ms = time,
                                        .order = x->order, .metadata = (char *)(uintptr_t)o->metadata.p, .metadata_n = o->metadata.n});
-        gone = gone || is_gone(c->broker, o->topic);
+        gone = gone || offsets_topic_is_gone(c->broker, o->topic);
     }
     if (gone) offsets_forget_topics(c, NULL); // deleted while the commit was under way
 }
@@ -329,7 +332,24 @@ void group_fetch(struct broker *b, struct group_fetch *f) {
 
 // ---- delete ---------------------------------------------------------------------------------------------------------
 
-static void offsets_deleted(void *arg, int error) { coordinator_answer(arg, error, ""); }
+// In memory they go when the tombstones are durable: after a failed write everything is as it was, and the caller may try again. What was
+// committed behind the tombstones stays.
+static void drop_deleted(struct coordinator *c, const struct group_offsets_delete *d, const struct group_offset *o) {
+    struct group *g = group_find(c, d->group_id);
+    struct buf key = {0};
+    put_key(&key, str_c(o->topic), o->partition);
+    const struct committed *had = g == NULL ? NULL : map_get(&g->offsets, buf_str(&key));
+    if (had != NULL && had->order <= d->order) drop_offset(g, str_c(o->topic), o->partition);
+    txn_offsets_forget(c, d->group_id, o->topic, o->partition, d->order);
+    buf_fini(&key);
+}
+
+static void offsets_deleted(void *arg, int error) {
+    struct group_offsets_delete *d = arg;
+    for (size_t i = 0; i < d->n_offsets && error == 0; i++)
+        if (d->offsets[i].error == 0) drop_deleted(coordinator_of(&d->call), d, &d->offsets[i]);
+    coordinator_answer(&d->call, error, "");
+}
 
 static void delete_one(struct group *g, struct group_offset *o, struct group_records *r) {
     struct buf key = {0};
@@ -337,12 +357,9 @@ static void delete_one(struct group *g, struct group_offset *o, struct group_rec
     o->error = p == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : g->ops->subscribes(g, o->topic) ? KAFKA_GROUP_SUBSCRIBED_TO_TOPIC : 0;
     if (p != NULL) partition_unref(p);
     put_key(&key, str_c(o->topic), o->partition);
-    struct committed *had = o->error == 0 ? map_remove(&g->offsets, buf_str(&key)) : NULL;
+    bool has = o->error == 0 && (map_get(&g->offsets, buf_str(&key)) != NULL || txn_offsets_pending(g->coordinator, g->id, o->topic, o->partition));
     buf_fini(&key);
-    if (had == NULL) return;
-    offset_key(r, g->id, o->topic, o->partition);
-    group_records_delete(r);
-    committed_free(had);
+    if (has) offsets_put_tombstone(r, g->id, o->topic, o->partition);
 }
 
 static void delete_settled(void *arg, int write_error) {
@@ -358,7 +375,8 @@ static void delete_settled(void *arg, int write_error) {
     }
     struct group_records *r = group_records_new(c);
     for (size_t i = 0; i < d->n_offsets; i++) delete_one(g, &d->offsets[i], r);
-    group_records_submit(r, g, offsets_deleted, &d->call);
+    d->order = group_records_empty(r) ? 0 : c->submitted + 1;
+    group_records_submit(r, g, offsets_deleted, d);
 }
 
 static void delete_on_loop(void *arg) { // behind the commits that are under way
@@ -383,8 +401,7 @@ static void expire_group(struct group *g, int64_t now) {
     for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) {
         struct committed *o = e->value;
         if (!is_expired(g, o, now)) continue;
-        offset_key(r, g->id, o->topic, o->partition);
-        group_records_delete(r);
+        offsets_put_tombstone(r, g->id, o->topic, o->partition);
         map_remove(&g->offsets, str_n(e->key, e->key_len));
         committed_free(o);
     }
@@ -402,5 +419,4 @@ void offsets_expire(struct coordinator *c) {
         struct group *g = e->value;
         if (g->last_write <= c->durable) expire_group(g, now);
     }
-    group_records_rewrite_check(c);
 }

@@ -191,17 +191,19 @@ bool share_target_epoch_replay(struct coordinator *c, struct rd *key, struct rd 
     return !value->failed;
 }
 
-static struct share_member *replay_member(struct coordinator *c, struct rd *key) {
+// With `make` the member is made: after a compaction what it has may stand in front of its own record, if that was written anew.
+static struct share_member *replay_member(struct coordinator *c, struct rd *key, bool make) {
     char *id = NULL;
-    struct share_group *g = replay_group(c, key, false, &id);
+    struct share_group *g = replay_group(c, key, make, &id);
     struct share_member *m = g == NULL ? NULL : map_getc(&g->members, id);
+    if (g != NULL && m == NULL && make) m = share_member_new(g, id);
     mem_free(id);
     return m;
 }
 
 bool share_target_replay(struct coordinator *c, struct rd *key, struct rd *value);
 bool share_target_replay(struct coordinator *c, struct rd *key, struct rd *value) {
-    struct share_member *m = replay_member(c, key);
+    struct share_member *m = replay_member(c, key, value != NULL);
     if (m == NULL || value == NULL) return value == NULL && !key->failed;
     (void)rd_be16(value);
     get_topics(value, false, &m->target);
@@ -210,7 +212,7 @@ bool share_target_replay(struct coordinator *c, struct rd *key, struct rd *value
 
 bool share_current_replay(struct coordinator *c, struct rd *key, struct rd *value);
 bool share_current_replay(struct coordinator *c, struct rd *key, struct rd *value) {
-    struct share_member *m = replay_member(c, key);
+    struct share_member *m = replay_member(c, key, value != NULL);
     if (m == NULL || value == NULL) return value == NULL && !key->failed;
     (void)rd_be16(value);
     m->epoch = (int32_t)rd_be32(value);

@@ -170,7 +170,7 @@ static void created(void *arg) { // the group heard of the topics themselves alr
     if (g != NULL) g->creating = false;
     arena_fini(&w->arena);
     mem_free(w);
-    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0 && c->queue_first == NULL) loop_event_set(c->stopped);
+    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
 }
 
 static void create_missing(struct streams_group *g) {

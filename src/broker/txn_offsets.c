@@ -76,26 +76,54 @@ void offsets_txn_ended(struct coordinator *c, int64_t producer_id, bool commit) 
     pending_free(t);
 }
 
+static bool is_of(const struct pending_offset *p, const char *group, const char *topic, int32_t partition) {
+    if (strcmp(p->group, group) != 0) return false;
+    return topic == NULL || (p->offset.partition == partition && strcmp(p->offset.topic, topic) == 0);
+}
+
 bool txn_offsets_pending(const struct coordinator *c, const char *group, const char *topic, int32_t partition) {
     struct map_entry *e;
     for (size_t it = 0; c->txn_pending.n > 0 && (e = map_next(&c->txn_pending, &it)) != NULL;) {
         const struct pending_txn *t = e->value;
-        for (size_t i = 0; i < t->offsets.n; i++) {
-            const struct pending_offset *p = &t->offsets.p[i];
-            if (strcmp(p->group, group) != 0) continue;
-            if (topic == NULL || (p->offset.partition == partition && strcmp(p->offset.topic, topic) == 0)) return true;
-        }
+        for (size_t i = 0; i < t->offsets.n; i++)
+            if (is_of(&t->offsets.p[i], group, topic, partition)) return true;
     }
     return false;
 }
 
-void txn_offsets_forget_group(struct coordinator *c, const char *group) {
+void txn_offsets_forget(struct coordinator *c, const char *group, const char *topic, int32_t partition, int64_t order) {
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&c->txn_pending, &it)) != NULL;) {
         struct pending_txn *t = e->value;
         for (size_t i = t->offsets.n; i > 0; i--) {
-            if (strcmp(t->offsets.p[i - 1].group, group) != 0) continue;
+            if (t->offsets.p[i - 1].write > order || !is_of(&t->offsets.p[i - 1], group, topic, partition)) continue;
             offset_fini(&t->offsets.p[i - 1]);
+            vec_remove(&t->offsets, i - 1);
+        }
+        drop_if_empty(c, t);
+    }
+}
+
+void txn_offsets_put_tombstones(const struct coordinator *c, const char *group, struct group_records *r) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&c->txn_pending, &it)) != NULL;) {
+        const struct pending_txn *t = e->value;
+        for (size_t i = 0; i < t->offsets.n; i++) {
+            const struct pending_offset *p = &t->offsets.p[i];
+            if (strcmp(p->group, group) == 0) offsets_put_tombstone(r, group, p->offset.topic, p->offset.partition);
+        }
+    }
+}
+
+void txn_offsets_forget_topics(struct coordinator *c, const char *topic, struct group_records *r) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&c->txn_pending, &it)) != NULL;) {
+        struct pending_txn *t = e->value;
+        for (size_t i = t->offsets.n; i > 0; i--) {
+            struct pending_offset *p = &t->offsets.p[i - 1];
+            if (topic != NULL ? strcmp(p->offset.topic, topic) != 0 : !offsets_topic_is_gone(c->broker, p->offset.topic)) continue;
+            offsets_put_tombstone(r, p->group, p->offset.topic, p->offset.partition);
+            offset_fini(p);
             vec_remove(&t->offsets, i - 1);
         }
         drop_if_empty(c, t);

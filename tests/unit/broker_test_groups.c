@@ -473,42 +473,6 @@ static void test_offsets_of_deleted_topic(void **state) {
     assert_int_equal(fetch(f, "g", "t", 0), 3);
 }
 
-// The offsets topic is rewritten when it is much larger than what it says; nothing of it is lost, commits go on meanwhile.
-static void test_rewrite(void **state) {
-    struct fixture *f = *state;
-    enum { PARTS = 64, ROUNDS = 70 };
-    static struct group_offset offsets[PARTS];
-    char metadata[4001];
-    memset(metadata, 'm', 4000);
-    metadata[4000] = '\0';
-    create(f, "t", PARTS);
-    struct broker_offsets o = {0};
-    for (int64_t i = 0; o.start == 0; i++) {
-        if (i > 0 && i % ROUNDS == 0) broker_upkeep(f->broker); // beside the commits that follow at once
-        struct call c = {.commit = {.group_id = "g", .member_id = "", .generation = -1}};
-        for (int32_t p = 0; p < PARTS; p++) {
-            offsets[p] = (struct group_offset){.topic = "t", .partition = p, .offset = i * 1000 + p, .leader_epoch = 4, .metadata = str_c(metadata)};
-        }
-        c.commit.offsets = offsets;
-        c.commit.n_offsets = PARTS;
-        go(&c, f, do_commit);
-        assert_int_equal(wait_for(&c), 0);
-        end(&c);
-        assert_int_equal(broker_offsets(f->broker, "__consumer_offsets", 0, &o, NULL), ERR_OK);
-        assert_true(i < ROUNDS * 100);
-    }
-    int64_t first = offsets[0].offset;
-    for (int round = 0; round < 2; round++) {
-        struct call c = {.fetch = {.group_id = "g", .all = true}};
-        go(&c, f, do_fetch);
-        assert_int_equal(wait_for(&c), 0);
-        assert_int_equal(c.fetch.n_offsets, PARTS);
-        for (int32_t p = 0; p < PARTS; p++) assert_int_equal(c.fetch.offsets[p].offset, first + c.fetch.offsets[p].partition);
-        end(&c);
-        fixture_restart(f, false);
-    }
-}
-
 static void test_stop_answers(void **state) {
     struct fixture *f = *state;
     f->initial_delay_ms = 3600000;
@@ -545,7 +509,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_rebalance),    T(test_join_refusals), T(test_member_id_required), T(test_static_members), T(test_session_over),
-        T(test_initial_delay), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_rewrite),      T(test_stop_answers),       T(test_producer_ids),
+        T(test_initial_delay), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_stop_answers),       T(test_producer_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

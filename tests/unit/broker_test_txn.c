@@ -426,6 +426,60 @@ static void test_offsets_order(void **state) {
     }
 }
 
+static int delete_offset(struct fixture *f) {
+    struct ask a;
+    struct group_offset o = {.topic = "t", .partition = 0};
+    struct group_offsets_delete x = {.call = ask_begin(&a, f), .group_id = "g", .offsets = &o, .n_offsets = 1};
+    group_offsets_delete(f->broker, &x);
+    ask_end(&a);
+    arena_fini(&a.arena);
+    return x.call.error != 0 ? x.call.error : o.error;
+}
+
+static int delete_group(struct fixture *f) {
+    struct ask a;
+    struct group_delete x = {.call = ask_begin(&a, f), .group_id = "g"};
+    group_delete(f->broker, &x);
+    ask_end(&a);
+    arena_fini(&a.arena);
+    return x.call.error;
+}
+
+// What is deleted while a transaction has a newer offset of it is gone whole: the transaction's end does not bring it back, before or after a
+// restart. What the transaction writes behind the deletion counts.
+static void test_offsets_deleted(void **state) {
+    struct fixture *f = *state;
+    int error;
+    topic(f);
+    struct id p = init(f, "a");
+    for (int64_t round = 0; round < 6; round++) { // restarted: before the end, behind it
+        assert_int_equal(commit_plain(f, 100), 0);
+        assert_int_equal(commit_offset(f, "a", p, 10 + round, true), 0);
+        if (round / 2 == 0) assert_int_equal(delete_offset(f), 0);
+        if (round / 2 == 1) assert_int_equal(delete_group(f), 0);
+        if (round / 2 == 2) {
+            assert_int_equal(broker_topic_delete(f->broker, "t", NULL), ERR_OK);
+            topic(f);
+        }
+        assert_int_equal(committed(f, &error), -1);
+        assert_int_equal(error, 0);
+        if (round % 2 == 0) fixture_restart(f, false);
+        p = end(f, "a", p, true, true);
+        assert_int_equal(p.error, 0);
+        settled(f, "a");
+        assert_int_equal(committed(f, &error), -1);
+        assert_int_equal(error, 0);
+        if (round % 2 == 1) fixture_restart(f, false);
+        assert_int_equal(committed(f, &error), -1);
+    }
+    assert_int_equal(commit_plain(f, 100), 0);
+    assert_int_equal(delete_group(f), 0);
+    assert_int_equal(commit_offset(f, "a", p, 20, true), 0);
+    p = end(f, "a", p, true, true);
+    settled(f, "a");
+    assert_int_equal(committed(f, &error), 20);
+}
+
 static void test_fencing(void **state) {
     struct fixture *f = *state;
     topic(f);
@@ -517,7 +571,7 @@ int main(void) {
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_states), cmocka_unit_test(test_epochs_run_out), cmocka_unit_test(test_end_behind_a_fence),
-        T(test_v1), T(test_v2_late), T(test_offsets), T(test_offsets_order), T(test_fencing), T(test_timeout),
+        T(test_v1), T(test_v2_late), T(test_offsets), T(test_offsets_order), T(test_offsets_deleted), T(test_fencing), T(test_timeout),
         T(test_restart_in_the_middle), T(test_markers_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

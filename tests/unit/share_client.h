@@ -12,7 +12,7 @@ enum { SHARE_CLIENT_ACQUIRED = 64 };
 struct share_client {
     struct broker *broker;
     struct loop *loop;
-    const char *group, *member;
+    const char *group, *member, *host; // host NULL = "/127.0.0.1"
     uint8_t topic_id[16];
     const char *topic;
     int32_t epoch, session; // of the group, of the share session
@@ -63,7 +63,7 @@ static inline void share_client_do_describe(struct share_client_call *x) { share
 
 static inline int share_client_heartbeat(struct share_client *c, int32_t epoch, bool subscribe) {
     struct share_client_call x;
-    struct share_heartbeat h = {.group_id = c->group, .member_id = c->member, .client_id = "test", .client_host = "/127.0.0.1", .member_epoch = epoch};
+    struct share_heartbeat h = {.group_id = c->group, .member_id = c->member, .client_id = "test", .client_host = c->host == NULL ? "/127.0.0.1" : c->host, .member_epoch = epoch};
     if (subscribe) h.topics = &c->topic, h.n_topics = 1;
     share_client_go(c, &x, &h.call, share_client_do_heartbeat, &h);
     int error = share_client_end(c, &x);

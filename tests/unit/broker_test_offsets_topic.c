@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// __consumer_offsets and the cleaner: the topic stays small, and what a start reads of it says the same as before; what is deleted stays deleted.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/metrics.h"
+#include "broker/broker.h"
+#include "broker/kafka_error.h"
+#include "unit/broker_fixture.h"
+#include "unit/share_client.h"
+
+enum { PARTS = 16, METADATA = 200 };
+
+struct ask {
+    struct fixture *f;
+    struct arena arena;
+    struct loop_event event;
+};
+
+static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
+
+static struct group_call ask_begin(struct ask *x, struct fixture *f) {
+    *x = (struct ask){.f = f};
+    arena_init(&x->arena);
+    loop_event_init(&x->event);
+    return (struct group_call){.done = ask_done, .back = f->loops[1], .arena = &x->arena, .arg = x};
+}
+static void ask_end(struct ask *x) {
+    loop_event_wait(&x->event);
+    loop_event_fini(&x->event);
+    arena_fini(&x->arena);
+}
+
+static void commit_all(struct fixture *f, int64_t round) {
+    struct ask a;
+    struct group_offset o[PARTS];
+    char metadata[METADATA];
+    memset(metadata, 'm', sizeof metadata);
+    for (int32_t p = 0; p < PARTS; p++)
+        o[p] = (struct group_offset){.topic = "t", .partition = p, .offset = round * 1000 + p, .leader_epoch = 4, .metadata = str_n(metadata, METADATA)};
+    struct group_commit x = {.call = ask_begin(&a, f), .group_id = "g", .member_id = "", .generation = -1, .offsets = o, .n_offsets = PARTS};
+    group_commit(f->broker, &x);
+    ask_end(&a);
+    assert_int_equal(x.call.error, 0);
+    for (int p = 0; p < PARTS; p++) assert_int_equal(o[p].error, 0);
+}
+
+static void check_all(struct fixture *f, int64_t round) {
+    struct ask a;
+    struct group_offset o[PARTS];
+    for (int32_t p = 0; p < PARTS; p++) o[p] = (struct group_offset){.topic = "t", .partition = p};
+    struct group_fetch x = {.call = ask_begin(&a, f), .group_id = "g", .offsets = o, .n_offsets = PARTS};
+    group_fetch(f->broker, &x);
+    ask_end(&a);
+    for (int p = 0; p < PARTS; p++) assert_int_equal(o[p].offset, round * 1000 + p);
+}
+
+static int delete_group(struct fixture *f) {
+    struct ask a;
+    struct group_delete x = {.call = ask_begin(&a, f), .group_id = "g"};
+    group_delete(f->broker, &x);
+    ask_end(&a);
+    return x.call.error;
+}
+
+static int64_t topic_bytes(struct fixture *f) { return broker_partition_bytes(f->broker, "__consumer_offsets", 0); }
+
+// Commits until the cleaner has been there `times` more; returns the last round.
+static int64_t churn(struct fixture *f, int64_t round, int64_t times) {
+    int64_t until = metric_get(M_LOG_COMPACTIONS, NULL) + times;
+    while (metric_get(M_LOG_COMPACTIONS, NULL) < until) {
+        for (int i = 0; i < 50; i++) commit_all(f, ++round);
+        broker_upkeep(f->broker);
+        assert_true(round < 100000);
+    }
+    return round;
+}
+
+static void test_stays_small(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(broker_topic_create(f->broker, "t", PARTS, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
+    int64_t round = churn(f, 0, 4), written = round * PARTS * METADATA;
+    check_all(f, round);
+    assert_true(topic_bytes(f) < written);
+    for (int i = 0; i < 2; i++) {
+        fixture_restart(f, i == 0);
+        check_all(f, round);
+    }
+    // nothing is written any more: what is left is no more than twice what is live, and the last segments
+    int64_t most = 2 * PARTS * (METADATA + 100) + 4 * (int64_t)(64 << 10);
+    for (int64_t i = 0; topic_bytes(f) > most; i++) {
+        broker_upkeep(f->broker);
+        assert_true(i < 10000000);
+    }
+    check_all(f, round);
+    round = churn(f, round, 1);
+    assert_int_equal(delete_group(f), 0);
+    for (int i = 0; i < 2; i++) {
+        struct ask a;
+        struct group_fetch x = {.call = ask_begin(&a, f), .group_id = "g", .all = true};
+        group_fetch(f->broker, &x);
+        ask_end(&a);
+        assert_int_equal(x.n_offsets, 0);
+        fixture_restart(f, i == 0);
+    }
+}
+
+// A compaction leaves a member's assignment where it was, and its own record behind it when that was written anew.
+static void test_share_member(void **state) {
+    struct fixture *f = *state;
+    struct broker_topic_info info;
+    struct arena a;
+    arena_init(&a);
+    assert_int_equal(broker_topic_create(f->broker, "t", PARTS, NULL, 0, false, &info, &a, NULL), ERR_OK);
+    struct share_client c = {.broker = f->broker, .loop = f->loops[1], .group = "s", .member = "m", .topic = "t", .connection = 1};
+    memcpy(c.topic_id, info.id, 16);
+    arena_fini(&a);
+    assert_int_equal(share_client_heartbeat(&c, 0, true), 0);
+    while (c.n_assigned == 0) assert_int_equal(share_client_heartbeat(&c, c.epoch, false), 0);
+    assert_int_equal(c.n_assigned, PARTS);
+    c.host = "/10.0.0.2"; // another address: the member's record is written anew
+    assert_int_equal(share_client_heartbeat(&c, c.epoch, false), 0);
+    int32_t epoch = c.epoch;
+    (void)churn(f, 0, 3);
+    fixture_restart(f, false);
+    c.broker = f->broker;
+    c.n_assigned = 0;
+    assert_int_equal(share_client_heartbeat(&c, c.epoch, true), 0); // says what it reads, and is told what it has
+    assert_int_equal(c.epoch, epoch);
+    assert_int_equal(c.n_assigned, PARTS);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_stays_small, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_share_member, fixture_setup, fixture_teardown)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
