@@ -16,6 +16,7 @@ static const char *const per_broker[] = {
 };
 static const char *const cluster_wide[] = {
     "background.threads", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level", "cordoned.log.dirs",
+    "errors.deadletterqueue.auto.create.topics.enable", "errors.deadletterqueue.topic.name.prefix",
     "follower.fetch.last.tiered.offset.enable", "follower.replication.throttled.rate", "group.consumer.assignment.interval.ms",
     "group.coordinator.cached.buffer.max.bytes", "group.share.assignment.interval.ms", "group.streams.assignment.interval.ms",
     "leader.replication.throttled.rate", "log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.delete.retention.ms",

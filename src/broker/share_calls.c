@@ -12,7 +12,8 @@ struct share_group_config share_config_of(const struct share *s, const char *gro
     return (struct share_group_config){
         .limits = {.max_count = (int16_t)broker_group_config_i64(b, g, "share.delivery.count.limit", 5),
                    .max_records = broker_group_config_i64(b, g, "share.partition.max.record.locks", 2000),
-                   .lock_us = broker_group_config_i64(b, g, "share.record.lock.duration.ms", 30000) * 1000},
+                   .lock_us = broker_group_config_i64(b, g, "share.record.lock.duration.ms", 30000) * 1000,
+                   .dead_letters = broker_group_config(b, g, "errors.deadletterqueue.topic.name")[0] != '\0'},
         .renew = strcmp(broker_group_config(b, g, "share.renew.acknowledge.enable"), "false") != 0,
         .read_committed = strcmp(broker_group_config(b, g, "share.isolation.level"), "read_committed") == 0,
         .session_ms = (int32_t)broker_group_config_i64(b, g, "share.session.timeout.ms", 45000),
@@ -233,7 +234,10 @@ static void stop_on_loop(void *arg) {
     s->stopping = true;
     s->stopped = &x->event;
     loop_timer_cancel(s->loop, &s->tick);
-    for (size_t it = 0; (e = map_next(&s->parts, &it)) != NULL;) loop_timer_cancel(s->loop, &((struct share_part *)e->value)->locks);
+    for (size_t it = 0; (e = map_next(&s->parts, &it)) != NULL;) {
+        loop_timer_cancel(s->loop, &((struct share_part *)e->value)->locks);
+        loop_timer_cancel(s->loop, &((struct share_part *)e->value)->letters_timer);
+    }
     share_fetches_stop(s);
     share_store_when_idle(s->store, is_idle, s);
 }

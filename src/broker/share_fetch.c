@@ -20,7 +20,9 @@ struct share_fetching {
     struct loop_timer timer;
     bool counted; // as waiting, in the metrics
     struct share_fetching *woken_next;
-    bool woken, acks_running, fetched, over;
+    bool woken, acks_running, fetched, over, missing; // missing: the states of some of its share-partitions
+    bool loaded; // one, in this turn
+    int refused; // Kafka's error, which is answered when the time is over
     struct share_group_config config;
     struct share_response_part *ack_out; // one for each part of the request
 };
@@ -87,8 +89,9 @@ static void answer(struct share_fetching *f) {
         out->ack_error = f->ack_out[i].ack_error;
         out->ack_message = f->ack_out[i].ack_message;
     }
+    int error = f->refused;
     fetching_free(f);
-    coordinator_answer(&call->call, 0, "");
+    coordinator_answer(&call->call, error, "");
 }
 
 static void maybe_answer(struct share_fetching *f) {
@@ -97,17 +100,46 @@ static void maybe_answer(struct share_fetching *f) {
 
 // ---- reading and acquiring ------------------------------------------------------------------------------------------
 
-static void fail_part(struct share_fetching *f, const struct share_session_part *at, int error, const char *message) {
-    struct share_response_part *out = find_out(f->call, at->topic_id, at->partition);
+static void fail_wait(struct share_fetching *f, const struct share_wait *w, int error, const char *message) {
+    struct share_response_part *out = find_out(f->call, w->topic_id, w->partition);
     out->error = error;
     out->message = message;
     f->fetched = true;
 }
 
-static void fail_wait(struct share_fetching *f, struct share_wait *w, int error) {
-    struct share_session_part at = {.partition = w->part->partition};
-    memcpy(at.topic_id, w->part->topic_id, 16);
-    fail_part(f, &at, error, NULL);
+// The share-partition, or an error at once, or later, when its state is there. Only one is loaded in a turn of the loop: a fetch of many that
+// nobody has read yet does not hold up the others, and is answered (as Kafka's) with the records of the first that has some.
+static void take_part(struct share_fetching *f, struct share_wait *w) {
+    int error;
+    const char *message;
+    bool in_memory = share_part_find(f->share, f->call->group_id, w->topic_id, w->partition) != NULL;
+    if (!in_memory && f->loaded && f->call->max_wait_ms > 0 && !f->over) {
+        w->missing = f->missing = true;
+        share_fetching_wake(f);
+        return;
+    }
+    f->loaded |= !in_memory;
+    w->part = share_part_get(f->share, f->call->group_id, w->topic_id, w->partition, &error, &message);
+    w->missing = w->part == NULL && error == 0;
+    f->missing |= w->missing;
+    if (error != 0) fail_wait(f, w, error, message);
+}
+
+// Those whose state others have changed, and those whose state was not there yet.
+static void take_missing_parts(struct share_fetching *f) {
+    f->missing = false;
+    for (size_t i = 0; i < f->n; i++) {
+        struct share_wait *w = &f->waits[i];
+        struct share_part *p = w->part;
+        if (p != NULL && p->dead && w->reading == NULL) {
+            unlink_wait(f, w);
+            share_wait_clear(w);
+            w->part = NULL;
+            w->missing = true;
+            share_part_leave(p);
+        }
+        if (w->missing) take_part(f, w);
+    }
 }
 
 static void read_part(struct share_fetching *f, size_t i, size_t bytes) {
@@ -118,13 +150,13 @@ static void read_part(struct share_fetching *f, size_t i, size_t bytes) {
     if (w->part == NULL || w->part->leaving || !share_runs_can_acquire(&w->part->runs)) return;
     struct share_read_ask ask = {.fetch = f->id, .index = i, .committed = f->config.read_committed, .bytes = bytes};
     int error = share_read(f->share, w, &ask);
-    if (error != 0) fail_wait(f, w, error);
+    if (error != 0) fail_wait(f, w, error, NULL);
 }
 
 static size_t read_parts(struct share_fetching *f) {
     size_t n = 0, total = 0;
     for (size_t i = 0; i < f->n; i++) n += f->waits[i].part != NULL;
-    size_t max = f->call->max_bytes <= 0 || f->call->max_bytes > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : (size_t)f->call->max_bytes;
+    size_t max = f->call->max_bytes > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : (size_t)f->call->max_bytes; // above 0: nobody asks for nothing here
     size_t each = n == 0 ? 0 : max / n;
     if (each > READ_STEP) each = READ_STEP;
     for (size_t i = 0; i < f->n && total < max; i++) {
@@ -271,11 +303,19 @@ static bool is_reading(const struct share_fetching *f) {
     return false;
 }
 
+// min_bytes, but no more than is ever read of one partition: else much would wait for more in vain.
+static size_t bytes_wanted(const struct share_fetching *f) {
+    int32_t want = f->call->min_bytes < f->call->max_bytes ? f->call->min_bytes : f->call->max_bytes;
+    return want <= 0 ? 0 : want > READ_STEP ? READ_STEP : (size_t)want;
+}
+
 // With `last` its time is over; but what a worker is reading is waited for, else a slow disk would give nothing for ever.
 static void look(struct share_fetching *f, bool last) {
     f->over = f->over || last || f->call->max_wait_ms <= 0;
+    take_missing_parts(f);
+    f->loaded = false;
     size_t bytes = read_parts(f);
-    size_t want = f->call->min_bytes <= 0 ? 0 : (size_t)f->call->min_bytes;
+    size_t want = bytes_wanted(f);
     if (bytes > 0 && (f->over || bytes >= want)) acquire_parts(f);
     if (f->over && !is_reading(f)) f->fetched = true;
     for (size_t i = 0; i < f->n && !f->fetched; i++) {
@@ -345,11 +385,9 @@ static void take_parts(struct share_fetching *f, const struct share_session *x) 
     for (size_t i = 0; i < x->parts.n; i++) {
         const struct share_session_part *at = &x->parts.p[(i + (size_t)f->call->session_epoch) % x->parts.n];
         struct share_wait *w = &f->waits[f->n++];
-        int error;
-        const char *message;
-        *w = (struct share_wait){.fetching = f};
-        w->part = share_part_get(f->share, f->call->group_id, at->topic_id, at->partition, &error, &message);
-        if (error != 0) fail_part(f, at, error, message);
+        *w = (struct share_wait){.fetching = f, .partition = at->partition};
+        memcpy(w->topic_id, at->topic_id, 16);
+        take_part(f, w);
     }
 }
 
@@ -362,6 +400,30 @@ static const char *check(const struct share_fetch *f) {
                : NULL;
 }
 
+static struct share_fetching *fetching_new(struct share *s, struct share_fetch *call) {
+    struct share_fetching *f = MEM_NEW(struct share_fetching);
+    *f = (struct share_fetching){.share = s, .call = call, .id = call->id, .owner = share_owner(call->member_id)};
+    map_put(&s->fetches, str_n(&f->id, sizeof f->id), f);
+    return f;
+}
+
+static void wait_until_over(struct share_fetching *f) {
+    loop_timer_set(f->share->loop, &f->timer, (int64_t)f->call->max_wait_ms * 1000, time_over, f);
+    f->counted = true;
+    metric_add(M_KAFKA_PURGATORY, "ShareFetch", 1);
+}
+
+// With too many sessions the answer comes when the time to wait is over, so that the client does not ask again and again.
+static void refuse(struct share *s, struct share_fetch *call, int error, const char *why) {
+    if (error != KAFKA_SHARE_SESSION_LIMIT_REACHED || call->max_wait_ms <= 0) {
+        coordinator_answer(&call->call, error, why);
+        return;
+    }
+    struct share_fetching *f = fetching_new(s, call);
+    f->refused = error;
+    wait_until_over(f);
+}
+
 static void fetch_on_loop(void *arg) {
     struct share_fetch *call = arg;
     struct share *s = call->call.self_[0];
@@ -369,26 +431,22 @@ static void fetch_on_loop(void *arg) {
     const char *why = check(call);
     int error = s->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : why != NULL ? KAFKA_INVALID_REQUEST : share_session_begin(s, call, &x);
     if (error != 0) {
-        coordinator_answer(&call->call, error, why == NULL ? "" : why);
+        refuse(s, call, error, why == NULL ? "" : why);
         return;
     }
-    struct share_fetching *f = MEM_NEW(struct share_fetching);
-    *f = (struct share_fetching){.share = s, .call = call, .id = call->id, .owner = share_owner(call->member_id), .acks_running = true};
-    map_put(&s->fetches, str_n(&f->id, sizeof f->id), f);
+    struct share_fetching *f = fetching_new(s, call);
+    f->acks_running = true;
     f->config = share_config_of(s, call->group_id);
     call->lock_ms = (int32_t)(f->config.limits.lock_us / 1000);
     call->out = ARENA_ARRAY(call->call.arena, struct share_response_part, call->n_parts + x->parts.n + 1);
     f->ack_out = ARENA_ARRAY(call->call.arena, struct share_response_part, call->n_parts + 1);
     bool final = call->session_epoch == SHARE_SESSION_FINAL;
-    if (!final && !call->is_renew && call->max_records > 0) take_parts(f, x); // may fail for some: then there is no waiting
+    if (!final && !call->is_renew && call->max_records > 0 && call->max_bytes > 0) take_parts(f, x); // may fail for some: then there is no waiting
     else f->fetched = true;
     share_acks_start(s, call->group_id, call->member_id, call->is_renew, call->parts, call->n_parts, f->ack_out, acks_ended, f);
     if (f->n > 0) look(f, f->fetched);
     // still here: acks_ended answers at the soonest
-    if (f->fetched) return;
-    loop_timer_set(s->loop, &f->timer, (int64_t)call->max_wait_ms * 1000, time_over, f);
-    f->counted = true;
-    metric_add(M_KAFKA_PURGATORY, "ShareFetch", 1);
+    if (!f->fetched) wait_until_over(f);
 }
 
 void share_fetch(struct broker *b, struct share_fetch *f) {
@@ -399,6 +457,14 @@ void share_fetch(struct broker *b, struct share_fetch *f) {
     f->n_out = 0;
     f->id = atomic_fetch_add(&b->share->last_fetch, 1) + 1;
     loop_post(b->share->loop, fetch_on_loop, f);
+}
+
+void share_fetches_look(struct share *s, const char *group) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&s->fetches, &it)) != NULL;) {
+        struct share_fetching *f = e->value;
+        if (f->missing && strcmp(f->call->group_id, group) == 0) share_fetching_wake(f);
+    }
 }
 
 struct share_wait *share_fetch_wait(struct share *s, uint64_t fetch, size_t index) {

@@ -16,6 +16,14 @@ struct share_group *share_group_find(const struct coordinator *c, const char *id
     return g == NULL ? NULL : own(g);
 }
 
+bool share_group_expects(const struct coordinator *c, const char *id, const char *topic) {
+    const struct share_group *g = share_group_find(c, id);
+    struct map_entry *e;
+    for (size_t it = 0; g != NULL && (e = map_next(&g->members, &it)) != NULL;)
+        if (share_member_subscribes(e->value, topic)) return true;
+    return false;
+}
+
 struct share_group *share_group_make(struct coordinator *c, const char *id) {
     struct group *head = group_find(c, id);
     if (head != NULL) return head->ops == &share_group_ops ? own(head) : NULL;
@@ -69,12 +77,8 @@ void share_member_remove(struct share_member *m, struct group_records *r) {
     struct share_group *g = m->group;
     struct coordinator *c = g->head->coordinator;
     share_put_member_tombstones(r, m);
-    if (c->share != NULL) share_member_gone(c->share, g->head->id, m->id);
-    share_member_free(m);
-    if (g->members.n == 0) {
-        g->head->empty_since_ms = coordinator_now_ms(c);
-        if (c->share != NULL) share_parts_leave(c->share, g->head->id, NULL);
-    }
+    share_member_free(m); // its share session lives on: a consumer that closes leaves first, and acknowledges then
+    if (g->members.n == 0) g->head->empty_since_ms = coordinator_now_ms(c);
     share_group_changed(g, r);
 }
 
@@ -122,6 +126,7 @@ static void round_ended(struct share_round *x) {
             group_records_submit(r, g->head, NULL, NULL);
         }
         share_heartbeats_ready(g);
+        if (any && x->coordinator->share != NULL) share_fetches_look(x->coordinator->share, g->head->id);
     }
     share_topics_clear(&x->done);
     mem_free(x);

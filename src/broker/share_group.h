@@ -38,6 +38,7 @@ struct share_group {
 };
 
 struct share_group *share_group_find(const struct coordinator *c, const char *id); // NULL = none, or of another type
+bool share_group_expects(const struct coordinator *c, const char *id, const char *topic); // a member subscribes: the state of its partitions comes
 
 // ---- share_assign.c ----
 struct share_topic *share_topics_find(const share_topics *t, const uint8_t id[16]);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside the broker room: share-partitions in memory, share sessions, and fetches that wait. All on the coordinator's loop.
 //
-// A share-partition is loaded from the store when it is first fetched, and forgotten when its group has no members, no write of it is
-// under way and nobody waits on it: what is acquired then is available again at the next load, since acquisition is not stored.
+// A share-partition is loaded from the store when it is first fetched, and forgotten when its group's last session has ended, no write of it
+// is under way and nobody waits on it: what is acquired then is available again at the next load, since acquisition is not stored.
 #ifndef BROKER_SHARE_INSIDE_H
 #define BROKER_SHARE_INSIDE_H
 
@@ -24,7 +24,7 @@ struct share {
     bool woken_posted, stopping;
     struct loop_timer tick;
     int64_t upkeep_us;
-    size_t reads; // by workers
+    size_t reads; // by workers, also writes to dead-letter queues
     bool idle;    // stopping, and all writes have ended
     struct loop_event *stopped;
 };
@@ -41,7 +41,10 @@ struct share_read;
 struct share_wait { // one fetch on one share-partition
     struct share_wait *prev, *next; // of the share-partition
     struct share_fetching *fetching;
-    struct share_part *part;
+    struct share_part *part; // NULL: its state is on its way, or there was an error
+    uint8_t topic_id[16];
+    int32_t partition;
+    bool missing; // the state is on its way
     struct broker_wait log;
     bool linked, log_waits;
     // what was read
@@ -58,8 +61,10 @@ struct share_part {
     uint8_t topic_id[16];
     int32_t partition, state_epoch;
     struct share_runs runs;
-    struct loop_timer locks;
+    struct loop_timer locks, letters_timer;
     struct share_wait *waits;
+    bool letters_running; // a worker writes to the dead-letter queue, or it is time to wait before that
+    int letters_failed;   // in a row
     size_t changes; // under way
     bool leaving;   // forget it as soon as possible
     bool dead;      // its stored state was changed by others: it is not to be used again
@@ -67,7 +72,8 @@ struct share_part {
 };
 
 // ---- share_parts.c ----
-// The share-partition, loaded if need be; NULL with Kafka's error and a text.
+// The share-partition, loaded if need be; NULL with Kafka's error and a text. NULL without an error: its state is being written, and
+// share_fetches_look comes when it is.
 struct share_part *share_part_get(struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition, int *error, const char **message);
 struct share_part *share_part_find(const struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition); // loaded; or NULL
 // Stores a change and ends it; then fn(arg, error, message). A change of 0 with ranges is one that needs no end (locks that are over).
@@ -77,6 +83,8 @@ void share_part_release(struct share_part *p, uint64_t owner, share_part_fn *fn,
 void share_part_wake(struct share_part *p);    // those who wait look again
 void share_part_rearm(struct share_part *p);   // after acquiring
 void share_part_log_start(struct share_part *p, int64_t log_start);
+void share_part_hold(struct share_part *p); // it stays in memory until let go
+void share_part_let_go(struct share_part *p);
 void share_part_leave(struct share_part *p);
 void share_parts_leave(struct share *s, const char *group /* NULL = all */, const uint8_t *topic_id /* NULL = all */);
 void share_part_die(struct share *s, const struct share_key *key); // its stored state changes otherwise
@@ -98,7 +106,6 @@ int share_session_begin(struct share *s, struct share_fetch *f, struct share_ses
 int share_session_acknowledge(struct share *s, const struct share_acknowledge *a, struct share_session **out);
 // What the session holds is released, then fn. The session is gone at once.
 void share_session_end(struct share *s, struct share_session *x, share_part_fn *fn, void *arg);
-void share_member_gone(struct share *s, const char *group, const char *member); // by the group coordinator
 void share_sessions_free(struct share *s);
 
 // ---- share_read.c: reading from the log, without waiting for the disk here ----
@@ -116,7 +123,11 @@ void share_check_stopped(struct share *s);   // share_calls.c
 
 // ---- share_fetch.c ----
 void share_fetching_wake(struct share_fetching *f);
+void share_fetches_look(struct share *s, const char *group); // the states of some of its share-partitions have come
 void share_fetches_stop(struct share *s);
+
+// ---- share_dead_letters.c ----
+void share_dead_letters_start(struct share_part *p); // if there are any and none are being written
 
 // ---- share_acknowledge.c: the acknowledgements of a request ----
 struct share_acks; // under way

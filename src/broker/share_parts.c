@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "broker/dynamic.h"
-#include "broker/share_inside.h"
+#include "broker/share_group.h"
 
 static struct buf map_key(const char *group, const uint8_t id[16], int32_t partition) {
     struct buf key = {0};
@@ -79,10 +79,12 @@ static enum err_code first_offset(struct share_part *p, const char *reset, int64
 }
 
 static void part_free(struct share_part *p) {
+    if (p->dead && !p->share->stopping) share_fetches_look(p->share, p->group); // they may load it anew
     struct buf k = map_key(p->group, p->topic_id, p->partition);
     map_remove(&p->share->parts, buf_str(&k));
     buf_fini(&k);
     loop_timer_cancel(p->share->loop, &p->locks);
+    loop_timer_cancel(p->share->loop, &p->letters_timer);
     metric_add(M_SHARE_PARTITIONS, NULL, -1);
     share_runs_fini(&p->runs);
     mem_free(p->group);
@@ -120,10 +122,7 @@ struct share_part *share_part_get(struct share *s, const char *group, const uint
     struct share_part *p = share_part_find(s, group, topic_id, partition);
     *error = 0;
     *message = NULL;
-    if (p != NULL && p->dead) {
-        *error = KAFKA_NOT_LEADER_OR_FOLLOWER; // soon again
-        return NULL;
-    }
+    if (p != NULL && p->dead) return NULL; // until its last write has ended
     if (p != NULL) {
         p->leaving = false;
         return p;
@@ -137,9 +136,9 @@ struct share_part *share_part_get(struct share *s, const char *group, const uint
     const struct share_stored *e = share_store_find(s->store, &key);
     if (!known) *error = KAFKA_UNKNOWN_TOPIC_ID;
     else if (partition < 0 || partition >= info.partitions) *error = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
-    else if (e == NULL) *error = KAFKA_UNKNOWN_SERVER_ERROR;
+    else if (e == NULL && !share_group_expects(s->coordinator, group, info.name)) *error = KAFKA_UNKNOWN_SERVER_ERROR;
     if (known && *error == KAFKA_UNKNOWN_SERVER_ERROR) *message = "Read operation on uninitialized share partition not allowed.";
-    if (*error == 0) {
+    if (*error == 0 && e != NULL) {
         p = MEM_NEW(struct share_part);
         p->share = s;
         p->group = mem_strdup(group);
@@ -154,10 +153,19 @@ struct share_part *share_part_get(struct share *s, const char *group, const uint
         if (*error != 0) {
             part_free(p);
             p = NULL;
+        } else {
+            share_dead_letters_start(p); // those that a restart has cut short
         }
     }
     arena_fini(&a);
     return p;
+}
+
+void share_part_hold(struct share_part *p) { p->changes++; }
+
+void share_part_let_go(struct share_part *p) {
+    p->changes--;
+    maybe_free(p);
 }
 
 void share_part_leave(struct share_part *p) {
@@ -206,9 +214,13 @@ static void change_stored(struct share_write *w) {
     if (x->change != 0 && w->error == 0) share_runs_commit(&p->runs, x->change);
     else if (x->change != 0) share_runs_rollback(&p->runs, x->change, now_us(p));
     p->changes--;
-    if (x->fn != NULL) x->fn(x->arg, w->error, w->message);
+    bool fenced = w->error == KAFKA_FENCED_STATE_EPOCH || w->error == KAFKA_FENCED_LEADER_EPOCH;
+    if (fenced || w->error == KAFKA_INVALID_REQUEST) p->dead = p->leaving = true; // others changed the state, or deleted it: read it anew
+    int error = fenced ? KAFKA_NOT_LEADER_OR_FOLLOWER : w->error == KAFKA_INVALID_REQUEST ? KAFKA_UNKNOWN_SERVER_ERROR : w->error;
+    if (x->fn != NULL) x->fn(x->arg, error, w->message);
     if (!p->share->stopping) share_part_rearm(p);
     share_part_wake(p);
+    share_dead_letters_start(p);
     maybe_free(p);
     vec_fini(&x->ranges);
     mem_free(x);

@@ -43,6 +43,7 @@ void share_runs_insert(struct share_runs *r, size_t at, const struct share_run *
 static bool is_done(uint8_t state) { return state == SHARE_ACKNOWLEDGED || state == SHARE_ARCHIVED; }
 
 static bool are_equal(const struct share_run *a, const struct share_run *b) {
+    if ((a->state == SHARE_ARCHIVING || a->change != 0) && a->rejected != b->rejected) return false;
     if (a->state != b->state || a->count != b->count || a->owner != b->owner || a->change != b->change) return false;
     if ((a->state == SHARE_ACQUIRED || a->change != 0) && a->lock_until_us != b->lock_until_us) return false; // a rollback wants it too
     if (a->change != 0 && (a->old_state != b->old_state || a->old_count != b->old_count || a->old_owner != b->old_owner)) return false;
@@ -88,11 +89,12 @@ bool share_runs_load(struct share_runs *r, const struct share_range *ranges, siz
     int64_t at = r->start;
     for (size_t i = 0; i < n; i++) {
         const struct share_range *x = &ranges[i];
-        bool known = x->state == SHARE_AVAILABLE || x->state == SHARE_ACKNOWLEDGED || x->state == SHARE_ARCHIVED;
+        bool known = x->state == SHARE_AVAILABLE || (x->state >= SHARE_ACKNOWLEDGED && x->state <= SHARE_ARCHIVED);
         if (x->first < at || x->last < x->first || x->last == INT64_MAX || !known || x->count < 0) return false;
         if (x->first > at) vec_add(&r->v, ((struct share_run){.first = at, .last = x->first - 1, .batch_first = at, .batch_last = x->first - 1}));
         vec_add(&r->v, ((struct share_run){.first = x->first, .last = x->last, .batch_first = x->first, .batch_last = x->last, .count = x->count,
-                                           .state = (uint8_t)x->state}));
+                                           .state = (uint8_t)x->state, .rejected = x->count < r->limits.max_count}));
+        r->maybe_dead |= x->state == SHARE_ARCHIVING;
         if (is_done((uint8_t)x->state)) r->complete += x->last - x->first + 1;
         at = x->last + 1;
     }
@@ -157,6 +159,13 @@ static int check_ack(const struct share_runs *r, uint64_t owner, const struct sh
     return 0;
 }
 
+// After the last delivery, or when it was rejected.
+static uint8_t failed(struct share_runs *r, struct share_run *run, bool rejected) {
+    run->rejected = rejected;
+    r->maybe_dead |= r->limits.dead_letters;
+    return r->limits.dead_letters ? SHARE_ARCHIVING : SHARE_ARCHIVED;
+}
+
 // The change of one piece of an acquired run.
 static void acknowledge_piece(struct share_runs *r, struct share_run *piece, int8_t type, uint64_t change, int64_t now_us, share_ranges *out) {
     if (type == SHARE_RENEW) {
@@ -169,7 +178,9 @@ static void acknowledge_piece(struct share_runs *r, struct share_run *piece, int
     piece->owner = 0;
     piece->change = change;
     bool spent = piece->count >= r->limits.max_count;
-    piece->state = type == SHARE_ACCEPT ? SHARE_ACKNOWLEDGED : type == SHARE_RELEASE && !spent ? SHARE_AVAILABLE : SHARE_ARCHIVED;
+    if (type == SHARE_ACCEPT) piece->state = SHARE_ACKNOWLEDGED;
+    else if (type == SHARE_GAP) piece->state = SHARE_ARCHIVED;
+    else piece->state = type == SHARE_RELEASE && !spent ? SHARE_AVAILABLE : failed(r, piece, type == SHARE_REJECT);
     if (is_done(piece->state)) r->complete += piece->last - piece->first + 1;
     add_range(out, piece->first, piece->last, piece->state, piece->count);
 }
@@ -245,7 +256,7 @@ uint64_t share_runs_release(struct share_runs *r, uint64_t owner, share_ranges *
         run->old_state = run->state;
         run->old_count = run->count;
         run->old_owner = run->owner;
-        run->state = run->count >= r->limits.max_count ? SHARE_ARCHIVED : SHARE_AVAILABLE;
+        run->state = run->count >= r->limits.max_count ? failed(r, run, false) : SHARE_AVAILABLE;
         run->owner = 0;
         run->change = r->last_change + 1;
         if (is_done(run->state)) r->complete += run->last - run->first + 1;
@@ -270,14 +281,15 @@ void share_runs_rollback(struct share_runs *r, uint64_t change, int64_t now_us) 
         struct share_run *run = &r->v.p[i];
         if (run->change != change) continue;
         if (is_done(run->state)) r->complete -= run->last - run->first + 1;
-        bool over = run->lock_until_us <= now_us, spent = run->old_count >= r->limits.max_count;
-        run->state = !over ? run->old_state : spent ? SHARE_ARCHIVED : SHARE_AVAILABLE;
+        bool over = run->old_state == SHARE_ACQUIRED && run->lock_until_us <= now_us, spent = run->old_count >= r->limits.max_count;
+        run->state = !over ? run->old_state : spent ? failed(r, run, false) : SHARE_AVAILABLE;
         if (is_done(run->state)) r->complete += run->last - run->first + 1;
         run->owner = over ? 0 : run->old_owner;
         run->count = run->old_count;
         run->change = 0;
         if (over) r->maybe_available = true;
-        else if (run->lock_until_us < r->lock_first_us) r->lock_first_us = run->lock_until_us;
+        else if (run->state == SHARE_ACQUIRED && run->lock_until_us < r->lock_first_us) r->lock_first_us = run->lock_until_us;
+        r->maybe_dead |= run->state == SHARE_ARCHIVING;
     }
     join_runs(r, r->head);
     share_runs_advance(r);
@@ -293,18 +305,73 @@ int64_t share_runs_expire(struct share_runs *r, int64_t now_us, share_ranges *ou
             if (run->lock_until_us < first_us) first_us = run->lock_until_us;
             continue;
         }
-        bool spent = run->count >= r->limits.max_count;
-        run->state = spent ? SHARE_ARCHIVED : SHARE_AVAILABLE;
+        run->state = run->count >= r->limits.max_count ? failed(r, run, false) : SHARE_AVAILABLE;
         run->owner = 0;
         records += run->last - run->first + 1;
-        if (spent) r->complete += run->last - run->first + 1;
-        else r->maybe_available = true;
+        if (is_done(run->state)) r->complete += run->last - run->first + 1;
+        else if (run->state == SHARE_AVAILABLE) r->maybe_available = true;
         add_range(out, run->first, run->last, run->state, run->count);
     }
     r->lock_first_us = first_us;
     if (records > 0) join_runs(r, r->head);
     share_runs_advance(r);
     return records;
+}
+
+// ---- dead letters ---------------------------------------------------------------------------------------------------
+
+void share_runs_dead(struct share_runs *r, int64_t max_records, share_deads *out) {
+    if (!r->maybe_dead) return;
+    r->maybe_dead = false;
+    for (size_t i = r->head; i < r->v.n; i++) {
+        const struct share_run *run = &r->v.p[i];
+        if (run->state != SHARE_ARCHIVING) continue;
+        r->maybe_dead = true;
+        if (run->change != 0 || max_records <= 0) continue;
+        int64_t last = run->last - run->first < max_records ? run->last : run->first + max_records - 1;
+        vec_add(out, ((struct share_dead){run->first, last, run->count, run->rejected}));
+        max_records -= last - run->first + 1;
+    }
+}
+
+// The piece of the run at index i that lies in first to last becomes a run of its own; its index.
+static size_t cut_out(struct share_runs *r, size_t i, int64_t first, int64_t last) {
+    struct share_run run = r->v.p[i];
+    if (run.last > last) {
+        struct share_run rest = run;
+        rest.first = last + 1;
+        share_runs_insert(r, i + 1, &rest);
+        i = share_runs_find(r, run.first);
+        r->v.p[i].last = last;
+    }
+    if (run.first < first) {
+        struct share_run piece = r->v.p[i];
+        piece.first = first;
+        share_runs_insert(r, i + 1, &piece);
+        i = share_runs_find(r, run.first);
+        r->v.p[i++].last = first - 1;
+    }
+    return i;
+}
+
+uint64_t share_runs_archive(struct share_runs *r, const share_deads *dead, share_ranges *out) {
+    size_t before = out->n;
+    for (size_t k = 0; k < dead->n; k++) {
+        const struct share_dead *d = &dead->p[k];
+        for (size_t i = share_runs_find(r, d->first); i < r->v.n && r->v.p[i].first <= d->last; i++) {
+            if (r->v.p[i].state != SHARE_ARCHIVING || r->v.p[i].change != 0) continue;
+            i = cut_out(r, i, d->first, d->last);
+            struct share_run *run = &r->v.p[i];
+            run->old_state = run->state;
+            run->old_count = run->count;
+            run->old_owner = 0;
+            run->state = SHARE_ARCHIVED;
+            run->change = r->last_change + 1;
+            r->complete += run->last - run->first + 1;
+            add_range(out, run->first, run->last, run->state, run->count);
+        }
+    }
+    return out->n > before ? ++r->last_change : 0;
 }
 
 void share_runs_log_start(struct share_runs *r, int64_t log_start) {

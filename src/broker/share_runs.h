@@ -15,7 +15,8 @@
 
 #include "base/vec.h"
 
-enum share_record_state { SHARE_AVAILABLE = 0, SHARE_ACQUIRED = 1, SHARE_ACKNOWLEDGED = 2, SHARE_ARCHIVED = 4 }; // as they are stored
+// As they are stored. Archiving: delivery has failed, and the record is on its way to the dead-letter queue.
+enum share_record_state { SHARE_AVAILABLE = 0, SHARE_ACQUIRED = 1, SHARE_ACKNOWLEDGED = 2, SHARE_ARCHIVING = 3, SHARE_ARCHIVED = 4 };
 enum share_ack_type { SHARE_GAP = 0, SHARE_ACCEPT = 1, SHARE_RELEASE = 2, SHARE_REJECT = 3, SHARE_RENEW = 4 };
 
 struct share_range { // what is stored of offsets first to last, both inside
@@ -33,12 +34,14 @@ struct share_run {
     uint64_t change;                 // the change under way, 0 = none; the old values are for its rollback
     int16_t count, old_count;
     uint8_t state, old_state;
+    bool rejected; // archiving: by its member
 };
 
 struct share_limits { // of the group; may change at any time
     int16_t max_count;   // deliveries of a record, 2 and more
     int64_t max_records; // in flight
     int64_t lock_us;     // how long a record stays acquired
+    bool dead_letters;   // records whose delivery failed are archiving first: see share_runs_dead
 };
 
 struct share_runs {
@@ -48,7 +51,7 @@ struct share_runs {
     int64_t complete; // records from `start` on that are acknowledged or archived
     int64_t lock_first_us; // no lock ends before; INT64_MAX = there is none
     uint64_t last_change;
-    bool maybe_available;
+    bool maybe_available, maybe_dead;
     struct share_limits limits;
 };
 
@@ -96,6 +99,16 @@ void share_runs_commit(struct share_runs *r, uint64_t change);
 void share_runs_rollback(struct share_runs *r, uint64_t change, int64_t now_us);
 // Locks that are over: available again, or archived after the last delivery. At once, nothing to commit. How many records.
 int64_t share_runs_expire(struct share_runs *r, int64_t now_us, share_ranges *out);
+// Archiving records, at most max_records, and appended to `out`; each says how it came to that. When they are in the dead-letter queue, or
+// cannot be, share_runs_archive: a change to commit like an acknowledgement. 0 = none of them is archiving any more.
+struct share_dead {
+    int64_t first, last;
+    int16_t count;
+    bool rejected; // else it was delivered as often as it may be
+};
+typedef VEC(struct share_dead) share_deads;
+void share_runs_dead(struct share_runs *r, int64_t max_records, share_deads *out);
+uint64_t share_runs_archive(struct share_runs *r, const share_deads *dead, share_ranges *out);
 void share_runs_log_start(struct share_runs *r, int64_t log_start); // the log begins there now
 // Offsets that no reader may see (records of aborted transactions): archived. Those in `acquired` are taken out of it.
 void share_runs_hide(struct share_runs *r, int64_t first, int64_t last);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Share sessions: what a member fetches, so that its requests say only what changed, and an epoch that finds lost and repeated requests.
-// A session ends with its last request, with its connection, or with its member. What it held is released.
+// A session ends with its last request or with its connection, not with its membership. What it held is released.
 #include "base/metrics.h"
 #include "broker/share_inside.h"
 
@@ -114,6 +114,13 @@ static void released_one(void *arg, int error, const char *message) {
     mem_free(r);
 }
 
+static bool has_sessions(const struct share *s, const char *group) {
+    struct map_entry *e;
+    for (size_t it = 0; (e = map_next(&s->sessions, &it)) != NULL;)
+        if (strcmp(((const struct share_session *)e->value)->group, group) == 0) return true;
+    return false;
+}
+
 // A member may hold records of partitions that its session has forgotten: all of the group's are looked at.
 void share_session_end(struct share *s, struct share_session *x, share_part_fn *fn, void *arg) {
     struct releasing *r = MEM_NEW(struct releasing);
@@ -128,13 +135,9 @@ void share_session_end(struct share *s, struct share_session *x, share_part_fn *
         r->left++;
         share_part_release(p, owner, released_one, r);
     }
+    if (!has_sessions(s, group)) share_parts_leave(s, group, NULL); // when what was released is durable
     mem_free(group);
     released_one(r, 0, NULL);
-}
-
-void share_member_gone(struct share *s, const char *group, const char *member) {
-    struct share_session *x = share_session_find(s, group, member);
-    if (x != NULL) share_session_end(s, x, NULL, NULL);
 }
 
 struct closed_connection {

@@ -45,8 +45,8 @@ SHORT = (
     "0070 0073 0081 0082 0085 0099 0103 0112 0125 0129 0130 0137 0140 0171 0172"
 ).split()
 # As the suite's own cluster: the members of a group find together, ACLs can be set and deny nobody at first.
-BROKER = {"group.initial.rebalance.delay.ms": "500", "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "allow.everyone.if.no.acl.found": "true"}
-LIMIT = {"0038": 300, "0081": 400, "0103": 400, "0113": 600, "0056": 300, "0102": 300}
+BROKER = {"group.initial.rebalance.delay.ms": "500", "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "allow.everyone.if.no.acl.found": "true", "group.share.min.record.lock.duration.ms": "1000"}
+LIMIT = {"0038": 300, "0081": 400, "0103": 400, "0113": 600, "0056": 300, "0102": 300, "0170": 600, "0173": 300, "0174": 1500, "0177": 600, "0178": 900, "0179": 300, "0184": 600, "0185": 600}
 
 
 def build() -> Path:

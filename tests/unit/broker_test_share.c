@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "broker/broker.h"
+#include "broker/dynamic.h"
 #include "broker/kafka_error.h"
 #include "broker/share.h"
 #include "unit/broker_fixture.h"
@@ -213,6 +214,27 @@ static void offsets_are_altered_without_members(void **state) {
     assert_int_equal(o.error, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
 }
 
+// As a consumer that closes: it leaves the group, then acknowledges and ends its session.
+static void a_session_outlives_its_membership(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    put(f, "t", 0, 10);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
+    assert_int_equal(c.records, 10);
+    int32_t session = c.session;
+    assert_int_equal(share_client_heartbeat(&c, -1, false), 0);
+    assert_int_equal(share_client_acknowledge(&c, 0, 0, 3, SHARE_ACCEPT), 0);
+    assert_int_equal(c.session, session + 1);
+    assert_int_equal(share_client_leave_session(&c), 0);
+    struct share_client d = joined(f, "m2", id);
+    if (d.records == 0) assert_int_equal(share_client_fetch(&d, 0, 10, false, 20000), 0);
+    assert_int_equal(d.records, 6);
+    assert_int_equal(d.acquired[0].first, 4);
+    assert_int_equal(d.acquired[0].count, 2);
+}
+
 static void a_deleted_topic_takes_its_state_along(void **state) {
     struct fixture *f = *state;
     uint8_t id[16];
@@ -223,20 +245,70 @@ static void a_deleted_topic_takes_its_state_along(void **state) {
     assert_int_equal(broker_topic_delete(f->broker, "t", NULL), ERR_OK);
     assert_int_equal(share_client_acknowledge(&c, 0, 0, 4, SHARE_ACCEPT), KAFKA_UNKNOWN_TOPIC_ID);
     assert_int_equal(share_client_fetch(&c, 0, 10, false, 0), KAFKA_UNKNOWN_TOPIC_ID);
+    const struct broker_kv earliest = {"share.auto.offset.reset", "earliest"};
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("g"), &earliest, 1, false, NULL), ERR_OK);
     make_topic(f, "t", 1, id);
-    assert_int_equal(share_client_heartbeat(&c, c.epoch, true), 0);
     memcpy(c.topic_id, id, 16);
     c.session = 0;
-    enum { ROUNDS = 100000 };
-    int error = -1;
-    for (int i = 0; error != 0 && i < ROUNDS; i++) { // until the coordinator has the new topic's state
-        assert_int_equal(share_client_heartbeat(&c, c.epoch, true), 0);
-        error = share_client_fetch(&c, 0, 10, false, 0);
-    }
-    assert_int_equal(error, 0);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 0), 0); // at once: no state yet is no error, the group's member subscribes to it
+    struct share_client stranger = client(f, "strangers", "m1", "t", id);
+    assert_int_equal(share_client_fetch(&stranger, 0, 10, false, 0), KAFKA_UNKNOWN_SERVER_ERROR);
     put(f, "t", 0, 5);
     assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
     assert_int_equal(c.records, 5);
+}
+
+// The client need not know of it: what asks before the state is there waits for it.
+static void a_poll_waits_for_the_state_of_a_topic_made_again(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    const struct broker_kv earliest = {"share.auto.offset.reset", "earliest"};
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("g"), &earliest, 1, false, NULL), ERR_OK);
+    struct share_client c = joined(f, "m1", id);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(broker_topic_delete(f->broker, "t", NULL), ERR_OK);
+        make_topic(f, "t", 1, id);
+        put(f, "t", 0, 4);
+        memcpy(c.topic_id, id, 16);
+        c.session = 0;
+        assert_int_equal(share_client_fetch(&c, 0, 10, false, 20000), 0);
+        assert_int_equal(c.records, 4);
+    }
+}
+
+static void a_fetch_of_no_bytes_gives_nothing_at_once(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    put(f, "t", 0, 3);
+    c.max_bytes = -1;
+    int64_t began = sys_mono_us(f->sys);
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 600000), 0);
+    assert_true(sys_mono_us(f->sys) - began < 300000000);
+    assert_int_equal(c.records, 0);
+    c.max_bytes = 0;
+    assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
+    assert_int_equal(c.records, 3);
+}
+
+static void too_many_sessions_are_refused_after_a_while(void **state) {
+    enum { SESSIONS = 8, WAIT_MS = 50 }; // as in the fixture
+    struct fixture *f = *state;
+    uint8_t id[16];
+    char names[SESSIONS][16];
+    make_topic(f, "t", 1, id);
+    for (int i = 0; i < SESSIONS; i++) {
+        (void)snprintf(names[i], sizeof names[i], "m%d", i);
+        (void)joined(f, names[i], id);
+    }
+    struct share_client one = client(f, "g", "one", "t", id), first = client(f, "g", "m0", "t", id);
+    int64_t began = sys_mono_us(f->sys);
+    assert_int_equal(share_client_fetch(&one, 0, 10, false, WAIT_MS), KAFKA_SHARE_SESSION_LIMIT_REACHED);
+    assert_true(sys_mono_us(f->sys) - began >= WAIT_MS * 1000);
+    assert_int_equal(share_client_leave_session(&first), 0);
+    assert_int_equal(share_client_fetch(&one, 0, 10, false, 0), 0);
 }
 
 int main(void) {
@@ -247,7 +319,11 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_poll_waits_for_records, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(partitions_are_shared_evenly, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(offsets_are_altered_without_members, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_session_outlives_its_membership, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_deleted_topic_takes_its_state_along, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_poll_waits_for_the_state_of_a_topic_made_again, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_fetch_of_no_bytes_gives_nothing_at_once, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(too_many_sessions_are_refused_after_a_while, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

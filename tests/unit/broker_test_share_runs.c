@@ -175,12 +175,13 @@ static void gaps_and_compaction(void **state) {
 // ---- against the model ------------------------------------------------------------------------------------------------
 enum { RECORDS = 600, OWNERS = 3 };
 struct record {
-    int state, count, old_count;
+    int state, count, old_count, old_state;
     uint64_t owner, old_owner, change;
     int64_t until;
     int stored_state, stored_count; // -1 = nothing stored
 };
 struct model {
+    bool dead_letters;
     struct record rec[RECORDS];
     int64_t next, start;
 };
@@ -190,6 +191,8 @@ static uint32_t rnd(uint32_t n) {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(seed >> 33) % n;
 }
+
+static int failed(const struct model *m) { return m->dead_letters ? SHARE_ARCHIVING : SHARE_ARCHIVED; }
 
 static void model_advance(struct model *m) {
     while (m->start < m->next && m->rec[m->start].change == 0 && (m->rec[m->start].state == 2 || m->rec[m->start].state == 4)) m->start++;
@@ -294,11 +297,12 @@ static void random_ack(struct share_runs *r, struct model *m, int64_t now, struc
             x->until = now + LOCK;
             continue;
         }
+        x->old_state = SHARE_ACQUIRED;
         x->old_count = x->count;
         x->old_owner = x->owner;
         x->owner = 0;
         x->change = p->change;
-        x->state = type == SHARE_ACCEPT ? 2 : type == SHARE_RELEASE && x->count < limits.max_count ? 0 : 4;
+        x->state = type == SHARE_ACCEPT ? 2 : type == SHARE_GAP ? 4 : type == SHARE_RELEASE && x->count < limits.max_count ? 0 : failed(m);
     }
 }
 
@@ -315,8 +319,8 @@ static void end_change(struct share_runs *r, struct model *m, int64_t now, struc
         if (x->change != p->change) continue;
         x->change = 0;
         if (good) continue;
-        bool over = x->until <= now;
-        x->state = !over ? SHARE_ACQUIRED : x->old_count >= limits.max_count ? SHARE_ARCHIVED : SHARE_AVAILABLE;
+        bool over = x->until <= now && x->old_state == SHARE_ACQUIRED;
+        x->state = !over ? x->old_state : x->old_count >= limits.max_count ? failed(m) : SHARE_AVAILABLE;
         x->owner = over ? 0 : x->old_owner;
         x->count = x->old_count;
     }
@@ -332,7 +336,7 @@ static void random_expire(struct share_runs *r, struct model *m, int64_t now) {
     for (int64_t o = m->start; o < m->next; o++) {
         struct record *x = &m->rec[o];
         if (x->state != SHARE_ACQUIRED || x->until > now) continue;
-        x->state = x->count >= limits.max_count ? 4 : 0;
+        x->state = x->count >= limits.max_count ? failed(m) : 0;
         x->owner = 0;
         n++;
     }
@@ -348,12 +352,40 @@ static void random_release(struct share_runs *r, struct model *m, struct pending
     for (int64_t o = m->start; o < m->next && p->change != 0; o++) {
         struct record *x = &m->rec[o];
         if (x->state != SHARE_ACQUIRED || x->owner != owner) continue;
+        x->old_state = SHARE_ACQUIRED;
         x->old_count = x->count;
         x->old_owner = owner;
         x->owner = 0;
         x->change = p->change;
-        x->state = x->count >= limits.max_count ? 4 : 0;
+        x->state = x->count >= limits.max_count ? failed(m) : 0;
     }
+}
+
+static void random_archive(struct share_runs *r, struct model *m, struct pending *p) {
+    share_deads dead = {0};
+    int64_t most = 1 + rnd(20), seen = 0, at = m->start;
+    share_runs_dead(r, most, &dead);
+    for (size_t i = 0; i < dead.n; i++)
+        for (; at <= dead.p[i].last; at++) {
+            bool in = at >= dead.p[i].first;
+            assert_int_equal(in, m->rec[at].state == SHARE_ARCHIVING && m->rec[at].change == 0);
+            seen += in;
+            if (in) assert_int_equal(m->rec[at].count, dead.p[i].count);
+        }
+    assert_true(seen <= most);
+    for (; at < m->next && seen < most; at++) assert_false(m->rec[at].state == SHARE_ARCHIVING && m->rec[at].change == 0);
+    p->change = share_runs_archive(r, &dead, &p->out);
+    assert_true((p->change != 0) == (seen > 0));
+    for (size_t i = 0; i < dead.n; i++)
+        for (int64_t o = dead.p[i].first; o <= dead.p[i].last; o++) {
+            struct record *x = &m->rec[o];
+            x->old_state = SHARE_ARCHIVING;
+            x->old_count = x->count;
+            x->old_owner = 0;
+            x->change = p->change;
+            x->state = SHARE_ARCHIVED;
+        }
+    vec_fini(&dead);
 }
 
 // A new process knows what was stored: nothing that was acknowledged comes again, and counts go on.
@@ -367,6 +399,7 @@ static void restart(struct share_runs *r, struct model *m) {
     int64_t start = r->start;
     share_runs_fini(r);
     share_runs_init(r, start, &limits);
+    r->limits.dead_letters = m->dead_letters;
     assert_true(share_runs_load(r, stored.p, stored.n));
     for (int64_t o = m->start; o < RECORDS; o++) {
         struct record *x = &m->rec[o];
@@ -387,6 +420,7 @@ static void history(uint64_t from) {
     memset(&m, 0, sizeof m);
     for (int i = 0; i < RECORDS; i++) m.rec[i].stored_state = -1;
     share_runs_init(&r, 0, &limits);
+    r.limits.dead_letters = m.dead_letters = from % 2 == 0;
     int64_t now = 0;
     for (int step = 0; step < 2000; step++) {
         struct pending *p = &pending[rnd(3)];
@@ -397,6 +431,7 @@ static void history(uint64_t from) {
         else if (what < 80 && p->change == 0) random_ack(&r, &m, now, p);
         else if (what < 90) random_expire(&r, &m, now);
         else if (what < 93 && p->change == 0) random_release(&r, &m, p);
+        else if (what < 97 && p->change == 0) random_archive(&r, &m, p);
         else if (what == 99 && pending[0].change == 0 && pending[1].change == 0 && pending[2].change == 0) restart(&r, &m);
         compare(&r, &m);
     }

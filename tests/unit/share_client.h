@@ -17,6 +17,7 @@ struct share_client {
     const char *topic;
     int32_t epoch, session; // of the group, of the share session
     uint64_t connection;
+    int32_t max_bytes; // of a fetch; 0 = 1 MiB, -1 = none
     // of the last answers
     int32_t assigned[64];
     size_t n_assigned;
@@ -85,6 +86,7 @@ static inline int share_client_fetch(struct share_client *c, int32_t partition, 
                             .min_bytes = 1, .max_bytes = 1 << 20, .max_records = max_records, .batch_size = max_records, .record_limit = record_limit,
                             .parts = &part, .n_parts = 1};
     memcpy(part.topic_id, c->topic_id, 16);
+    if (c->max_bytes != 0) f.max_bytes = c->max_bytes < 0 ? 0 : c->max_bytes;
     share_client_go(c, &x, &f.call, share_client_do_fetch, &f);
     int error = share_client_end(c, &x);
     c->n_acquired = 0;
