@@ -242,7 +242,8 @@ static void work_done(void *arg) {
         if (!s->stopping) loop_timer_set(s->loop, &p->letters_timer, pause_us, pause_over, p);
     } else if (!s->stopping && !p->dead) {
         if (x->outcome != WRITTEN)
-            log_error("broker", "records of a share group were not written to its dead-letter queue", "group", x->group, "topic", x->topic, "error", x->err.msg, NULL);
+            log_error("broker", "records of a share group were not written to its dead-letter queue", "group", x->group, "topic", x->topic, "error",
+                      x->err.msg, NULL);
         p->letters_failed = 0;
         archive(x);
         share_dead_letters_start(p);
