@@ -467,10 +467,12 @@ def check_transactions(run: Run, h: History, committed: dict[int, dict[int, str]
 
 def check_reader(run: Run, h: History, content: dict[str, dict[int, dict[int, str]]]) -> int:
     last: dict[tuple[str, int], int] = {}
+    seen: dict[tuple[str, int], set[int]] = defaultdict(set)
     for e in h.events:
         if "value" not in e:
             continue
         at = (e["topic"], e["partition"])
+        seen[at].add(e["offset"])
         if e["offset"] <= last.get(at, -1):
             run.problem("went back", f"{h.name}: {at} {e['offset']} after {last[at]}")
         last[at] = e["offset"]
@@ -479,8 +481,7 @@ def check_reader(run: Run, h: History, content: dict[str, dict[int, dict[int, st
             run.problem("unread" if there is None else "changed", f"{h.name}: saw {e['value']} at {at} {e['offset']}, at the end there is {there}")
     for topic, parts in content.items():
         for partition, records in parts.items():
-            seen = {e["offset"] for e in h.events if e.get("topic") == topic and e["partition"] == partition}
-            missing = sorted(o for o in records if o not in seen)
+            missing = sorted(o for o in records if o not in seen[topic, partition])
             if missing and (topic, partition) in last:
                 run.problem("skipped", f"{h.name}: {topic}-{partition}: {len(missing)} records never came, first {missing[0]}")
     return len(h.events)
@@ -650,7 +651,7 @@ def main() -> int:
         told = check(run, groups)
         starts = sorted(e["start_ms"] for e in run.faults.events if "start_ms" in e)
         told.append(f"start after a kill: median {starts[len(starts) // 2]} ms, longest {starts[-1]} ms" if starts else "")
-    except (RuntimeError, AssertionError, KafkaException) as e:
+    except (RuntimeError, AssertionError, KafkaException, OSError) as e:
         run.problem("run", f"{type(e).__name__}: {e}")
     finally:
         run.stop.set()
