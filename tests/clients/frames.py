@@ -92,8 +92,15 @@ class Wire:
         self.socket.sendall(data)
         return self._take(struct.unpack(">i", self._take(4))[0])
 
+    def send(self, frame: Frame) -> None:
+        self.socket.sendall(frame.bytes)
+
+    def answer(self, frame: Frame) -> Any:
+        return frame.answer.decode(self._take(struct.unpack(">i", self._take(4))[0]), header=True)
+
     def ask(self, frame: Frame) -> Any:
-        return frame.answer.decode(self.exchange(frame.bytes), header=True)
+        self.send(frame)
+        return self.answer(frame)
 
 
 def once(address: str, frame: Frame) -> Any:

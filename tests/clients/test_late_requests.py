@@ -39,8 +39,9 @@ from test_kill_producing import free_ports
 from test_transactions import name, read
 
 OUTSIDE = os.environ.get("MILLRACE_TEST_KAFKA")
-COME_BACK = (3, 6, 14, Error.COORDINATOR_NOT_AVAILABLE, Error.NOT_COORDINATOR, Error.CONCURRENT_TRANSACTIONS)  # not there yet
-FENCED = (Error.INVALID_PRODUCER_EPOCH, Error.PRODUCER_FENCED)
+NO_LEADER_YET = (3, 6)
+COME_BACK = (*NO_LEADER_YET, 14, Error.COORDINATOR_NOT_AVAILABLE, Error.NOT_COORDINATOR, Error.CONCURRENT_TRANSACTIONS)  # not there yet
+RACES = int(os.environ.get("MILLRACE_TEST_RACES", "60"))
 
 
 @dataclass
@@ -167,7 +168,7 @@ class Producer:
 
 def answers(broker: Broker, frames: dict[str, Frame]) -> dict[str, Error | int]:
     """Each frame over a connection of its own."""
-    return {k: error_of(once(broker.kafka, f)) for k, f in frames.items()}
+    return {k: error_of(until(lambda f=f: once(broker.kafka, f), lambda a: error_of(a) not in NO_LEADER_YET)) for k, f in frames.items()}
 
 
 def seen(broker: Broker, topic: str, isolation: str = "read_committed") -> list[str]:
@@ -407,6 +408,47 @@ def test_sequences(broker: Broker) -> None:
     assert error_of(once(broker.kafka, batches[7])) == Error.INVALID_PRODUCER_EPOCH
     assert base_offset(once(broker.kafka, raised)) == 16
     assert seen(broker, topic) == sorted([*(str(i) for i in range(16)), "raised"])
+
+
+# ---- at the same time ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("v2", [True, False], ids=["v2", "v1"])
+def test_race_with_the_end(broker: Broker, v2: bool) -> None:
+    """A batch, the first of a partition, and an offset come over other connections while the transaction ends. Each is wholly in it, or refused.
+
+    None may be in the next transaction, none may hold back the readers for ever (a hanging transaction).
+    """
+    p = Producer(broker, make_topic(broker), v2).start()
+    wires = [Wire(broker.kafka) for _ in range(4)]
+    wanted, taken, offset = [], 0, -1
+    for i in range(RACES):
+        commit = i % 3 != 0
+        p.begin(0, 1, 2, group=True)
+        p.send(0, f"{i}")
+        sent = [p.ended(commit), p.batch(0, f"{i} second"), p.batch(1, f"{i} other"), p.offset(i)]
+        order = list(range(4)) if i % 2 else [2, 3, 1, 0]
+        for k in order:
+            wires[k].send(sent[k])
+        end, *others = [w.answer(f) for w, f in zip(wires, sent, strict=True)]
+        if error_of(end) in COME_BACK:
+            end = p.must(sent[0])
+        assert error_of(end) == Error.NONE
+        p.settled()
+        got = [error_of(a) == Error.NONE for a in others]
+        taken += sum(got)
+        if commit:
+            wanted += [f"{i}"] + [f"{i} {what}" for what, ok in zip(("second", "other"), got, strict=False) if ok]
+            offset = i if got[2] else offset
+        if v2:
+            p.producer_id, p.epoch, p.sequences = end.producer_id, end.producer_epoch, {}
+        else:  # a sequence that was refused is used again
+            p.sequences = {part: n - (not ok) for (part, n), ok in zip(sorted(p.sequences.items()), got, strict=False)}
+    for w in wires:
+        w.close()
+    assert p.committed_offset() == (offset, 0)
+    assert seen(broker, p.topic) == sorted(wanted)
+    assert taken > 0
 
 
 # ---- with the server killed between ------------------------------------------------------------------------------------------------

@@ -54,6 +54,11 @@ class Server:
         self.address = ""
 
     def start(self) -> Server:
+        self.launch()
+        return self.wait_until_ready()
+
+    def launch(self) -> None:
+        """The process alone: it may not be ready yet."""
         file = self.folder / "server.properties"
         file.write_text("".join(f"{k}={v}\n" for k, v in self.properties.items()))
         command = [str(PROGRAM), "server", "--data", str(self.data), "--set", f"broker.properties={file}"]
@@ -62,6 +67,9 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
         atexit.register(self.kill)
+
+    def wait_until_ready(self) -> Server:
+        assert self.process is not None
         end = time.monotonic() + 60
         while time.monotonic() < end:
             if self.process.poll() is not None:

@@ -342,11 +342,11 @@ def watch_commits(run: Run, groups: list[str]) -> None:
 
 
 def faults(run: Run) -> None:
-    """Kill -9, SIGSTOP for a while, and clean restarts, until the wanted number of kills is reached."""
+    """Kill -9 (also while it starts), SIGSTOP for a while, and clean restarts, until the wanted number of kills is reached."""
     server, kills, number = run.server, 0, 0
     while kills < run.args.kills:
         time.sleep(run.random.uniform(0.2, run.args.every))
-        kind = run.random.choices(("kill", "stop", "restart"), (8, 2, 1))[0]
+        kind = run.random.choices(("kill", "kill while starting", "stop", "restart"), (7, 1, 2, 1))[0]
         number += 1
         assert server.process is not None
         if not server.alive():
@@ -362,6 +362,11 @@ def faults(run: Run) -> None:
             server.kill()
             kills += 1
             time.sleep(run.random.choice((0.0, 0.05, 0.5)))
+            while kind == "kill while starting" and run.random.random() < 0.7:
+                server.launch()
+                time.sleep(run.random.uniform(0.0, 0.15))
+                server.kill()
+                kills += 1
             begin = time.monotonic()
             server.start()
             run.faults.add(kind=kind, start_ms=round((time.monotonic() - begin) * 1000))
@@ -585,7 +590,8 @@ def check(run: Run, groups: list[str]) -> list[str]:
             told.append(f"{h.name} {n} acknowledged")
         elif h.name.startswith("txn-"):
             count = check_transactions(run, h, committed["transactions"], everything["transactions"])
-            told.append(f"{h.name} " + ", ".join(f"{n} {s}" for s, n in sorted(count.items())))
+            anew = sum("anew" in e for e in h.events)
+            told.append(f"{h.name} " + ", ".join(f"{n} {s}" for s, n in sorted(count.items())) + f", {anew} times anew")
             if h.name == "txn-v2":
                 told.append(txn_v2.check_v2(run, h, committed["transactions"]))
         elif h.name in ("read_committed", "read_uncommitted"):
