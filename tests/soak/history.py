@@ -104,7 +104,7 @@ class Run:
         self.network = None if args.no_proxy else Network(settings["kafka.listen"], args.seed)
         if self.network is not None:
             settings["kafka.advertised"] = self.network.address
-        self.server = Server({"group.consumer.session.timeout.ms": "45000"}, settings).start()
+        self.server = Server({"group.consumer.session.timeout.ms": "45000", "group.min.session.timeout.ms": "1000"}, settings).start()
         self.address = self.network.address if self.network is not None else self.server.address
         self.stop = threading.Event()  # writers and groups end
         self.writers_over = threading.Event()
@@ -295,7 +295,7 @@ def member(run: Run, name: str, group: str, protocol: str) -> None:
     h = run.history(name)
     rand = random.Random(f"{run.args.seed}{name}")
     while not run.stop.is_set():
-        more = {"session_timeout_ms": 10000, "heartbeat_interval_ms": 1000} if protocol == "classic" else {}
+        more = {"session_timeout_ms": 3000, "heartbeat_interval_ms": 300} if protocol == "classic" else {}
         consumer = Consumer(run.config(group_id=group, group_protocol=protocol, enable_auto_commit=False, auto_offset_reset="earliest", **more))
         consumer.subscribe(["plain"] if "plain" in run.args.parts else ["idempotent"])
         h.add(start=True)
