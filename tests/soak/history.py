@@ -552,7 +552,7 @@ def clients(run: Run) -> tuple[list[threading.Thread], list[threading.Thread], l
             thread(writers, write, f"idempotent-{i}", "idempotent", True)
         topics.append("idempotent")
     if "share" in parts:
-        share_group.prepare(run.address, "share-group")
+        share_group.prepare(run.server.address, "share-group")
         thread(writers, write, "share", "share", True)
         topics.append("share")
         for i in range(2):
