@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """History checker: clients write down what they sent and saw while the server is killed, stopped and restarted; then what is there is checked.
 
-    .venv/bin/python tests/soak/history.py --kills 20 [--seed S] [--no-proxy] [--parts plain,idempotent,transactions,v2,groups,consumer-groups,share]
+    .venv/bin/python tests/soak/history.py --kills 20 [--seed S] [--no-proxy] [--parts plain,idempotent,...]
 
 Writers: plain, idempotent, transactional (commits and aborts; librdkafka's, and the second form by single frames, txn_v2.py), and a
 consume-transform-produce loop. Readers: both isolation levels, groups under both protocols that commit as they go, members of a share group
-(share_group.py says what is checked of them). All of them speak through late_proxy.py, which delays, doubles, reorders and cuts, and sends
+(share_group.py says what is checked of them). The coordinators' topics and one of the writers' are compacted all the time. All speak through late_proxy.py, which delays, doubles, reorders and cuts, and sends
 requests of earlier transactions again. Afterwards
 
 - each acknowledged record is at the offset that was told, with its content;                              lost, changed
 - under idempotence nothing is there twice and each writer's records are in order in each partition;      doubled, reordered
 - a committed transaction is there as a whole, an aborted one not at all, an unknown one wholly or not;   torn, aborted read
 - no reader saw an offset go back, a record that is not there at the end, or (read_committed) an aborted one;
+- of a compacted topic each key's last value is the last acknowledged one or one behind it, and no record is at another offset;
 - a group's committed offset is never below one that was acknowledged;                                    lost commit
 - consume-transform-produce: the output is each input below the committed offset, once.
 
@@ -47,10 +48,19 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "conformance"), str(HERE.parent / "clients")]
 import share_group  # noqa: E402
 import txn_v2  # noqa: E402
+from frames import Frame, once  # noqa: E402
+from kafka.protocol.admin.configs import IncrementalAlterConfigsRequest  # noqa: E402
 from lib import Server  # noqa: E402
 
 PARTITIONS = 3
-PARTS = ("plain", "idempotent", "transactions", "v2", "groups", "consumer-groups", "share")
+PARTS = ("plain", "idempotent", "transactions", "v2", "groups", "consumer-groups", "share", "compacted")
+INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state", "__share_group_state")
+KEYS = 40
+PROPERTIES = {
+    "group.consumer.session.timeout.ms": "45000", "group.min.session.timeout.ms": "1000",
+    # what is compacted is compacted all the time
+    "log.cleaner.backoff.ms": "200", "log.cleaner.min.cleanable.ratio": "0.05", "log.cleaner.delete.retention.ms": "2000",
+}  # fmt: skip
 CLIENT: dict[str, Any] = {
     "topic.metadata.refresh.interval.ms": 2000, "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 200, "retry.backoff.ms": 20, "retry.backoff.max.ms": 200,
     "socket.timeout.ms": 6000, "log_level": 0,
@@ -104,7 +114,7 @@ class Run:
         self.network = None if args.no_proxy else Network(settings["kafka.listen"], args.seed)
         if self.network is not None:
             settings["kafka.advertised"] = self.network.address
-        self.server = Server({"group.consumer.session.timeout.ms": "45000", "group.min.session.timeout.ms": "1000"}, settings).start()
+        self.server = Server(PROPERTIES, settings).start()
         self.address = self.network.address if self.network is not None else self.server.address
         self.stop = threading.Event()  # writers and groups end
         self.writers_over = threading.Event()
@@ -147,7 +157,8 @@ def write(run: Run, name: str, topic: str, idempotent: bool) -> None:
     number = 0
     while not run.stop.is_set():
         for _ in range(rand.randrange(1, 40)):
-            producer.produce(topic, f"{name}/{number}", partition=rand.randrange(PARTITIONS), on_delivery=done)
+            key = number % KEYS if topic == "compacted" else None  # of a partition that is always the same
+            producer.produce(topic, f"{name}/{number}", None if key is None else f"{key}", rand.randrange(PARTITIONS) if key is None else key % PARTITIONS, done)
             number += 1
         producer.poll(0)
         run.stop.wait(rand.random() * (0.4 if topic == "share" else 0.05))
@@ -177,6 +188,24 @@ def ended(call: Callable[[], None], producer: Producer) -> str:
                 return "abort"
             return "anew"
     return "anew"
+
+
+def shorten(run: Run) -> None:
+    """Short segments for the coordinators' topics, as soon as each is there: only closed segments are compacted."""
+    resource = IncrementalAlterConfigsRequest.AlterConfigsResource
+    config = resource.AlterableConfig(name="internal.segment.bytes", config_operation=0, value="50000")
+    left = set(INTERNAL_TOPICS if "share" in run.args.parts else INTERNAL_TOPICS[:2])
+    while left and not run.stop.is_set():
+        for topic in list(left):
+            ask = Frame(IncrementalAlterConfigsRequest[1](resources=[resource(resource_type=2, resource_name=topic, configs=[config])], validate_only=False))
+            try:
+                if once(run.server.address, ask).responses[0].error_code == 0:
+                    left.discard(topic)
+            except OSError:
+                pass
+        run.stop.wait(0.5)
+    if left:
+        run.problem("run", f"{left} kept long segments")
 
 
 def transactional(run: Run, name: str, h: History) -> Producer:
@@ -439,6 +468,27 @@ def check_writer(run: Run, h: History, content: dict[int, dict[int, str]], idemp
     return len(acked)
 
 
+def check_compacted(run: Run, h: History, content: dict[int, dict[int, str]]) -> str:
+    acked = {(e["partition"], e["offset"]): e["ack"] for e in h.events if "ack" in e}
+    told: dict[int, int] = {}
+    there: dict[int, int] = {}
+    for value in acked.values():
+        number = int(value.rpartition("/")[2])
+        told[number % KEYS] = max(number, told.get(number % KEYS, -1))
+    for partition, records in content.items():
+        for offset, value in sorted(records.items()):
+            number = int(value.rpartition("/")[2])
+            if number < there.get(number % KEYS, -1):
+                run.problem("reordered", f"{value} behind number {there[number % KEYS]} at {partition}:{offset}")
+            there[number % KEYS] = number
+            if acked.get((partition, offset), value) != value:
+                run.problem("changed", f"{partition}:{offset} was acknowledged as {acked[partition, offset]}, it is {value}")
+    for key, number in told.items():
+        if there.get(key, -1) < number:
+            run.problem("lost", f"compacted key {key}: number {number} was acknowledged, the last one is {there.get(key)}")
+    return f"compacted {len(acked)} acknowledged, {sum(len(r) for r in content.values())} left"
+
+
 def check_transactions(run: Run, h: History, committed: dict[int, dict[int, str]], everything: dict[int, dict[int, str]]) -> dict[str, int]:
     state: dict[str, str] = {}
     size: dict[str, int] = {}
@@ -551,6 +601,8 @@ def clients(run: Run) -> tuple[list[threading.Thread], list[threading.Thread], l
         for i in range(2):
             thread(writers, write, f"idempotent-{i}", "idempotent", True)
         topics.append("idempotent")
+    if "compacted" in parts:
+        thread(writers, write, "compacted", "compacted", True)  # no reader from the beginning: its records go
     if "share" in parts:
         share_group.prepare(run.server.address, "share-group")
         thread(writers, write, "share", "share", True)
@@ -581,11 +633,13 @@ def clients(run: Run) -> tuple[list[threading.Thread], list[threading.Thread], l
 def check(run: Run, groups: list[str]) -> list[str]:
     parts, told = run.args.parts, []
     txn = "transactions" if "transactions" in parts else "v2"
-    topics = [t for t, p in (("plain", "plain"), ("idempotent", "idempotent"), ("transactions", txn), ("transformed", txn), ("share", "share")) if p in parts]
+    topics = [t for t, p in (("plain", "plain"), ("idempotent", "idempotent"), ("transactions", txn), ("transformed", txn), ("share", "share"), ("compacted", "compacted")) if p in parts]
     everything = {t: read_all(run, t, "read_uncommitted") for t in topics}
     committed = {t: read_all(run, t, "read_committed") for t in topics}
     for h in run.histories:
-        if h.topic:
+        if h.topic == "compacted":
+            told.append(check_compacted(run, h, everything["compacted"]))
+        elif h.topic:
             n = check_writer(run, h, everything[h.topic], h.name != "plain")
             told.append(f"{h.name} {n} acknowledged")
         elif h.name.startswith("txn-"):
@@ -633,7 +687,10 @@ def main() -> int:
     admin = AdminClient(run.config())
     for f in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in ("plain", "idempotent", "transactions", "transformed", "share")]).values():
         f.result(20)
+    admin.create_topics([NewTopic("compacted", PARTITIONS, 1, config={"cleanup.policy": "compact", "internal.segment.bytes": "20000"})])["compacted"].result(20)
     writers, sharers, readers, groups = clients(run)
+    if "transactions" in run.args.parts:
+        writers.append(threading.Thread(target=shorten, args=(run,), name="segments"))
     for t in [*writers, *sharers, *readers]:
         t.start()
     told: list[str] = []
