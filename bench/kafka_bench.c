@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Measures a broker that speaks Kafka's protocol, through librdkafka: throughput of produce and consume, latency at a fixed rate, transactions.
+// Measures a broker that speaks Kafka's protocol, through librdkafka: throughput of produce and consume, latency at a fixed rate, transactions,
+// the first record of a broker that starts.
 //
-//   kafka_bench produce|consume|latency|txn|drop --brokers=HOST:PORT --topic=NAME [--count=N] [--size=BYTES] [--partitions=N] [--codec=none]
-//               [--linger=MS] [--in-flight=N] [--rate=N] [--seconds=N] [--warmup=N] [--records=N] [--pid=BROKER]
+//   kafka_bench produce|consume|latency|txn|first|drop --brokers=HOST:PORT --topic=NAME [--count=N] [--size=BYTES] [--partitions=N] [--codec=none]
+//               [--linger=MS] [--in-flight=N] [--rate=N] [--seconds=N] [--warmup=N] [--records=N] [--flush-messages=N] [--pid=BROKER]
 //
+// first waits until something listens there, sends one record and says at which time of the monotonic clock each was so; --flush-messages is the
+// config of that name of a topic that is made.
 // txn commits --count transactions of --records records each (10), one after the other, and times each from begin to committed; the first tenth
 // is not counted. One run prints one JSON line. acks=all always. A record begins with its number and the time it was due (8 bytes each); consume counts
 // and adds the numbers, so that a lost or doubled record fails the run.
 // Threads: the main thread sends; latency mode has one thread for delivery reports and one that consumes, each with its own samples.
+#include <arpa/inet.h>
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 #include "../bench/bench.h"
 
@@ -113,6 +118,8 @@ static void make_topic(rd_kafka_t *rk, const struct run *r) {
     char why[256];
     rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(r->topic, (int)r->partitions, 1, why, sizeof why);
     if (topic == NULL) bench_die("%s", why);
+    const char *flush = bench_text(&r->args, "flush-messages", NULL);
+    if (flush != NULL && rd_kafka_NewTopic_set_config(topic, "flush.messages", flush) != RD_KAFKA_RESP_ERR_NO_ERROR) bench_die("flush.messages");
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
     rd_kafka_CreateTopics(rk, &topic, 1, NULL, queue);
     rd_kafka_resp_err_t err = admin_result(queue);
@@ -336,11 +343,43 @@ static void transactions(struct run *r) {
     puts("}");
 }
 
+// ---- a broker that starts ----------------------------------------------------------------------------------------------------
+
+static bool accepts(const char *brokers) {
+    char host[64] = {0};
+    const char *colon = strrchr(brokers, ':');
+    if (colon == NULL || (size_t)(colon - brokers) >= sizeof host) bench_die("--brokers wants one HOST:PORT");
+    memcpy(host, brokers, (size_t)(colon - brokers));
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10))};
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1) bench_die("%s is no IPv4 address", host);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
+static void first(struct run *r) {
+    int64_t give_up = bench_ns() + (int64_t)WAIT_MS * 1000000;
+    puts("waiting"); // who starts the broker reads this first
+    fflush(stdout);
+    while (!accepts(r->brokers)) {
+        if (bench_ns() > give_up) bench_die("nothing listens on %s", r->brokers);
+        bench_sleep_until(bench_ns() + 200000);
+    }
+    int64_t port = bench_ns();
+    rd_kafka_t *rk = open_producer(r, 0, NULL, NULL);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, r->topic, NULL); // made on the way where it is not there
+    send_record(rk, topic, r, 0, port);
+    while (atomic_load(&delivered) == 0 && bench_ns() < give_up) rd_kafka_poll(rk, 1);
+    if (atomic_load(&delivered) == 0 || atomic_load(&failed) > 0) bench_die("the first record was not acknowledged");
+    printf("{\"mode\":\"first\",\"port_ns\":%" PRId64 ",\"acknowledged_ns\":%" PRId64 "}\n", port, bench_ns());
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*fn)(struct run *r);
-    } modes[] = {{"produce", produce}, {"consume", consume}, {"latency", latency}, {"txn", transactions}};
+    } modes[] = {{"produce", produce}, {"consume", consume}, {"latency", latency}, {"txn", transactions}, {"first", first}};
     struct run r = {.args = {argc, argv}, .mode = argc > 1 ? argv[1] : ""};
     r.brokers = bench_text(&r.args, "brokers", "127.0.0.1:9092");
     r.topic = bench_text(&r.args, "topic", "bench");
@@ -363,5 +402,5 @@ int main(int argc, char **argv) {
         fflush(stdout);
         _exit(0); // what librdkafka would still tidy up is nobody's time
     }
-    bench_die("usage: kafka_bench produce|consume|latency|txn|drop --brokers=HOST:PORT --topic=NAME [--name=value]…");
+    bench_die("usage: kafka_bench produce|consume|latency|txn|first|drop --brokers=HOST:PORT --topic=NAME [--name=value]…");
 }

@@ -32,7 +32,7 @@ struct broker_config {
     bool auto_create_topics;       // auto.create.topics.enable, true
     int32_t max_partitions;        // of the whole broker, 10,000
     uint64_t produce_bytes_max;    // bytes appended but not yet durable, over all partitions; above it producers wait; 0 = 64 MiB
-    int32_t group_initial_rebalance_delay_ms; // group.initial.rebalance.delay.ms; -1 = 3000
+    int32_t group_initial_rebalance_delay_ms; // group.initial.rebalance.delay.ms; -1 = not set
     const struct broker_kv *configs;          // further broker configs of the table (log.retention.ms, message.max.bytes, …): static values
     size_t n_configs;
 };

@@ -313,6 +313,13 @@ const char *configs_broker_text(const struct broker *b, const char *name) {
     return v == NULL ? "" : v;
 }
 
+bool configs_broker_is_set(const struct broker *b, const char *name) {
+    const struct config_row *row = configs_broker_row(name);
+    int source = SOURCE_DEFAULT;
+    if (row != NULL) (void)value_of(b, NULL, row, &source);
+    return source != SOURCE_DEFAULT;
+}
+
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise) {
     int64_t v = otherwise;
     (void)str_to_i64(str_c(configs_broker_text(b, name)), &v);

@@ -295,8 +295,17 @@ int32_t consumer_session_ms(const struct consumer_member *m) {
     return m->classic ? m->session_ms : (int32_t)group_config_i64(g, "consumer.session.timeout.ms", g->coordinator->consumer.session_ms);
 }
 
-int32_t consumer_heartbeat_ms(const struct group *g) {
-    return (int32_t)group_config_i64(g, "consumer.heartbeat.interval.ms", g->coordinator->consumer.heartbeat_ms);
+// A member learns of its assignment by its heartbeats. While a group finds its shape, which takes two or three of them, they are asked for more
+// often: at a tenth of the interval, from when the group changed until one interval later, and until this member is where it should be.
+int32_t consumer_next_heartbeat_ms(const struct consumer_member *m) {
+    enum { OFTEN = 10, LEAST_MS = 100 };
+    const struct consumer_group *g = m->group;
+    const struct coordinator *c = g->head->coordinator;
+    int32_t ms = (int32_t)group_config_i64(g->head, "consumer.heartbeat.interval.ms", c->consumer.heartbeat_ms);
+    bool changed = g->changed_us > 0 && loop_now_us(c->loop) - g->changed_us < (int64_t)ms * 1000;
+    if (!changed && m->state == CONSUMER_STABLE && m->epoch == g->assignment_epoch) return ms;
+    int32_t often = ms / OFTEN < LEAST_MS ? LEAST_MS : ms / OFTEN;
+    return often < ms ? often : ms;
 }
 
 static void session_over(void *arg) { consumer_member_fence(arg, "session timed out"); }
@@ -343,6 +352,7 @@ void consumer_member_fence(struct consumer_member *m, const char *why) {
 
 void consumer_bump(struct consumer_group *g, struct group_records *r) {
     g->epoch++;
+    g->changed_us = loop_now_us(g->head->coordinator->loop);
     consumer_put_epoch(g, r);
 }
 

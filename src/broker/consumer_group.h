@@ -57,6 +57,7 @@ struct consumer_owners { // of one topic's partitions
 struct consumer_group {
     struct group *head;
     int32_t epoch, assignment_epoch;
+    int64_t changed_us;    // when the epoch last changed in this process; 0 = never
     int64_t metadata_hash; // of the subscribed topics, as stored
     struct map members;    // id -> consumer_member
     struct map statics;    // instance id -> consumer_member
@@ -90,7 +91,7 @@ void consumer_bump(struct consumer_group *g, struct group_records *r);
 void consumer_update_target(struct consumer_group *g, struct group_records *r); // if the group's epoch is ahead of it
 const char *consumer_assignor(const struct consumer_group *g); // the one most members want
 int32_t consumer_session_ms(const struct consumer_member *m);
-int32_t consumer_heartbeat_ms(const struct group *g);
+int32_t consumer_next_heartbeat_ms(const struct consumer_member *m); // what its answer asks for
 void consumer_touch(struct consumer_member *m); // session time-out starts anew
 // The member goes: tombstones, a new epoch; when those who are left all speak the classic protocol, so does the group.
 void consumer_member_leave(struct consumer_member *m, struct group_records *r);

@@ -307,7 +307,7 @@ static void beat(struct coordinator *c, struct consumer_heartbeat *h, struct con
     consumer_touch(m);
     h->out_member_id = arena_strdup(h->call.arena, m->id);
     h->out_member_epoch = m->epoch;
-    h->heartbeat_ms = consumer_heartbeat_ms(g->head);
+    h->heartbeat_ms = consumer_next_heartbeat_ms(m);
     h->has_assignment = joins || full || !partition_set_equal(&before, &m->assigned);
     if (h->has_assignment) h->assignment = partitions_out(&m->assigned, h->call.arena, &h->n_assignment);
     partition_set_fini(&before);

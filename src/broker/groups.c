@@ -179,13 +179,21 @@ static void tick_start(void *arg) {
     offsets_forget_topics(c, NULL); // of topics whose deletion was cut short by a crash
 }
 
+// Kafka waits 3 s, and again while members come. What was set is kept to the letter; by default the first rebalance begins when nobody came for
+// a moment: members that start together come together, and one that is alone has no one to wait for.
+static int64_t initial_delay(const struct broker *b) {
+    enum { MOMENT_MS = 100 };
+    const char *name = "group.initial.rebalance.delay.ms";
+    return configs_broker_is_set(b, name) ? configs_broker_i64(b, name, 3000) : MOMENT_MS;
+}
+
 struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     struct coordinator *c = MEM_NEW(struct coordinator);
     c->broker = b;
     c->loop = b->loops[0];
     map_init(&c->groups);
     map_init(&c->txn_pending);
-    c->initial_delay_ms = configs_broker_i64(b, "group.initial.rebalance.delay.ms", 3000);
+    c->initial_delay_ms = initial_delay(b);
     c->session_min_ms = configs_broker_i64(b, "group.min.session.timeout.ms", 6000);
     c->session_max_ms = configs_broker_i64(b, "group.max.session.timeout.ms", 1800000);
     c->offsets_check_us = configs_broker_i64(b, "offsets.retention.check.interval.ms", 600000) * 1000;

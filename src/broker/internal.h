@@ -136,7 +136,7 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
 const char *configs_broker_text(const struct broker *b, const char *name); // "" = no such config; lives as long as the broker
 int64_t configs_broker_i64(const struct broker *b, const char *name, int64_t otherwise);
 double configs_broker_double(const struct broker *b, const char *name, double otherwise);
-const char *configs_broker_text(const struct broker *b, const char *name); // "" = none
+bool configs_broker_is_set(const struct broker *b, const char *name);      // it is not the default that is in force
 
 // ---- dynamic.c: configs changed while the server runs (dynamic.h) ----
 void dynamic_open(struct broker *b); // loads them from the store

@@ -166,7 +166,9 @@ enum err_code engine_catalog_changed(struct engine *e, const char *schema, const
     if (err == NULL) err = &own;
     enum err_code code;
     sys_mutex_lock(&e->catalog_mutex);
-    if (strcmp(schema, "topics") == 0) {
+    if (!e->catalog_ready) {
+        code = ERR_OK;
+    } else if (strcmp(schema, "topics") == 0) {
         catalog_sync_topics(e);
         code = ERR_OK;
     } else if (e->lake != NULL && lake_table_exists(e->lake, schema, table)) {
@@ -182,9 +184,9 @@ enum err_code engine_catalog_changed(struct engine *e, const char *schema, const
 void catalog_sync_schema(struct engine *e, const char *schema, bool exists) {
     struct err err = {0};
     sys_mutex_lock(&e->catalog_mutex);
-    if (exists) {
+    if (e->catalog_ready && exists) {
         create_schema(e, schema, &err);
-    } else {
+    } else if (e->catalog_ready) {
         struct buf sql;
         buf_init(&sql, 0);
         buf_puts(&sql, "drop schema if exists ");
@@ -262,7 +264,7 @@ static void show_topic(struct engine *e, const char *name, struct arena *a) {
 }
 
 void catalog_sync_topics(struct engine *e) { // under catalog_mutex
-    if (e->topics == NULL) return;
+    if (e->topics == NULL || !e->catalog_ready) return;
     struct arena a;
     arena_init(&a);
     struct broker_topic_info *topics;

@@ -8,9 +8,8 @@ static enum err_code checkpoint_run(void *self, struct str sql, struct err *err)
     struct err own = {0};
     if (err == NULL) err = &own;
     struct engine *e = self;
-    struct engine_session *s = engine_session_open(e, err);
+    struct engine_session *s = session_open(e, true, err);
     if (s == NULL) return err->code;
-    s->inside = true;
     char *text = mem_strndup(sql.p, sql.n);
     enum err_code code = duck_run(s->con, text, err);
     mem_free(text);
@@ -35,9 +34,8 @@ static enum err_code checkpoint_rows(void *self, struct str sql, lake_text_fn *r
     struct err own = {0};
     if (err == NULL) err = &own;
     err_clear(err);
-    struct engine_session *s = engine_session_open(self, err);
+    struct engine_session *s = session_open(self, true, err);
     if (s == NULL) return err->code;
-    s->inside = true;
     char *text = mem_strndup(sql.p, sql.n);
     struct rewritten plain = {.text = str_c(text)};
     struct engine_result *r = result_stream(s, &plain, NULL, 0, NULL, err);

@@ -2,8 +2,8 @@
 // The DuckDB database behind the engine: opening with our settings, locking it down, connections, errors, and opening it again after DuckDB
 // itself failed (error types INTERNAL and FATAL make a database unusable).
 //
-// Any thread; e->mutex guards e->db and the counts, e->catalog_mutex the admin connection. Memory: a database lives until its last
-// connection is closed. Nothing is durable: tables live in the lake, the spill folder is scratch.
+// It is opened with the first session. Any thread; e->mutex guards e->db and the counts, e->catalog_mutex the admin connection. Memory: a
+// database lives until its last connection is closed. Nothing is durable: tables live in the lake, the spill folder is scratch.
 #include "codec/json.h"
 #include "engine/internal.h"
 
@@ -181,7 +181,7 @@ static enum err_code prepare_database(struct engine *e, duckdb_connection con, s
     return code;
 }
 
-enum err_code duck_open(struct engine *e, struct err *err) {
+static enum err_code duck_open(struct engine *e, struct err *err) { // sets e->db and e->admin; under the mutex
     duckdb_config config;
     duckdb_database handle = NULL;
     duckdb_connection con = NULL;
@@ -217,6 +217,24 @@ void duck_close(struct engine *e) {
     duckdb_disconnect(&e->admin);
     unref(e->db);
     e->db = NULL;
+}
+
+// A server whose SQL nobody uses has no database: it is half of the memory and of the time to start.
+enum err_code duck_ensure(struct engine *e, bool inside, struct err *err) {
+    enum err_code code = ERR_OK;
+    int64_t from = sys_mono_us(e->sys);
+    sys_mutex_lock(&e->mutex);
+    bool opens = e->db == NULL;
+    if (opens) code = duck_open(e, err);
+    sys_mutex_unlock(&e->mutex);
+    if (code == ERR_OK && !inside) {
+        sys_mutex_lock(&e->catalog_mutex);
+        if (!e->catalog_ready) catalog_open(e);
+        e->catalog_ready = true;
+        sys_mutex_unlock(&e->catalog_mutex);
+    }
+    if (opens) log_debug("engine", "database open", "us", log_i64(sys_mono_us(e->sys) - from), NULL);
+    return code;
 }
 
 enum err_code duck_connect(struct engine *e, struct duck_db **db, duckdb_connection *con, struct err *err) {

@@ -52,10 +52,11 @@ struct engine {
 
     struct sys_mutex catalog_mutex; // guards admin and views; taken before `mutex`
     duckdb_connection admin;        // of `db`: makes and drops views
+    bool catalog_ready;             // the views of all that the lake has were made
     struct map views;               // "schema.table" -> struct view_state: what the views of `db` show
 
     struct sys_mutex mutex; // guards db, its counts, and sources
-    struct duck_db *db;
+    struct duck_db *db; // NULL until the first session
     struct map sources; // handle as text -> struct source_handle
     uint64_t next_source;
 };
@@ -71,14 +72,17 @@ struct engine_session {
 };
 
 // ---- database.c -----------------------------------------------------------------------------------------------------------
-enum err_code duck_open(struct engine *e, struct err *err);                  // sets e->db and e->admin
 void duck_close(struct engine *e);
+enum err_code duck_ensure(struct engine *e, bool inside, struct err *err); // opens the database where it is not yet; inside: without its views
 enum err_code duck_connect(struct engine *e, struct duck_db **db, duckdb_connection *con, struct err *err);
 void duck_disconnect(struct engine *e, struct duck_db *db, duckdb_connection con);
 enum err_code duck_run(duckdb_connection con, const char *sql, struct err *err); // no result wanted
 // From DuckDB's message (JSON or text) and type; `type` DUCKDB_ERROR_INVALID: read it from the message.
 enum err_code duck_error(const char *message, duckdb_error_type type, struct err *err);
 void duck_break(struct engine *e, struct duck_db *db); // the database failed inside: the next statements get a new one
+
+// ---- session.c ------------------------------------------------------------------------------------------------------------
+struct engine_session *session_open(struct engine *e, bool inside, struct err *err); // inside: see struct engine_session
 
 // ---- types.c --------------------------------------------------------------------------------------------------------------
 // ERR_NOT_SUPPORTED for types that have no column kind ("cast it to text"). Memory in the arena.
@@ -121,6 +125,7 @@ void put_typed_empty(const struct cols_schema *schema, struct buf *out); // (sel
 
 // ---- catalog.c ------------------------------------------------------------------------------------------------------------
 void catalog_open(struct engine *e); // schemas and views for all that the lake has; under catalog_mutex. What fails is logged
+// The next three do nothing before that: nobody looks yet.
 void catalog_sync_schema(struct engine *e, const char *schema, bool exists);
 void catalog_sync_topics(struct engine *e);
 void catalog_freshen(struct engine *e, struct str table); // the views of that name, in whatever schema, show the newest versions

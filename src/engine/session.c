@@ -45,15 +45,11 @@ struct engine *engine_open(struct sys *s, const struct engine_config *config, st
     map_init(&e->views);
     map_init(&e->sources);
     enum err_code code = e->spill_dir != NULL ? sys_mkdirs(s, e->spill_dir, err) : ERR_OK;
-    if (code == ERR_OK) code = duck_open(e, err);
     if (code != ERR_OK) {
         engine_close(e);
         return NULL;
     }
     if (lake != NULL) checkpoint_register(e);
-    sys_mutex_lock(&e->catalog_mutex);
-    catalog_open(e);
-    sys_mutex_unlock(&e->catalog_mutex);
     return e;
 }
 
@@ -90,15 +86,18 @@ void engine_on_statement_columns(struct engine *e, int statement_kind, const str
 
 // ---- sessions -----------------------------------------------------------------------------------------------------------------
 
-struct engine_session *engine_session_open(struct engine *e, struct err *err) {
+struct engine_session *session_open(struct engine *e, bool inside, struct err *err) {
     struct engine_session *s = MEM_NEW(struct engine_session);
     s->e = e;
+    s->inside = inside;
     sys_mutex_init(&s->cancel_mutex);
-    if (duck_connect(e, &s->db, &s->con, err) == ERR_OK) return s;
+    if (duck_ensure(e, inside, err) == ERR_OK && duck_connect(e, &s->db, &s->con, err) == ERR_OK) return s;
     sys_mutex_fini(&s->cancel_mutex);
     mem_free(s);
     return NULL;
 }
+
+struct engine_session *engine_session_open(struct engine *e, struct err *err) { return session_open(e, false, err); }
 
 void engine_session_close(struct engine_session *s) {
     if (s == NULL) return;

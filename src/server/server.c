@@ -80,6 +80,7 @@ static enum err_code open_broker(struct server *s, struct err *err) {
                               .default_partitions = (int32_t)config_num(&s->config, CFG_BROKER_PARTITIONS),
                               .auto_create_topics = config_bool(&s->config, CFG_BROKER_AUTO_CREATE),
                               .max_partitions = (int32_t)config_num(&s->config, CFG_BROKER_PARTITIONS_MAX),
+                              .group_initial_rebalance_delay_ms = -1,
                               .produce_bytes_max = (uint64_t)config_num(&s->config, CFG_BROKER_UNSYNCED_MAX),
                               .configs = properties.p,
                               .n_configs = properties.n};

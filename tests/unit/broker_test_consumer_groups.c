@@ -71,6 +71,7 @@ struct client {
     struct partition_set owned, next;
     int slow; // heartbeats until it has given up
     bool pending;
+    int32_t next_ms; // when it is to come again
 };
 
 static int beat(struct fixture *f, struct client *x, int32_t epoch, bool with_owned) {
@@ -93,6 +94,7 @@ static int beat(struct fixture *f, struct client *x, int32_t epoch, bool with_ow
     }
     int error = run(&c, f, do_heartbeat);
     if (error == 0) x->epoch = c.heartbeat.out_member_epoch;
+    if (error == 0) x->next_ms = c.heartbeat.heartbeat_ms;
     if (error == 0 && c.heartbeat.has_assignment) {
         x->next.n = 0;
         for (size_t i = 0; i < c.heartbeat.n_assignment; i++)
@@ -195,6 +197,33 @@ static void check_txn_commits(struct fixture *f, const char *member, int32_t epo
     c = (struct call){.init = {.transactional_id = "tx", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1}};
     assert_int_equal(run(&c, f, do_txn_init), 0); // and it is aborted
     arena_fini(&c.arena);
+}
+
+// Members are asked to come often while something changes, and as configured else.
+static void test_heartbeat_interval(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.topics = {"a"}, .n_topics = 1}, {.topics = {"a"}, .n_topics = 1}}, *x = &all[0], *y = &all[1];
+    create(f, "a", 4);
+    new_id(f, x), new_id(f, y);
+    assert_int_equal(join(f, x), 0);
+    assert_int_equal(x->next_ms, 500); // the group is new: others may follow
+    settle(all, 2, x);
+    fixture_restart(f, true); // as after a while
+    step(f, all, 2, x);
+    assert_int_equal(x->next_ms, 5000);
+    assert_int_equal(join(f, y), 0);
+    assert_int_equal(y->next_ms, 500); // it waits for x
+    step(f, all, 2, x);
+    assert_int_equal(x->next_ms, 500); // is to give up
+    for (int i = 0; i < 4; i++) step(f, all, 2, i % 2 == 0 ? x : y);
+    assert_int_equal(x->owned.n, 2);
+    assert_int_equal(y->owned.n, 2);
+    fixture_restart(f, true);
+    step(f, all, 2, x);
+    step(f, all, 2, y);
+    assert_int_equal(x->next_ms, 5000);
+    assert_int_equal(y->next_ms, 5000);
+    free_client(x), free_client(y);
 }
 
 static void test_epochs(void **state) {
@@ -389,6 +418,7 @@ static void test_random_play(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_heartbeat_interval, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_epochs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),

@@ -432,6 +432,28 @@ static void test_other_writer(void **state) {
     run_in(f->s, "drop table seen");
 }
 
+// There is no database before somebody asks; then it shows what was there before, and what was made meanwhile.
+static void test_opened_when_wanted(void **state) {
+    struct engine_fixture *f = *state;
+    run_in(f->s, "create schema w; create table w.before as select 1 as x");
+    struct engine_config config = {.threads = 1};
+    struct err err = {0};
+    struct engine *e = engine_open(sys_real(), &config, f->lake, NULL, NULL, &err); // the lake's Parquet is its own from here
+    assert_non_null(e);
+    assert_null(e->db);
+    run_in(f->s, "create table w.meanwhile as select 1 as x");
+    assert_int_equal(engine_catalog_changed(e, "w", "meanwhile", &err), ERR_OK);
+    assert_null(e->db);
+    struct engine_session *s = engine_session_open(e, &err);
+    assert_non_null(s);
+    assert_non_null(e->db);
+    expect_in(s, "select string_agg(table_name, ',' order by table_name) from information_schema.tables where table_schema = 'w'", "before,meanwhile");
+    engine_session_close(s);
+    engine_close(e);
+    checkpoint_register(f->engine);
+    run_in(f->s, "drop schema w cascade");
+}
+
 struct writer {
     struct engine_fixture *f;
     int n, failed;
@@ -731,7 +753,7 @@ int main(void) {
         cmocka_unit_test(test_params_of_tables),
         cmocka_unit_test(test_tables),   cmocka_unit_test(test_definitions), cmocka_unit_test(test_reopen),
         cmocka_unit_test(test_partitions), cmocka_unit_test(test_database_opened_again), cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_other_writer), cmocka_unit_test(test_many_sessions),
+        cmocka_unit_test(test_other_writer), cmocka_unit_test(test_opened_when_wanted), cmocka_unit_test(test_many_sessions),
         cmocka_unit_test(test_pruning),  cmocka_unit_test(test_source),      cmocka_unit_test(test_topics),
         cmocka_unit_test(test_topic_with_named_types),
         cmocka_unit_test(test_catalog),  cmocka_unit_test(test_cancel),      cmocka_unit_test(test_handlers_and_streams),
