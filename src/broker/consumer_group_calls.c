@@ -19,9 +19,8 @@ static int say(struct consumer_heartbeat *h, int error, const char *message) {
 static int check_join(struct consumer_heartbeat *h) {
     if (h->rebalance_timeout_ms == -1) return say(h, KAFKA_INVALID_REQUEST, "RebalanceTimeoutMs must be provided in first request.");
     if (h->owned == NULL || h->n_owned > 0) return say(h, KAFKA_INVALID_REQUEST, "TopicPartitions must be empty when (re-)joining.");
-    bool topics = h->topics != NULL && h->n_topics > 0, regex = h->regex != NULL && h->regex[0] != '\0';
-    if (topics || regex) return 0;
-    return say(h, KAFKA_INVALID_REQUEST, "Either SubscribedTopicNames or SubscribedTopicRegex must be non-empty when (re-)joining.");
+    if (h->topics != NULL || h->regex != NULL) return 0; // either may be empty: a member of the group that is subscribed to nothing yet
+    return say(h, KAFKA_INVALID_REQUEST, "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.");
 }
 
 static int check_assignor(const struct coordinator *c, struct consumer_heartbeat *h) {

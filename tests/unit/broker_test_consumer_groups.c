@@ -308,6 +308,21 @@ static void test_static(void **state) {
     free_client(&x), free_client(&y);
 }
 
+// One whose pattern matches nothing yet joins with an empty list, and is given partitions once it names topics.
+static void test_joins_without_topics(void **state) {
+    struct fixture *f = *state;
+    struct client x = {.topics = {"a"}, .n_topics = 0};
+    create(f, "a", 2);
+    new_id(f, &x);
+    assert_int_equal(join(f, &x), 0);
+    assert_true(x.epoch > 0);
+    assert_int_equal(x.next.n, 0);
+    x.n_topics = 1;
+    assert_int_equal(join(f, &x), 0);
+    assert_int_equal(x.next.n, 2);
+    free_client(&x);
+}
+
 static void refused(struct fixture *f, struct consumer_heartbeat h, int error) {
     struct call c = {.heartbeat = h};
     c.heartbeat.client_id = c.heartbeat.client_host = "";
@@ -325,7 +340,7 @@ static void test_refusals(void **state) {
     refused(f, h, KAFKA_INVALID_REQUEST);
     h = ok, h.member_id = "", h.member_id_required = true;
     refused(f, h, KAFKA_INVALID_REQUEST);
-    h = ok, h.n_topics = 0;
+    h = ok, h.topics = NULL, h.n_topics = 0;
     refused(f, h, KAFKA_INVALID_REQUEST);
     h = ok, h.n_owned = 1;
     refused(f, h, KAFKA_INVALID_REQUEST);
@@ -421,6 +436,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_heartbeat_interval, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_epochs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_joins_without_topics, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_random_play, fixture_setup, fixture_teardown),
     };
