@@ -28,6 +28,8 @@ bool topic_name_ok(const char *name, struct err *err) {
     return ok;
 }
 
+bool broker_topic_name_ok(const char *name) { return topic_name_ok(name, NULL); }
+
 static struct topic *topic_new(const char *name) {
     struct topic *t = MEM_NEW(struct topic);
     t->name = mem_strdup(name);

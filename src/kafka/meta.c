@@ -71,7 +71,11 @@ static bool answer_one(struct kafka_req *q, const struct kafka_metadata_request_
         return false;
     }
     t->error_code = want->name.p == NULL ? KAFKA_INVALID_REQUEST : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
-    if (want->name.p == NULL || !broker_topic_get(kafka_req_broker(q), want->name, &q->arena, &info)) return false;
+    if (want->name.p == NULL) return false;
+    if (!broker_topic_get(kafka_req_broker(q), want->name, &q->arena, &info)) {
+        if (!broker_topic_name_ok(kafka_req_name(q, want->name))) t->error_code = KAFKA_INVALID_TOPIC_EXCEPTION;
+        return false;
+    }
     fill_topic(q, &info, t);
     return true;
 }

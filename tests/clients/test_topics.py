@@ -109,3 +109,8 @@ def test_compression_of_the_topic(server, admin, kept) -> None:
         got += batch
     consumer.close()
     assert all(m.error() is None and m.value() == b"a value to be compressed " * 10 for m in got)
+
+
+def test_metadata_of_a_name_that_no_topic_can_have(admin):
+    for name in ("topic abc", "a/b", "x" * 250):
+        assert admin.list_topics(name, timeout=30).topics[name].error.code() == KafkaError.TOPIC_EXCEPTION
