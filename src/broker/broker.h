@@ -81,7 +81,17 @@ bool broker_topic_get(struct broker *b, struct str name, struct arena *a, struct
 static inline bool broker_topic_internal(const char *name) {
     return strcmp(name, "__consumer_offsets") == 0 || strcmp(name, "__transaction_state") == 0 || strcmp(name, "__share_group_state") == 0;
 }
-bool broker_topic_name_ok(const char *name); // 1 to 249 letters, digits, '.', '_', '-'
+static inline bool broker_topic_name_ok(const char *name) { // 1 to 249 letters, digits, '.', '_', '-'
+    enum { NAME_MAX_BYTES = 249 };
+    size_t n = strlen(name);
+    if (n == 0 || n > NAME_MAX_BYTES || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return false;
+    for (; *name != '\0'; name++) {
+        char c = *name;
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+        if (!ok) return false;
+    }
+    return true;
+}
 bool broker_topic_get_id(struct broker *b, const uint8_t id[16], struct arena *a, struct broker_topic_info *out);     // [any]
 size_t broker_topic_list(struct broker *b, struct arena *a, struct broker_topic_info **out);                          // [any] sorted by name
 enum err_code broker_topic_configs(struct broker *b, const char *name, struct arena *a, struct broker_config_entry **out, size_t *n,

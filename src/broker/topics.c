@@ -18,17 +18,10 @@ enum { TOPIC_NAME_MAX = 249, TOPICS_FILE_MAX = 64 << 20 };
 // ---- names ----------------------------------------------------------------------------------------------------------
 
 bool topic_name_ok(const char *name, struct err *err) {
-    size_t n = strlen(name);
-    bool ok = n > 0 && n <= TOPIC_NAME_MAX && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-    for (size_t i = 0; i < n && ok; i++) {
-        char c = name[i];
-        ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-    }
-    if (!ok) err_set(err, ERR_TOPIC_NAME, "topic name \"%.260s\": 1 to 249 letters, digits, '.', '_', '-'", name);
-    return ok;
+    if (broker_topic_name_ok(name)) return true;
+    err_set(err, ERR_TOPIC_NAME, "topic name \"%.260s\": 1 to 249 letters, digits, '.', '_', '-'", name);
+    return false;
 }
-
-bool broker_topic_name_ok(const char *name) { return topic_name_ok(name, NULL); }
 
 static struct topic *topic_new(const char *name) {
     struct topic *t = MEM_NEW(struct topic);
