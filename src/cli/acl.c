@@ -16,7 +16,7 @@ static const struct name_row patterns[] = {{"Any", 1}, {"Match", 2}, {"Literal",
 static const struct name_row resources[] = {{"Topic", 2}, {"Group", 3}, {"Cluster", 4}, {"TransactionalId", 5}, {"DelegationToken", 6}, {"User", 7}, {0}};
 static const struct name_row permissions[] = {{"Deny", 2}, {"Allow", 3}, {0}};
 enum { ANY = 1, OP_READ = 3, OP_WRITE = 4, OP_CREATE = 5, OP_DESCRIBE = 8, OP_IDEMPOTENT = 12, OP_ALL = 2, PATTERN_LITERAL = 3, RES_TOPIC = 2, RES_GROUP = 3,
-       RES_CLUSTER = 4, RES_TXN = 5, DENY = 2, ALLOW = 3, RULES_MAX = 4096 };
+       RES_CLUSTER = 4, RES_TXN = 5, RES_TOKEN = 6, RES_USER = 7, DENY = 2, ALLOW = 3, RULES_MAX = 4096 };
 
 static const char *name_of(const struct name_row *rows, int8_t value) {
     for (; rows->name != NULL; rows++)
@@ -53,7 +53,7 @@ struct wish { // all combinations of these
 
 static void add_resources(struct cli *c, struct wish *w, const char *option, int8_t type) {
     int32_t n;
-    struct str *names = cli_list(c, option, &n);
+    struct str *names = type == RES_USER ? cli_values(c, option, &n) : cli_list(c, option, &n);
     for (int32_t i = 0; i < n && w->n_resources < 64; i++) w->resources[w->n_resources++] = (struct resource){type, names[i]};
 }
 
@@ -63,15 +63,15 @@ static enum err_code read_wish(struct cli *c, struct wish *w, struct err *err) {
     add_resources(c, w, "topic", RES_TOPIC);
     add_resources(c, w, "group", RES_GROUP);
     add_resources(c, w, "transactional-id", RES_TXN);
-    add_resources(c, w, "delegation-token", 6);
-    add_resources(c, w, "user-principal", 7);
+    add_resources(c, w, "delegation-token", RES_TOKEN);
+    add_resources(c, w, "user-principal", RES_USER);
     if (cli_flag(c, "cluster")) w->resources[w->n_resources++] = (struct resource){RES_CLUSTER, STR("kafka-cluster")};
     if (pattern != NULL && !value_of(patterns, str_c(pattern), &w->pattern))
         return err_set(err, ERR_INVALID, "--resource-pattern-type %s: literal, prefixed, match or any is expected", pattern);
     int32_t n;
     static const char *const who[] = {"deny-principal", "allow-principal"};
     for (int8_t p = 0; p < 2; p++) {
-        struct str *names = cli_list(c, who[p], &n);
+        struct str *names = cli_values(c, who[p], &n); // as kafka-acls: a name may have commas ("User:CN=a,O=b")
         for (int32_t i = 0; i < n && w->n_principals < 64; i++) {
             w->principals[w->n_principals].name = names[i];
             w->principals[w->n_principals++].permission = (int8_t)(DENY + p);
@@ -230,7 +230,7 @@ static enum err_code run_list(struct cli *c, struct err *err) {
     if (cli_opt(c, "resource-pattern-type") == NULL) w->pattern = ANY;
     if (w->n_resources == 0) w->resources[w->n_resources++] = (struct resource){ANY, {NULL, 0}};
     int32_t n_principals;
-    struct str *principals = cli_list(c, "principal", &n_principals);
+    struct str *principals = cli_values(c, "principal", &n_principals);
     struct cluster *k = cli_cluster(c, err);
     if (k == NULL) return err->code;
     const char **cells = ARENA_ARRAY(&c->arena, const char *, RULES_MAX * 7);
@@ -256,11 +256,12 @@ static enum err_code run_list(struct cli *c, struct err *err) {
 #define RESOURCES                                                                                                                   \
     {"topic", 't', "TOPIC,...", "about topics; '*' is all of them"}, {"group", 'g', "GROUP,...", "about groups"},                   \
         {"transactional-id", 0, "ID,...", "about transactional ids"}, {"cluster", 0, NULL, "about the cluster"},                    \
-        {"delegation-token", 0, "TOKEN,...", "about delegation tokens"}, {"user-principal", 0, "USER,...", "about users, for their tokens"}, \
+        {"delegation-token", 0, "TOKEN,...", "about delegation tokens"}, {"user-principal", 0, "USER", "about a user, for their tokens"}, \
         {"resource-pattern-type", 0, "TYPE", "literal (what is taken when nothing is said), prefixed; for list also match, any"}
 
 #define WHO                                                                                                          \
-    {"allow-principal", 0, "User:NAME,...", "who may"}, {"deny-principal", 0, "User:NAME,...", "who may not"},       \
+    {"allow-principal", 0, "User:NAME", "who may; may be given several times"},                                   \
+        {"deny-principal", 0, "User:NAME", "who may not; may be given several times"},                               \
         {"allow-host", 0, "ADDRESS,...", "from where they may; everywhere when nothing is said"},                    \
         {"deny-host", 0, "ADDRESS,...", "from where they may not"},                                                  \
         {"operation", 'o', "NAME,...", "Read, Write, Create, Describe, ...; All when nothing is said"},              \
@@ -268,14 +269,15 @@ static enum err_code run_list(struct cli *c, struct err *err) {
         {"consumer", 0, NULL, "what a consumer needs for --topic and --group"}, {"idempotent", 0, NULL, "with --producer: also for brokers before 3.0"}
 
 static const struct cli_option change_options[] = {RESOURCES, WHO, CLI_BROKERS, {0}};
-static const struct cli_option list_options[] = {RESOURCES, {"principal", 0, "User:NAME,...", "only rules for these"}, CLI_BROKERS, {0}};
+static const struct cli_option list_options[] = {RESOURCES, {"principal", 0, "User:NAME", "only rules for these; may be given several times"}, CLI_BROKERS, {0}};
 
 static const struct cli_command list = {.name = "list", .args = "", .summary = "the rules, all or some", .options = list_options, .is_client = true,
     .examples = "millrace acl list\nmillrace acl list --topic orders --resource-pattern-type match", .run = run_list};
 static const struct cli_command add = {.name = "add", .args = "", .summary = "add rules", .options = change_options, .is_client = true,
     .examples = "millrace acl add --allow-principal User:alice --operation Read,Describe --topic orders\n"
                 "millrace acl add --allow-principal User:app --consumer --topic orders --group billing\n"
-                "millrace acl add --allow-principal User:etl --producer --topic raw. --resource-pattern-type prefixed",
+                "millrace acl add --allow-principal User:etl --producer --topic raw. --resource-pattern-type prefixed\n"
+                "millrace acl add --allow-principal 'User:CN=billing,O=Example' --operation Read --topic orders",
     .run = run_add};
 static const struct cli_command drop = {.name = "remove", .args = "", .summary = "remove rules; shows which", .options = change_options, .is_client = true,
     .examples = "millrace acl remove --allow-principal User:alice --operation Read --topic orders", .run = run_remove};

@@ -55,6 +55,14 @@ struct str *cli_list(struct cli *c, const char *option, int32_t *n) {
     return out;
 }
 
+struct str *cli_values(struct cli *c, const char *option, int32_t *n) {
+    const char *given[VALUES_MAX];
+    *n = (int32_t)cli_opt_all(c, option, given, VALUES_MAX);
+    struct str *out = ARENA_ARRAY(&c->arena, struct str, (size_t)*n + 1);
+    for (int32_t i = 0; i < *n; i++) out[i] = str_c(given[i]);
+    return out;
+}
+
 enum err_code cli_topic_specs(struct cli *c, struct cli_topic_spec **out, size_t *n, struct err *err) {
     const char *given[VALUES_MAX];
     *n = cli_opt_all(c, "topic", given, VALUES_MAX);

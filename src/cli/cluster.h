@@ -18,6 +18,7 @@ const char *cli_number_or_null(struct cli *c, int64_t v); // NULL for negative o
 const char *cli_text(struct cli *c, struct str s);        // NULL for null or empty
 // Values of an option that may be given several times, each a list with commas. In the command's arena.
 struct str *cli_list(struct cli *c, const char *option, int32_t *n);
+struct str *cli_values(struct cli *c, const char *option, int32_t *n); // the same, each one value, whatever is in it
 // TOPIC or TOPIC:0,1,2 of --topic. partitions NULL: all.
 struct cli_topic_spec {
     struct str topic;

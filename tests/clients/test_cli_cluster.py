@@ -207,6 +207,11 @@ def test_access_rules(new_server: Any, tmp_path: Path) -> None:
     assert [(r["pattern"], r["principal"], r["host"], r["permission"]) for r in matching] == [("Prefixed", "User:bob", "10.0.0.1", "Deny")]
     assert len(as_json(server, "acl", "remove", "--allow-principal", "User:app", "--consumer", "--topic", "orders", "--group", "billing")) == 3
     assert len(as_json(server, "acl", "list")) == 1
+    names = ["User:CN=app,O=Example", "User:CN=two,O=Example"]  # a principal of a certificate has commas
+    who = ["--allow-principal", names[0], "--allow-principal", names[1]]
+    assert [r["principal"] for r in as_json(server, "acl", "add", *who, "--operation", "Read", "--topic", "orders")] == names
+    assert [r["principal"] for r in as_json(server, "acl", "list", "--principal", names[0])] == names[:1]
+    assert len(as_json(server, "acl", "remove", *who, "--operation", "Read", "--topic", "orders")) == 2
     refused(server, 2, "acl", "add", "--allow-principal", "User:app", says="what about?")
     refused(server, 2, "acl", "add", "--topic", "orders", says="who?")
     refused(server, 2, "acl", "add", "--topic", "orders", "--allow-principal", "User:app", "--operation", "Sing", says="Sing")
