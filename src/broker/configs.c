@@ -371,9 +371,9 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
         describe(b, own, row, own == NULL ? row->broker_name : row->name, a, &e[n++]);
     }
     for (size_t i = 0; own == NULL && i < N_BROKER_ROWS; i++) {
-        const struct config_row *row = configs_broker_row(broker_rows[i].name); // the first of that name
+        const struct config_row *row = &broker_rows[i];
         if (row->use == UNSHOWN && configs_broker_text(b, row->name)[0] == '\0') continue;
-        if (row == &broker_rows[i]) describe(b, NULL, row, row->name, a, &e[n++]);
+        describe(b, NULL, row, row->name, a, &e[n++]);
     }
     return n;
 }

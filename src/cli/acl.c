@@ -269,7 +269,8 @@ static enum err_code run_list(struct cli *c, struct err *err) {
         {"consumer", 0, NULL, "what a consumer needs for --topic and --group"}, {"idempotent", 0, NULL, "with --producer: also for brokers before 3.0"}
 
 static const struct cli_option change_options[] = {RESOURCES, WHO, CLI_BROKERS, {0}};
-static const struct cli_option list_options[] = {RESOURCES, {"principal", 0, "User:NAME", "only rules for these; may be given several times"}, CLI_BROKERS, {0}};
+static const struct cli_option list_options[] = {
+    RESOURCES, {"principal", 0, "User:NAME", "only rules for these; may be given several times"}, CLI_BROKERS, {0}};
 
 static const struct cli_command list = {.name = "list", .args = "", .summary = "the rules, all or some", .options = list_options, .is_client = true,
     .examples = "millrace acl list\nmillrace acl list --topic orders --resource-pattern-type match", .run = run_list};

@@ -197,6 +197,28 @@ static void test_group_synonyms(void **state) {
     arena_fini(&a);
 }
 
+// Each config has one row. The limits of groups are read when the broker opens, and so refused while it runs, as Kafka refuses them.
+static void test_one_row_each(void **state) {
+    struct fixture *f = *state;
+    struct arena a;
+    struct broker_config_entry *e;
+    struct err err = {0};
+    arena_init(&a);
+    size_t n = broker_resource_describe(f->broker, RESOURCE_BROKER_SELF, STR("1"), &a, &e);
+    assert_true(n > 300);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(e[i].name, e[k].name) == 0) fail_msg("%s has two rows", e[i].name);
+    static const char *const fixed[] = {"group.consumer.max.size", "group.consumer.assignors", "group.max.size", "group.streams.max.size"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        assert_true(entry(e, n, fixed[i])->read_only);
+        assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", fixed[i], "7", &err), ERR_INVALID);
+        assert_non_null(strstr(err.msg, "Cannot update these configs dynamically"));
+    }
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "group.consumer.assignment.interval.ms", "7", &err), ERR_OK);
+    arena_fini(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_layers, fixture_setup, fixture_teardown),
@@ -204,6 +226,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_throttles, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_groups_and_subscriptions, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_one_row_each, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_group_synonyms, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
