@@ -294,6 +294,8 @@ struct streams_heartbeat {
     const struct broker_kv *tags; // NULL = as before
     size_t n_tags;
     bool shutdown;
+    // May whoever sent this create that internal topic? Asked on the coordinator's loop; NULL = yes.
+    bool (*may_create)(const struct streams_heartbeat *h, const char *topic);
     // out
     const char *out_member_id;
     int32_t out_member_epoch, heartbeat_ms, out_endpoint_epoch;

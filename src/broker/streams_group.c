@@ -173,7 +173,7 @@ static void created(void *arg) { // the group heard of the topics themselves alr
     if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
 }
 
-static void create_missing(struct streams_group *g) {
+void streams_create_missing(struct streams_group *g) {
     struct coordinator *c = g->head->coordinator;
     if (g->creating || g->plan.missing.n == 0 || c->stopping) return;
     struct creating *w = MEM_NEW(struct creating);
@@ -205,7 +205,6 @@ bool streams_replan(struct streams_group *g) {
     if (g->topology == NULL) return false;
     streams_plan_fini(&g->plan);
     streams_plan_make(g->head->coordinator->broker, g->topology, &g->plan);
-    create_missing(g);
     int32_t validated = g->plan.status < 0 ? g->topology->epoch : -1;
     bool changed = g->plan.hash != g->metadata_hash || validated != g->validated_epoch;
     g->metadata_hash = g->plan.hash;

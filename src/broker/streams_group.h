@@ -66,6 +66,7 @@ void streams_member_leave(struct streams_member *m, struct group_records *r);
 void streams_bump(struct streams_group *g, struct group_records *r);
 void streams_touch(struct streams_member *m);
 bool streams_replan(struct streams_group *g); // looks at the topics anew; true = the group's epoch has to go up
+void streams_create_missing(struct streams_group *g); // the plan's internal topics, on the pool; nothing while that is under way
 void streams_update_target(struct streams_group *g, struct group_records *r);
 bool streams_reconcile(struct streams_member *m, const struct task_sets *owned, struct group_records *r);
 void streams_rebalance_timer(struct streams_member *m);

@@ -177,12 +177,29 @@ static void add_status(struct streams_heartbeat *h, int code, const char *detail
     h->statuses[h->n_statuses++] = (struct streams_status_info){code, arena_strdup(h->call.arena, detail)};
 }
 
-static void fill_statuses(const struct streams_group *g, const struct streams_member *m, struct streams_heartbeat *h) {
+enum { REFUSED_NAMED = 20 }; // of the topics that may not be made
+
+// Internal topics are made by whoever's heartbeat finds them missing, with its rights: all of them or none.
+// What the status says of it, NULL = nothing.
+static const char *create_internal(struct streams_group *g, const struct streams_heartbeat *h) {
+    const char *refused = NULL;
+    size_t named = 0;
+    for (size_t i = 0; h->may_create != NULL && i < g->plan.missing.n && named < REFUSED_NAMED; i++) {
+        const char *topic = g->plan.missing.p[i].topic->name;
+        if (h->may_create(h, topic)) continue;
+        refused = named++ == 0 ? topic : arena_printf(h->call.arena, "%s, %s", refused, topic);
+    }
+    if (refused == NULL) streams_create_missing(g);
+    return refused == NULL ? NULL : arena_printf(h->call.arena, "%s; Unauthorized to CREATE on topics %s.", g->plan.detail, refused);
+}
+
+static void fill_statuses(struct streams_group *g, const struct streams_member *m, struct streams_heartbeat *h) {
     struct arena *a = h->call.arena;
     if (m->topology_epoch < g->topology->epoch)
         add_status(h, STREAMS_STALE_TOPOLOGY, arena_printf(a, "The member's topology epoch %d is behind the group's topology epoch %d.",
                                                            m->topology_epoch, g->topology->epoch));
-    if (g->plan.status >= 0) add_status(h, g->plan.status, g->plan.detail);
+    const char *refused = create_internal(g, h);
+    if (g->plan.status >= 0) add_status(h, g->plan.status, refused != NULL ? refused : g->plan.detail);
     if (g->delay.heap_index != 0) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment is delayed: the group waits for more members.");
     if (g->shutdown_by != NULL)
         add_status(h, STREAMS_SHUTDOWN, arena_printf(a, "Streams group member %.100s encountered a fatal error and requested a shutdown for the "

@@ -243,11 +243,19 @@ static void own_operations(struct kafka_req *q, enum acl_resource type) {
     }
 }
 
+// An error of the whole answer: nothing is told of single elements.
+static bool failed(struct kafka_req *q) {
+    const struct kafka_field *top = gate_field(q->api->response->body, "error_code");
+    int16_t error = 0;
+    if (top != NULL && in_version(top, q->version)) memcpy(&error, (const char *)q->res + top->offset, sizeof error);
+    return error != 0;
+}
+
 void gate_leave(struct kafka_req *q) {
     struct gate_state *s = q->gate;
     const struct gate *g = s->gate;
     if (g->operations != 0) own_operations(q, g->operations);
-    if (s->out.n > 0) {
+    if (s->out.n > 0 && !failed(q)) {
         const struct kafka_field *to = gate_first_array(q->api->response->body, q->version);
         if (to != NULL && strcmp(to->name, "brokers") == 0) to = gate_field(q->api->response->body, "topics");
         gate_put_back(q, &s->out, to, q->res);

@@ -40,6 +40,10 @@ CLUSTER(cluster_describe, ACL_DESCRIBE)
 CLUSTER(cluster_action, ACL_CLUSTER_ACTION)
 CLUSTER(cluster_describe_configs, ACL_DESCRIBE_CONFIGS)
 CLUSTER(cluster_alter_configs, ACL_ALTER_CONFIGS)
+static int markers(struct kafka_req *q) { return kafka_may_cluster(q, ACL_ALTER) ? 0 : cluster(q, ACL_CLUSTER_ACTION); } // KIP-1037
+static int epoch_each(struct kafka_req *q, const void *e, struct str name) { // a replica asks too
+    return kafka_may_cluster(q, ACL_CLUSTER_ACTION) ? 0 : topic_describe(q, e, name);
+}
 
 // The field of that name at the request's top.
 static struct str text_field(const struct kafka_req *q, const char *name) {
@@ -54,9 +58,22 @@ static int group_read(struct kafka_req *q) { return the_group(q, ACL_READ); }
 static int group_delete(struct kafka_req *q) { return the_group(q, ACL_DELETE); }
 
 // ---- records ------------------------------------------------------------------------------------------------------------
+enum { BATCH_ATTRIBUTES = 21, BATCH_TRANSACTIONAL = 0x10 }; // of a record batch: where its attributes are (two bytes), and the bit in them
+
+// As Kafka looks: at the first batch of each partition, of which there may be one only.
+static bool transactional_records(const struct kafka_produce_request *req) {
+    for (int32_t t = 0; t < req->topic_data.n; t++)
+        for (int32_t i = 0; i < req->topic_data.p[t].partition_data.n; i++) {
+            struct str batch = req->topic_data.p[t].partition_data.p[i].records;
+            if (batch.n > BATCH_ATTRIBUTES + 1 && (batch.p[BATCH_ATTRIBUTES + 1] & BATCH_TRANSACTIONAL) != 0) return true;
+        }
+    return false;
+}
+
 static int produce_whole(struct kafka_req *q) {
     const struct kafka_produce_request *req = q->msg;
-    int error = req->transactional_id.p == NULL ? 0 : transaction(q, ACL_WRITE, req->transactional_id);
+    if (!transactional_records(req)) return 0;
+    int error = req->transactional_id.p == NULL ? KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED : transaction(q, ACL_WRITE, req->transactional_id);
     if (error != 0 && req->acks == 0) q->no_reply = true, kafka_req_close_after(q);
     return error;
 }
@@ -202,10 +219,14 @@ static void list_groups_leave(struct kafka_req *q) {
 }
 
 // Of a member's heartbeat: the topics that it wants must be its to describe.
-static int subscription(struct kafka_req *q, const struct str *names, int32_t n) {
-    int error = group_read(q);
+static int describable(struct kafka_req *q, const struct str *names, int32_t n) {
+    int error = 0;
     for (int32_t i = 0; i < n && error == 0; i++) error = topic(q, ACL_DESCRIBE, names[i]);
     return error;
+}
+static int subscription(struct kafka_req *q, const struct str *names, int32_t n) {
+    int error = group_read(q);
+    return error != 0 ? error : describable(q, names, n);
 }
 static int consumer_heartbeat(struct kafka_req *q) {
     const struct kafka_consumer_group_heartbeat_request *req = q->msg;
@@ -216,22 +237,70 @@ static int share_heartbeat(struct kafka_req *q) {
     return subscription(q, req->subscribed_topic_names.p, req->subscribed_topic_names.n);
 }
 
-// Members' topics that the principal may not describe: the group is not shown.
+static int streams_heartbeat(struct kafka_req *q) {
+    const struct kafka_streams_group_heartbeat_request *req = q->msg;
+    int error = group_read(q);
+    for (int32_t i = 0; req->topology != NULL && i < req->topology->subtopologies.n && error == 0; i++) {
+        const struct kafka_streams_group_heartbeat_request_topology_subtopologies *s = &req->topology->subtopologies.p[i];
+        error = describable(q, s->source_topics.p, s->source_topics.n);
+        if (error == 0) error = describable(q, s->repartition_sink_topics.p, s->repartition_sink_topics.n);
+        for (int32_t t = 0; t < s->repartition_source_topics.n && error == 0; t++) error = topic(q, ACL_DESCRIBE, s->repartition_source_topics.p[t].name);
+        for (int32_t t = 0; t < s->state_changelog_topics.n && error == 0; t++) error = topic(q, ACL_DESCRIBE, s->state_changelog_topics.p[t].name);
+    }
+    return error;
+}
+
+// Topics of a group that the principal may not describe: the group is not shown.
+#define HIDE(q, element, g, error)                                                                                       \
+    do {                                                                                                                 \
+        struct element *blank_ = KAFKA_ELEMENTS(&(q)->arena, element, 1);                                                \
+        blank_->group_id = (g)->group_id;                                                                                \
+        blank_->error_code = (int16_t)(error);                                                                           \
+        blank_->error_message = STR("The described group uses topics that the client is not authorized to describe.");   \
+        *(g) = *blank_;                                                                                                  \
+    } while (0)
 static void consumer_describe_leave(struct kafka_req *q) {
     struct kafka_consumer_group_describe_response *res = q->res;
     for (int32_t i = 0; i < res->groups.n; i++) {
         struct kafka_consumer_group_describe_response_groups *g = &res->groups.p[i];
         int error = 0;
         for (int32_t m = 0; m < g->members.n && error == 0; m++) {
-            for (int32_t t = 0; t < g->members.p[m].subscribed_topic_names.n && error == 0; t++)
-                error = topic(q, ACL_DESCRIBE, g->members.p[m].subscribed_topic_names.p[t]);
+            error = describable(q, g->members.p[m].subscribed_topic_names.p, g->members.p[m].subscribed_topic_names.n);
+            for (int32_t t = 0; t < g->members.p[m].assignment.topic_partitions.n && error == 0; t++)
+                error = topic(q, ACL_DESCRIBE, g->members.p[m].assignment.topic_partitions.p[t].topic_name);
+            for (int32_t t = 0; t < g->members.p[m].target_assignment.topic_partitions.n && error == 0; t++)
+                error = topic(q, ACL_DESCRIBE, g->members.p[m].target_assignment.topic_partitions.p[t].topic_name);
+        }
+        if (error != 0) HIDE(q, kafka_consumer_group_describe_response_groups, g, error);
+    }
+}
+static void share_describe_leave(struct kafka_req *q) {
+    struct kafka_share_group_describe_response *res = q->res;
+    for (int32_t i = 0; i < res->groups.n; i++) {
+        struct kafka_share_group_describe_response_groups *g = &res->groups.p[i];
+        int error = 0;
+        for (int32_t m = 0; m < g->members.n && error == 0; m++) {
+            error = describable(q, g->members.p[m].subscribed_topic_names.p, g->members.p[m].subscribed_topic_names.n);
             for (int32_t t = 0; t < g->members.p[m].assignment.topic_partitions.n && error == 0; t++)
                 error = topic(q, ACL_DESCRIBE, g->members.p[m].assignment.topic_partitions.p[t].topic_name);
         }
-        if (error == 0) continue;
-        g->error_code = (int16_t)error;
-        g->error_message = STR("The described group uses topics that the client is not authorized to describe.");
-        g->members.n = 0;
+        if (error != 0) HIDE(q, kafka_share_group_describe_response_groups, g, error);
+    }
+}
+static void streams_describe_leave(struct kafka_req *q) {
+    struct kafka_streams_group_describe_response *res = q->res;
+    for (int32_t i = 0; i < res->groups.n; i++) {
+        struct kafka_streams_group_describe_response_groups *g = &res->groups.p[i];
+        int error = 0;
+        for (int32_t k = 0; g->topology != NULL && k < g->topology->subtopologies.n && error == 0; k++) {
+            const struct kafka_streams_group_describe_response_groups_topology_subtopologies *s = &g->topology->subtopologies.p[k];
+            error = describable(q, s->source_topics.p, s->source_topics.n);
+            if (error == 0) error = describable(q, s->repartition_sink_topics.p, s->repartition_sink_topics.n);
+            for (int32_t t = 0; t < s->repartition_source_topics.n && error == 0; t++)
+                error = topic(q, ACL_DESCRIBE, s->repartition_source_topics.p[t].name);
+            for (int32_t t = 0; t < s->state_changelog_topics.n && error == 0; t++) error = topic(q, ACL_DESCRIBE, s->state_changelog_topics.p[t].name);
+        }
+        if (error != 0) HIDE(q, kafka_streams_group_describe_response_groups, g, error);
     }
 }
 
@@ -269,6 +338,30 @@ static void offset_fetch_leave(struct kafka_req *q) {
             if (topic(q, ACL_DESCRIBE, gate_topic_name(q, g->topics.p[t].name, &g->topics.p[t].topic_id)) == 0) g->topics.p[kept++] = g->topics.p[t];
         if (all && g->topics.n > 0) g->topics.n = kept;
         if (g->error_code == 0) gate_put_back(q, &s->group_topics[i], topics, g);
+    }
+}
+
+// ---- DescribeShareGroupOffsets: groups, and topics in each --------------------------------------------------------------------
+static void share_offsets_enter(struct kafka_req *q) {
+    struct kafka_describe_share_group_offsets_request *req = q->msg;
+    struct gate_state *s = q->gate;
+    const struct kafka_field *topics = gate_field(&kafka_describe_share_group_offsets_request_groups_s, "topics");
+    s->n_groups = req->groups.n;
+    s->group_topics = ARENA_ARRAY(&q->arena, struct gate_list, req->groups.n);
+    for (int32_t i = 0; i < req->groups.n; i++) gate_filter(q, topics, &req->groups.p[i], topic_describe, &s->group_topics[i]);
+}
+static void share_offsets_leave(struct kafka_req *q) {
+    const struct kafka_describe_share_group_offsets_request *req = q->msg;
+    struct kafka_describe_share_group_offsets_response *res = q->res;
+    const struct kafka_field *topics = gate_field(&kafka_describe_share_group_offsets_response_groups_s, "topics");
+    for (int32_t i = 0; i < q->gate->n_groups && i < res->groups.n; i++) {
+        struct kafka_describe_share_group_offsets_response_groups *g = &res->groups.p[i];
+        int32_t kept = 0;
+        bool all = req->groups.p[i].topics.n < 0;
+        for (int32_t t = 0; all && t < g->topics.n; t++)
+            if (topic(q, ACL_DESCRIBE, g->topics.p[t].topic_name) == 0) g->topics.p[kept++] = g->topics.p[t];
+        if (all && g->topics.n > 0) g->topics.n = kept;
+        if (g->error_code == 0) gate_put_back(q, &q->gate->group_topics[i], topics, g);
     }
 }
 
@@ -364,11 +457,11 @@ static const struct gate gates[] = {
     GATE(DELETE_TOPICS, NULL, delete_each, NULL, NULL, 0),
     GATE(DELETE_RECORDS, NULL, topic_delete_records, NULL, NULL, 0),
     GATE(INIT_PRODUCER_ID, init_producer, NULL, NULL, NULL, 0),
-    GATE(OFFSET_FOR_LEADER_EPOCH, NULL, topic_describe, NULL, NULL, 0),
+    GATE(OFFSET_FOR_LEADER_EPOCH, NULL, epoch_each, NULL, NULL, 0),
     GATE(ADD_PARTITIONS_TO_TXN, add_partitions, add_partitions_each, add_partitions_enter, add_partitions_leave, 0),
     GATE(ADD_OFFSETS_TO_TXN, transaction_and_group, NULL, NULL, NULL, 0),
     GATE(END_TXN, the_transaction, NULL, NULL, NULL, 0),
-    GATE(WRITE_TXN_MARKERS, cluster_action, NULL, NULL, NULL, 0),
+    GATE(WRITE_TXN_MARKERS, markers, NULL, NULL, NULL, 0),
     GATE(TXN_OFFSET_COMMIT, transaction_and_group, topic_read, NULL, NULL, 0),
     GATE(DESCRIBE_ACLS, cluster_describe, NULL, NULL, NULL, 0),
     GATE(CREATE_ACLS, cluster_alter, NULL, NULL, NULL, 0),
@@ -407,7 +500,7 @@ static const struct gate gates[] = {
     GATE(LIST_CONFIG_RESOURCES, cluster_describe_configs, NULL, NULL, NULL, 0),
     GATE(DESCRIBE_TOPIC_PARTITIONS, NULL, topic_describe, topic_partitions_enter, topic_partitions_leave, ACL_TOPIC),
     GATE(SHARE_GROUP_HEARTBEAT, share_heartbeat, NULL, NULL, NULL, 0),
-    GATE(SHARE_GROUP_DESCRIBE, NULL, groups_describe, NULL, NULL, ACL_GROUP),
+    GATE(SHARE_GROUP_DESCRIBE, NULL, groups_describe, NULL, share_describe_leave, ACL_GROUP),
     GATE(SHARE_FETCH, group_read, topic_read, NULL, share_fetch_leave, 0),
     GATE(SHARE_ACKNOWLEDGE, group_read, topic_read, NULL, NULL, 0),
     GATE(ADD_RAFT_VOTER, cluster_alter, NULL, NULL, NULL, 0),
@@ -417,9 +510,9 @@ static const struct gate gates[] = {
     GATE(WRITE_SHARE_GROUP_STATE, cluster_action, NULL, NULL, NULL, 0),
     GATE(DELETE_SHARE_GROUP_STATE, cluster_action, NULL, NULL, NULL, 0),
     GATE(READ_SHARE_GROUP_STATE_SUMMARY, cluster_action, NULL, NULL, NULL, 0),
-    GATE(STREAMS_GROUP_HEARTBEAT, group_read, NULL, NULL, NULL, 0),
-    GATE(STREAMS_GROUP_DESCRIBE, NULL, groups_describe, NULL, NULL, ACL_GROUP),
-    GATE(DESCRIBE_SHARE_GROUP_OFFSETS, NULL, groups_describe, NULL, NULL, 0),
+    GATE(STREAMS_GROUP_HEARTBEAT, streams_heartbeat, NULL, NULL, NULL, 0),
+    GATE(STREAMS_GROUP_DESCRIBE, NULL, groups_describe, NULL, streams_describe_leave, ACL_GROUP),
+    GATE(DESCRIBE_SHARE_GROUP_OFFSETS, NULL, groups_describe, share_offsets_enter, share_offsets_leave, 0),
     GATE(ALTER_SHARE_GROUP_OFFSETS, group_read, topic_read, NULL, NULL, 0),
     GATE(DELETE_SHARE_GROUP_OFFSETS, group_delete, topic_read, NULL, NULL, 0),
     GATE(STREAMS_GROUP_TOPOLOGY_DESCRIPTION_UPDATE, group_read, NULL, NULL, NULL, 0),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // StreamsGroupHeartbeat and StreamsGroupDescribe (KIP-1071): translation between the messages and broker/groups.h.
 #include "broker/groups.h"
+#include "kafka/authorize.h"
 #include "kafka/conn.h"
 
 static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
@@ -171,6 +172,11 @@ static void heart_beaten(struct group_call *call) {
     kafka_req_done(q);
 }
 
+static bool may_create(const struct streams_heartbeat *h, const char *topic) {
+    const struct kafka_req *q = h->call.arg;
+    return kafka_may_cluster(q, ACL_CREATE) || kafka_may(q, ACL_CREATE, ACL_TOPIC, str_c(topic));
+}
+
 void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
     const struct kafka_streams_group_heartbeat_request *req = q->msg;
     struct streams_heartbeat *h = ARENA_NEW(&q->arena, struct streams_heartbeat);
@@ -187,6 +193,7 @@ void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
     const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
     h->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
     h->shutdown = req->shutdown_application;
+    if (kafka_has_authorizer(q)) h->may_create = may_create;
     if (req->topology != NULL) take_topology(q, req->topology, h);
     h->owned.given = req->active_tasks.n >= 0 && req->standby_tasks.n >= 0 && req->warmup_tasks.n >= 0;
     TAKE_TASKS(q, req->active_tasks, h->owned.active, h->owned.n_active);

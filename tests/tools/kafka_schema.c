@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prints every message and version out of the compiled field tables, in the form of the reference dump; tools/gen-kafka --check compares.
-// So the tables are checked as the interpreter sees them, not as the generator meant them.
+// So the tables are checked as the interpreter sees them, not as the generator meant them. With an argument it also says what the dump does not,
+// the APIs' keys and which structs may be null: tests/clients/kafka_frames.py writes and reads messages by it.
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "kafka/messages.h"
@@ -10,6 +12,8 @@ static const char *const type_names[] = {
     [KAFKA_INT32] = "int32",     [KAFKA_INT64] = "int64",     [KAFKA_FLOAT64] = "float64", [KAFKA_STRING] = "string",
     [KAFKA_BYTES] = "bytes",     [KAFKA_RECORDS] = "records", [KAFKA_UUID] = "uuid",   [KAFKA_STRUCT] = "struct",
 };
+
+static bool whole;
 
 static void print_struct(const struct kafka_struct *s, int version, bool flexible, int depth) {
     for (size_t i = 0; i < s->n; i++) {
@@ -21,7 +25,7 @@ static void print_struct(const struct kafka_struct *s, int version, bool flexibl
         if (f->tag >= 0) printf("tag %d ", f->tag);
         printf("%s: ", f->name);
         if ((varies || array) && flexible) printf("compact_");
-        if (null && f->shape != KAFKA_SHAPE_POINTER) printf("nullable_");
+        if (null && (f->shape != KAFKA_SHAPE_POINTER || whole)) printf("nullable_");
         if (array) printf("array of %s", varies && flexible ? "compact_" : "");
         printf("%s\n", type_names[f->type]);
         if (f->sub != NULL) print_struct(f->sub, version, flexible, depth + 2);
@@ -29,20 +33,23 @@ static void print_struct(const struct kafka_struct *s, int version, bool flexibl
     if (flexible) printf("%*stagged_fields\n", depth, "");
 }
 
-static void print_message(const struct kafka_message *m, int header) {
+static void print_message(const struct kafka_message *m, int header, int key) {
     for (int v = m->min; v <= m->max; v++) {
         printf("== %s v%d", m->name, v);
         if (header >= 0) printf(" header v%d", header + (v >= m->header_flexible));
+        if (whole && key >= 0) printf(" key %d", key);
         printf("\n");
         print_struct(m->body, v, v >= m->flexible, 2);
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argv;
+    whole = argc > 1;
     for (size_t i = 0; i < kafka_apis_n; i++) {
-        print_message(kafka_apis[i].request, 1);
-        print_message(kafka_apis[i].response, 0);
+        print_message(kafka_apis[i].request, 1, kafka_apis[i].key);
+        print_message(kafka_apis[i].response, 0, kafka_apis[i].key);
     }
-    for (size_t i = 0; i < kafka_data_messages_n; i++) print_message(kafka_data_messages[i], -1);
+    for (size_t i = 0; i < kafka_data_messages_n; i++) print_message(kafka_data_messages[i], -1, -1);
     return 0;
 }
