@@ -37,7 +37,7 @@ struct streams_missing { // an internal topic to be made
 
 struct streams_plan { // what the topics that are there make of the topology
     int status;       // -1 = ready, else what is wrong
-    char detail[400];
+    char detail[1000];
     int32_t *tasks;   // of each subtopology; NULL when not ready
     VEC(struct streams_missing) missing;
     int64_t hash; // of the topics

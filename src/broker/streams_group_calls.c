@@ -225,6 +225,7 @@ static void leave(struct coordinator *c, struct streams_heartbeat *h) {
     struct group_records *r = group_records_new(c);
     h->out_member_id = arena_strdup(h->call.arena, m->id);
     h->out_member_epoch = -1;
+    if (h->shutdown) streams_set_text(&g->shutdown_by, m->id);
     streams_member_leave(m, r);
     group_records_submit(r, g->head, answer, h);
 }

@@ -4,6 +4,7 @@
 //
 // A repartition topic without a number gets the largest number of partitions of the topics that feed it; what is to be joined must have equally
 // many; a changelog has one for each task.
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -228,10 +229,14 @@ void streams_plan_fini(struct streams_plan *p) {
     *p = (struct streams_plan){.status = STREAMS_MISSING_SOURCE_TOPICS};
 }
 
-static void fails(struct streams_plan *p, int status, const char *what, const char *name) {
+static void fails(struct streams_plan *p, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void fails(struct streams_plan *p, int status, const char *format, ...) {
     if (p->status >= 0) return; // the first one counts
     p->status = status;
-    (void)snprintf(p->detail, sizeof p->detail, "%s %s", what, name);
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(p->detail, sizeof p->detail, format, args);
+    va_end(args);
 }
 
 static int32_t there(struct planning *w, const char *name) { // 0 = there is no such topic
@@ -257,7 +262,7 @@ static bool find_sources(struct planning *w) {
     for (size_t i = 0; i < w->t->n_subtopologies; i++)
         for (size_t k = 0; k < w->t->subtopologies[i].n_sources; k++) {
             const char *name = w->t->subtopologies[i].sources[k];
-            if (there(w, name) == 0 && wanted(w, name) == 0) fails(w->out, STREAMS_MISSING_SOURCE_TOPICS, "Source topics are missing:", name);
+            if (there(w, name) == 0 && wanted(w, name) == 0) fails(w->out, STREAMS_MISSING_SOURCE_TOPICS, "Source topics are missing: %s", name);
         }
     return w->out->status < 0;
 }
@@ -285,22 +290,50 @@ static void size_repartitions(struct planning *w) {
 
 static bool is_fixed(const struct streams_topic *t) { return t->partitions > 0; }
 
+struct counted { // a topic that is joined with others, and how many partitions it has or shall have
+    const char *name;
+    int32_t partitions;
+};
+
+static int by_name(const void *a, const void *b) { return strcmp(((const struct counted *)a)->name, ((const struct counted *)b)->name); }
+
+// As Kafka says it, for applications look for these words: "[{a=2, b=3}]", sorted by name.
+static void fails_unlike(struct planning *w, struct counted *topics, size_t n) {
+    struct buf text;
+    buf_init(&text, 0);
+    qsort(topics, n, sizeof *topics, by_name);
+    for (size_t i = 0; i < n; i++) buf_printf(&text, "%s%s=%d", i == 0 ? "" : ", ", topics[i].name, topics[i].partitions);
+    fails(w->out, STREAMS_INCORRECTLY_PARTITIONED, "Following topics do not have the same number of partitions: [{%.*s}]", (int)text.n, text.p);
+    buf_fini(&text);
+}
+
+static int32_t common_count(struct planning *w, struct counted *topics, size_t n) { // 0 = there is none, or no topic
+    for (size_t i = 1; i < n; i++)
+        if (topics[i].partitions != topics[0].partitions) {
+            fails_unlike(w, topics, n);
+            return 0;
+        }
+    return n == 0 ? 0 : topics[0].partitions;
+}
+
 // What is joined has equally many partitions: repartition topics without a number of their own follow the others.
 static void copartition(struct planning *w, const struct streams_subtopology *s, const struct streams_copartition *c) {
-    int32_t fixed = 0, most = 0;
-    for (size_t i = 0; i < c->n_sources; i++) {
-        int32_t n = there(w, s->sources[c->sources[i]]);
-        if (fixed != 0 && n != fixed) fails(w->out, STREAMS_INCORRECTLY_PARTITIONED, "Topics to be joined have different numbers of partitions:",
-                                            s->sources[c->sources[i]]);
-        fixed = n;
-    }
+    struct counted *sources = ARENA_ARRAY(&w->arena, struct counted, c->n_sources + 1);
+    struct counted *set = ARENA_ARRAY(&w->arena, struct counted, c->n_repartition_sources + 1);
+    size_t n_set = 0;
+    int32_t most = 0;
+    for (size_t i = 0; i < c->n_sources; i++) sources[i] = (struct counted){s->sources[c->sources[i]], there(w, s->sources[c->sources[i]])};
     for (size_t i = 0; i < c->n_repartition_sources; i++) {
         const struct streams_topic *t = &s->repartition_sources[c->repartition_sources[i]];
-        if (is_fixed(t) && fixed != 0 && t->partitions != fixed)
-            fails(w->out, STREAMS_INCORRECTLY_PARTITIONED, "Number of partitions does not fit those of the topics joined with it:", t->name);
-        if (is_fixed(t)) fixed = t->partitions;
+        if (is_fixed(t)) set[n_set++] = (struct counted){t->name, t->partitions};
         if (wanted(w, t->name) > most) most = wanted(w, t->name);
     }
+    int32_t fixed = common_count(w, sources, c->n_sources);
+    for (size_t i = 0; i < n_set && fixed != 0; i++)
+        if (set[i].partitions != fixed)
+            fails(w->out, STREAMS_INCORRECTLY_PARTITIONED,
+                  "Number of partitions [%d] of repartition topic [%s] doesn't match number of partitions [%d] of the source topic.", set[i].partitions, set[i].name, fixed);
+    if (fixed == 0) fixed = common_count(w, set, n_set);
     for (size_t i = 0; i < c->n_repartition_sources; i++) {
         const struct streams_topic *t = &s->repartition_sources[c->repartition_sources[i]];
         if (!is_fixed(t)) want(w, t->name, fixed != 0 ? fixed : most);
@@ -310,7 +343,7 @@ static void copartition(struct planning *w, const struct streams_subtopology *s,
 static void need(struct planning *w, const struct streams_topic *t, int32_t partitions) {
     int32_t n = there(w, t->name);
     if (n == 0) vec_add(&w->out->missing, ((struct streams_missing){t, partitions}));
-    else if (n != partitions) fails(w->out, STREAMS_INCORRECTLY_PARTITIONED, "Existing internal topic has another number of partitions:", t->name);
+    else if (n != partitions) fails(w->out, STREAMS_INCORRECTLY_PARTITIONED, "Existing internal topic has another number of partitions: %s", t->name);
 }
 
 static void hash_topic(struct planning *w, const char *name) {
@@ -327,7 +360,7 @@ static void size_tasks(struct planning *w) {
     for (size_t i = 0; i < w->t->n_subtopologies; i++) {
         const struct streams_subtopology *s = &w->t->subtopologies[i];
         int32_t n = largest_input(w, s);
-        if (n == 0) fails(w->out, STREAMS_MISSING_SOURCE_TOPICS, "Number of partitions cannot be told for subtopology", s->id);
+        if (n == 0) fails(w->out, STREAMS_MISSING_SOURCE_TOPICS, "Number of partitions cannot be told for subtopology %s", s->id);
         w->out->tasks[i] = n;
         for (size_t k = 0; k < s->n_repartition_sources; k++) need(w, &s->repartition_sources[k], wanted(w, s->repartition_sources[k].name));
         for (size_t k = 0; k < s->n_changelogs; k++) need(w, &s->changelogs[k], n);
@@ -348,7 +381,7 @@ void streams_plan_make(struct broker *b, const struct streams_topology *t, struc
             for (size_t k = 0; k < t->subtopologies[i].n_copartitions; k++) copartition(&w, &t->subtopologies[i], &t->subtopologies[i].copartitions[k]);
         size_tasks(&w);
     }
-    if (out->status < 0 && out->missing.n > 0) fails(out, STREAMS_MISSING_INTERNAL_TOPICS, "Internal topics are missing:", out->missing.p[0].topic->name);
+    if (out->status < 0 && out->missing.n > 0) fails(out, STREAMS_MISSING_INTERNAL_TOPICS, "Internal topics are missing: %s", out->missing.p[0].topic->name);
     if (out->status >= 0) {
         mem_free(out->tasks);
         out->tasks = NULL;

@@ -223,10 +223,55 @@ static void test_refusals(void **state) {
     refused(f, h, KAFKA_UNKNOWN_MEMBER_ID);
 }
 
+// What the first member of `group` is told of a topology of one subtopology.
+static void told(struct fixture *f, const char *group, const struct streams_subtopology *sub, const char *wanted) {
+    const struct streams_topology t = {.subtopologies = sub, .n_subtopologies = 1};
+    struct call c = {.heartbeat = {.group_id = group, .member_id = "m", .rebalance_timeout_ms = 1, .topology = &t, .owned = {.given = true}}};
+    c.heartbeat.client_id = c.heartbeat.client_host = "";
+    assert_int_equal(run(&c, f, do_heartbeat), 0);
+    assert_true(c.heartbeat.n_statuses > 0);
+    assert_int_equal(c.heartbeat.statuses[0].code, STREAMS_INCORRECTLY_PARTITIONED);
+    assert_string_equal(c.heartbeat.statuses[0].detail, wanted);
+    arena_fini(&c.arena);
+}
+
+static void test_copartitions(void **state) {
+    struct fixture *f = *state;
+    static const char *const both[] = {"right", "left"};
+    static const int16_t all[] = {0, 1};
+    static const struct streams_topic sized[] = {{.name = "four", .partitions = 4}, {.name = "five", .partitions = 5}};
+    const struct streams_copartition sources = {.sources = all, .n_sources = 2}, mixed = {.sources = all, .n_sources = 1, .repartition_sources = all, .n_repartition_sources = 1},
+                                     sinks_only = {.repartition_sources = all, .n_repartition_sources = 2};
+    struct streams_subtopology sub = {.id = "0", .sources = both, .n_sources = 2, .repartition_sources = sized, .n_repartition_sources = 2, .n_copartitions = 1};
+    create(f, "left", 2);
+    create(f, "right", 3);
+    sub.copartitions = &sources;
+    told(f, "sources", &sub, "Following topics do not have the same number of partitions: [{left=2, right=3}]");
+    sub.copartitions = &mixed;
+    told(f, "mixed", &sub, "Number of partitions [4] of repartition topic [four] doesn't match number of partitions [3] of the source topic.");
+    sub.copartitions = &sinks_only;
+    told(f, "sinks", &sub, "Following topics do not have the same number of partitions: [{five=5, four=4}]");
+}
+
+static void test_shutdown(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.id = "a", .process = "p"}, {.id = "b", .process = "q"}};
+    create(f, "in", 2);
+    for (int i = 0; i < 2; i++) assert_int_equal(beat(f, &all[i], true), 0);
+    for (int i = 0; i < 200000 && all[1].status != -1; i++) settle(f, all, 2);
+    struct call c = {.heartbeat = {.group_id = "app", .member_id = "a", .member_epoch = -1, .shutdown = true}};
+    assert_int_equal(run(&c, f, do_heartbeat), 0); // asks the others to end too, and leaves
+    arena_fini(&c.arena);
+    assert_int_equal(beat(f, &all[1], true), 0);
+    assert_int_equal(all[1].status, STREAMS_SHUTDOWN);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tasks, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_copartitions, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_shutdown, setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers with TLS and with log-in, for those of librdkafka's tests that do nothing without; what their own cluster would tell them in the environment.
+
+A set-up is started when the first test asks for it. Certificates are made by openssl, below build/conformance.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib import PROGRAM, WORK, Server
+
+USER, PASSWORD = "tester", "tester-secret"
+REAUTH_MS = 5000  # a test of re-authentication takes a little more than one of these
+# By number of a test: the set-ups it runs with.
+SETUPS = {"0097": ("TLS",), "0135": ("PLAIN", "SCRAM-SHA-512"), "0142": ("PLAIN", "SCRAM-SHA-512", "OAUTHBEARER")}
+
+
+@dataclass
+class Setup:
+    server: Server
+    conf: str  # lines of the test's configuration
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def openssl(folder: Path, *args: str) -> None:
+    subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
+
+
+def certificates() -> Path:
+    """ca (trusted by both), other (trusted by nobody), server and client, the client's in every form that the test reads."""
+    folder = WORK / "librdkafka-tls"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "server.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for ca in ("ca", "other"):
+        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
+    for name in ("server", "client"):
+        openssl(folder, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "server.ext", "-out", f"{name}.pem")
+    openssl(folder, "x509", "-in", "ca.pem", "-outform", "DER", "-out", "ca.der")
+    openssl(folder, "x509", "-in", "client.pem", "-outform", "DER", "-out", "client.der")
+    openssl(folder, "pkey", "-in", "client.key", "-outform", "DER", "-out", "client-key.der")
+    openssl(folder, "pkey", "-in", "client.key", "-aes256", "-passout", f"pass:{PASSWORD}", "-out", "client-secret.key")
+    openssl(folder, "pkcs12", "-export", "-in", "client.pem", "-inkey", "client.key", "-certfile", "ca.pem", "-passout", f"pass:{PASSWORD}", "-out", "client.p12")
+    (folder / "server-all.pem").write_text((folder / "server.key").read_text() + (folder / "server.pem").read_text())
+    (folder / "all-cas.pem").write_text((folder / "other.pem").read_text() + (folder / "ca.pem").read_text())
+    return folder
+
+
+def tls(broker: Mapping[str, str]) -> Setup:
+    folder, port = certificates(), free_port()
+    server = Server(dict(broker) | {
+        "listeners": f"SSL://127.0.0.1:{port}", "ssl.keystore.type": "PEM", "ssl.keystore.location": str(folder / "server-all.pem"),
+        "ssl.truststore.type": "PEM", "ssl.truststore.location": str(folder / "ca.pem"), "ssl.client.auth": "required",
+    }).start()
+    conf = (
+        f"metadata.broker.list=127.0.0.1:{port}\nsecurity.protocol=ssl\nssl.ca.location={folder}/ca.pem\nssl.certificate.location={folder}/client.pem\n"
+        f"ssl.key.location={folder}/client-secret.key\nssl.key.password={PASSWORD}\n"
+    )
+    files = {"pkcs": "client.p12", "pub_der": "client.der", "pub_pem": "client.pem", "priv_der": "client-key.der", "priv_pem": "client-secret.key", "ca_der": "ca.der", "ca_pem": "ca.pem", "all_cas_pem": "all-cas.pem"}
+    return Setup(server, conf, {f"SSL_{k}": str(folder / v) for k, v in files.items()} | {"SSL_password": PASSWORD, "SSL_client_auth": "required"})
+
+
+def sasl(mechanism: str, broker: Mapping[str, str]) -> Setup:
+    port = free_port()
+    own = f"listener.name.sasl_plaintext.{mechanism.lower()}"
+    properties = {"listeners": f"SASL_PLAINTEXT://127.0.0.1:{port}", "sasl.enabled.mechanisms": mechanism, "connections.max.reauth.ms": str(REAUTH_MS)}
+    conf = f"metadata.broker.list=127.0.0.1:{port}\nsecurity.protocol=sasl_plaintext\nsasl.mechanisms={mechanism}\n"
+    if mechanism == "OAUTHBEARER":
+        properties[f"{own}.sasl.server.callback.handler.class"] = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler"
+        conf += f"enable.sasl.oauthbearer.unsecure.jwt=true\nsasl.oauthbearer.config=principal={USER} scope=requiredScope\n"
+    else:
+        conf += f"sasl.username={USER}\nsasl.password={PASSWORD}\n"
+    if mechanism == "PLAIN":
+        properties[f"{own}.sasl.jaas.config"] = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+    server = Server(dict(broker) | properties).start()
+    if mechanism.startswith("SCRAM"):
+        subprocess.run([str(PROGRAM), "user", "set", USER, "--password", PASSWORD, "-m", mechanism, "--brokers", server.address], check=True, stdout=subprocess.DEVNULL)
+    return Setup(server, conf)
+
+
+def start(name: str, broker: Mapping[str, str]) -> Setup:
+    return tls(broker) if name == "TLS" else sasl(name, broker)
