@@ -37,9 +37,10 @@ static enum err_code take(const struct property *p, struct config *c, const char
     if (!p->assigned) return err_set(err, ERR_CONFIG, "%s: name=value is expected", place);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         if (str_eqc(name, same[i].kafka)) return set_ours(c, same[i].ours, str_c(p->value), place, err);
-    if (is_the_doors(name)) out->door[out->n_door++] = (struct broker_kv){p->name, p->value};
-    else if (broker_config_known(p->name)) out->p[out->n++] = (struct broker_kv){p->name, p->value};
-    else log_warn("server", "not a broker config here, left out", "at", place, "name", p->name, NULL);
+    bool door = is_the_doors(name);
+    if (door) out->door[out->n_door++] = (struct broker_kv){p->name, p->value};
+    if (broker_config_known(p->name)) out->p[out->n++] = (struct broker_kv){p->name, p->value};
+    else if (!door) log_warn("server", "not a broker config here, left out", "at", place, "name", p->name, NULL);
     return ERR_OK;
 }
 
