@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The assignor of streams groups ("sticky"): active tasks as evenly as can be, at the member that had them, or had their state as a stand-by;
+// The assignor of streams groups ("sticky"): active tasks as evenly as can be, at the member that had them, or had their state as a stand-by,
+// one partition after the other, so that each member has its share of every subtopology and of the state;
 // stand-by tasks of stateful subtopologies on other processes than the active one, at whom had them before, else where there is least to do.
 #include <assert.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@ struct assigning {
     struct streams_member **members;
     struct task_sets *out;
     size_t n_members, n_tasks;
-    struct topic_partition *tasks; // sorted
+    struct topic_partition *tasks; // by partition, then subtopology
     int32_t *owners;               // of the active tasks; -1 = nobody
     size_t *active, *load;         // of each member: active tasks, and all
 };
@@ -85,11 +86,16 @@ static void stand_by(struct assigning *w, size_t t) {
 static void list_tasks(struct assigning *w) {
     const struct streams_group *g = w->g;
     size_t n = 0;
-    for (size_t s = 0; s < g->topology->n_subtopologies; s++) n += (size_t)g->plan.tasks[s];
+    int32_t most = 0;
+    for (size_t s = 0; s < g->topology->n_subtopologies; s++) {
+        n += (size_t)g->plan.tasks[s];
+        if (g->plan.tasks[s] > most) most = g->plan.tasks[s];
+    }
     w->tasks = mem_zalloc((n + 1) * sizeof *w->tasks);
     w->owners = mem_alloc((n + 1) * sizeof *w->owners);
-    for (size_t s = 0; s < g->topology->n_subtopologies; s++)
-        for (int32_t p = 0; p < g->plan.tasks[s]; p++) {
+    for (int32_t p = 0; p < most; p++)
+        for (size_t s = 0; s < g->topology->n_subtopologies; s++) {
+            if (p >= g->plan.tasks[s]) continue;
             task_id(w->tasks[w->n_tasks].topic, s);
             w->owners[w->n_tasks] = -1;
             w->tasks[w->n_tasks++].partition = p;
@@ -113,6 +119,7 @@ void streams_assign(struct streams_group *g, struct task_sets *out, int32_t stan
         assert(w.owners[t] >= 0);
         partition_set_add(&out[w.owners[t]].of[STREAMS_ACTIVE], w.tasks[t].topic, w.tasks[t].partition);
     }
+    for (size_t m = 0; m < w.n_members; m++) partition_set_sort(&out[m].of[STREAMS_ACTIVE]);
     for (int32_t i = 0; i < standbys; i++)
         for (size_t t = 0; t < w.n_tasks; t++)
             if (g->topology->subtopologies[task_subtopology(&w.tasks[t])].n_changelogs > 0) stand_by(&w, t);

@@ -164,6 +164,11 @@ static void test_tasks(void **state) {
     settle(f, all, 2);
     check_tasks(all, 2, 6, false);
     assert_int_equal(all[0].n_active, 6);
+    for (size_t i = 0; i < 2; i++) { // each has half of either subtopology
+        size_t stateful = 0;
+        for (size_t k = 0; k < all[i].n_active; k++) stateful += all[i].active[k].subtopology[0] == '1';
+        assert_int_equal(stateful, 3);
+    }
     struct client before = all[0];
     fixture_restart(f, false);
     settle(f, all, 2);
