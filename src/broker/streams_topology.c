@@ -332,7 +332,8 @@ static void copartition(struct planning *w, const struct streams_subtopology *s,
     for (size_t i = 0; i < n_set && fixed != 0; i++)
         if (set[i].partitions != fixed)
             fails(w->out, STREAMS_INCORRECTLY_PARTITIONED,
-                  "Number of partitions [%d] of repartition topic [%s] doesn't match number of partitions [%d] of the source topic.", set[i].partitions, set[i].name, fixed);
+                  "Number of partitions [%d] of repartition topic [%s] doesn't match number of partitions [%d] of the source topic.", set[i].partitions,
+                  set[i].name, fixed);
     if (fixed == 0) fixed = common_count(w, set, n_set);
     for (size_t i = 0; i < c->n_repartition_sources; i++) {
         const struct streams_topic *t = &s->repartition_sources[c->repartition_sources[i]];
