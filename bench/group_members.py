@@ -65,7 +65,7 @@ def main() -> int:
     admin = AdminClient(common)
     admin.create_topics([NewTopic(topic, args.partitions, 1)])[topic].result(30)
     settings = common | {"group.id": topic, "auto.offset.reset": "earliest", "enable.auto.commit": "false", "group.protocol": args.protocol,
-                         "topic.metadata.refresh.fast.interval.ms": "10"}
+                         "topic.metadata.refresh.fast.interval.ms": "10", "enable.metrics.push": "false", "log_level": "3"}
     broker, began = cpu_seconds(args.pid) if args.pid else 0.0, time.monotonic()
     own = time.process_time()
     members = [Member(settings, topic, args.protocol) for _ in range(args.members)]

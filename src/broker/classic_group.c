@@ -598,7 +598,8 @@ static void complete_join(struct classic_group *g) {
 static void join_over(void *arg) {
     struct classic_group *g = arg;
     if (g->state != CLASSIC_PREPARING) return;
-    if (g->initial_delay && g->new_member && g->initial_left_ms > 0) { // somebody came meanwhile: wait for more like him
+    bool more = g->new_member || (g->pending.n > 0 && g->head->coordinator->initial_pending);
+    if (g->initial_delay && more && g->initial_left_ms > 0) { // somebody came meanwhile: wait for more like him
         int64_t delay = g->head->coordinator->initial_delay_ms;
         if (delay > g->initial_left_ms) delay = g->initial_left_ms;
         g->initial_left_ms -= delay;

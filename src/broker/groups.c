@@ -182,7 +182,7 @@ static void tick_start(void *arg) {
 // Kafka waits 3 s, and again while members come. What was set is kept to the letter; by default the first rebalance begins when nobody came for
 // a moment: members that start together come together, and one that is alone has no one to wait for.
 static int64_t initial_delay(const struct broker *b) {
-    enum { MOMENT_MS = 100 };
+    enum { MOMENT_MS = 200 };
     const char *name = "group.initial.rebalance.delay.ms";
     return configs_broker_is_set(b, name) ? configs_broker_i64(b, name, 3000) : MOMENT_MS;
 }
@@ -194,6 +194,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     map_init(&c->groups);
     map_init(&c->txn_pending);
     c->initial_delay_ms = initial_delay(b);
+    c->initial_pending = !configs_broker_is_set(b, "group.initial.rebalance.delay.ms");
     c->session_min_ms = configs_broker_i64(b, "group.min.session.timeout.ms", 6000);
     c->session_max_ms = configs_broker_i64(b, "group.max.session.timeout.ms", 1800000);
     c->offsets_check_us = configs_broker_i64(b, "offsets.retention.check.interval.ms", 600000) * 1000;

@@ -340,6 +340,23 @@ static void test_initial_delay(void **state) {
     end(&a), end(&b);
 }
 
+// Not set: it begins soon, and Kafka's default is what is shown.
+static void test_default_delay(void **state) {
+    struct fixture *f = *state;
+    f->initial_delay_ms = -1;
+    fixture_restart(f, true);
+    struct call a, b;
+    int64_t from = sys_mono_us(f->sys);
+    join(&a, f, "", NULL, "t", 30000);
+    join(&b, f, "", NULL, "t", 30000);
+    assert_int_equal(wait_for(&a), 0);
+    assert_int_equal(wait_for(&b), 0);
+    assert_true(sys_mono_us(f->sys) - from >= 200000);
+    assert_int_equal(a.join.generation, 1);
+    assert_int_equal(a.join.n_members + b.join.n_members, 2);
+    end(&a), end(&b);
+}
+
 static void create(struct fixture *f, const char *name, int partitions) {
     assert_int_equal(broker_topic_create(f->broker, name, partitions, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
 }
@@ -509,7 +526,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_rebalance),    T(test_join_refusals), T(test_member_id_required), T(test_static_members), T(test_session_over),
-        T(test_initial_delay), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_stop_answers),       T(test_producer_ids),
+        T(test_initial_delay), T(test_default_delay), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_stop_answers),       T(test_producer_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
