@@ -122,7 +122,7 @@ static int metadata_each(struct kafka_req *q, const void *e, struct str name) {
     const struct kafka_metadata_request_topics *t = e;
     struct broker_topic_info info;
     if (name.p == NULL) return 0;
-    if (topic(q, ACL_DESCRIBE, name) != 0) return t->name.p == NULL ? KAFKA_UNKNOWN_TOPIC_ID : KAFKA_TOPIC_AUTHORIZATION_FAILED;
+    if (topic(q, ACL_DESCRIBE, name) != 0) return t->name.n == 0 ? KAFKA_UNKNOWN_TOPIC_ID : KAFKA_TOPIC_AUTHORIZATION_FAILED;
     bool creates = kafka_req_config(q)->auto_create && req->allow_auto_topic_creation;
     if (!creates || kafka_may_cluster(q, ACL_CREATE) || kafka_may(q, ACL_CREATE, ACL_TOPIC, name)) return 0;
     return broker_topic_get(kafka_req_broker(q), name, &q->arena, &info) ? 0 : KAFKA_TOPIC_AUTHORIZATION_FAILED;

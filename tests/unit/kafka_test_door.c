@@ -498,10 +498,16 @@ static void test_metadata(void **state) {
     request(&c, KAFKA_API_METADATA, 12, 23, &req);
     response(&c, KAFKA_API_METADATA, 12, 23, &a, &res);
     assert_true(str_eqc(res.topics.p[0].name, "t"));
+    req.topics.p->name = STR(""); // what Java's client leaves beside the id
+    request(&c, KAFKA_API_METADATA, 12, 25, &req);
+    response(&c, KAFKA_API_METADATA, 12, 25, &a, &res);
+    assert_int_equal(res.topics.p[0].error_code, 0);
+    assert_true(str_eqc(res.topics.p[0].name, "t"));
     memset(req.topics.p->topic_id.b, 99, 16);
     request(&c, KAFKA_API_METADATA, 12, 24, &req);
     response(&c, KAFKA_API_METADATA, 12, 24, &a, &res);
     assert_int_equal(res.topics.p[0].error_code, KAFKA_UNKNOWN_TOPIC_ID);
+    assert_null(res.topics.p[0].name.p);
     client_close(&c);
     arena_fini(&a);
 }
