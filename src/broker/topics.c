@@ -13,7 +13,7 @@
 #include "codec/crc32c.h"
 
 #define TOPICS_HEAD "millrace-topics 1"
-enum { TOPIC_NAME_MAX = 249, TOPICS_FILE_MAX = 64 << 20 };
+enum { TOPICS_FILE_MAX = 64 << 20 };
 
 // ---- names ----------------------------------------------------------------------------------------------------------
 
