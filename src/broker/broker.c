@@ -277,7 +277,7 @@ enum err_code broker_read_view(struct broker *b, const char *topic, int32_t part
                                struct log_view *out, struct broker_offsets *offsets, struct err *err) {
     struct partition *p = partition_find(b, topic, partition);
     if (p == NULL) return no_partition(topic, partition, err);
-    enum err_code code = log_read_view(p->log, offset, max_bytes, may_block, out, err);
+    enum err_code code = log_read_records(p->log, offset, max_bytes, may_block, out, err);
     if (offsets != NULL) get_offsets(p, offsets);
     if (out->n > 0) metric_add(M_LOG_BYTES_OUT, p->topic_name, (int64_t)out->n);
     if (out->ahead) partition_read_ahead(p, out->next);

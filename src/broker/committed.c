@@ -80,6 +80,16 @@ static enum err_code view_stable(struct partition *p, int64_t offset, struct log
     return log_aborted(p->log, offset, next, aborted, err);
 }
 
+// What is behind a row of batches without records may be unstable: then those are the answer.
+static enum err_code read_view(struct partition *p, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out,
+                               const struct broker_offsets *offsets, struct err *err) {
+    struct batch b;
+    enum err_code code = log_read_records(p->log, offset, max_bytes, may_block, out, err);
+    if (code != ERR_OK || out->n == 0 || !header_at(out, 0, &b) || b.base_offset < offsets->stable) return code;
+    log_view_release(out);
+    return log_read_view(p->log, offset, max_bytes, may_block, out, err);
+}
+
 enum err_code broker_read_committed(struct broker *b, const char *topic, int32_t partition, int64_t offset, size_t max_bytes, bool may_block,
                                     struct log_view *out, struct broker_offsets *offsets, struct arena *a, struct broker_aborted **aborted,
                                     size_t *n_aborted, struct err *err) {
@@ -91,7 +101,7 @@ enum err_code broker_read_committed(struct broker *b, const char *topic, int32_t
     enum err_code code = broker_offsets(b, topic, partition, offsets, err);
     bool unstable = offset >= offsets->stable && offset <= offsets->high_watermark && offset >= offsets->start;
     if (code == ERR_OK && !unstable) {
-        code = log_read_view(p->log, offset, max_bytes, may_block, out, err);
+        code = read_view(p, offset, max_bytes, may_block, out, offsets, err);
         if (code == ERR_OK && out->n > 0 && (offsets->stable < offsets->high_watermark || log_has_aborted(p->log)))
             code = view_stable(p, offset, out, offsets, &list, err);
         else if (code == ERR_OK && out->n > 0 && log_read_end(p->log) > offsets->high_watermark) // what came meanwhile may be unstable

@@ -103,6 +103,9 @@ enum err_code log_read(struct log *l, int64_t offset, size_t max_bytes, struct b
 // The same without a copy. ERR_BUSY: the disk is needed, and `may_block` is false. `out` must be empty; it is released by the caller.
 // The answer may be shorter than with may_block, but is at least half of max_bytes or all there is.
 enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out, struct err *err);
+// The same for a client: where batches without a record are all there is (the last batch of each compacted segment stays), it goes on in the
+// next segments, as librdkafka takes a row of answers without a record for messages too large. Not past the end: then those are the answer.
+enum err_code log_read_records(struct log *l, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out, struct err *err);
 void log_read_ahead(struct log *l, int64_t offset); // brings what follows into memory, checked; blocks
 // The first durable record with a timestamp >= t: *offset -1 = none.
 enum err_code log_find_time(struct log *l, int64_t t, int64_t *offset, int64_t *found, struct err *err);

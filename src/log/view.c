@@ -93,7 +93,7 @@ static enum err_code locate(struct log *l, int64_t offset, bool may_block, struc
 struct walk {
     struct log *log;
     struct cursor at;
-    bool may_block, ahead;
+    bool may_block, ahead, records; // records: in a batch that was taken
     VEC(struct block_look) held; // by position
     struct err *err;
 };
@@ -249,6 +249,7 @@ static enum err_code take(struct walk *w, size_t max, uint64_t *end, int64_t *ne
         code = check(w, at, &b, &checked);
         if (code != ERR_OK) break;
         at += b.size;
+        w->records = w->records || b.count > 0;
         *next = batch_last_offset(&b) + 1;
     }
     if (checked && at > from) cache_good(w->log->cache, &w->at.segment->blocks, from, at);
@@ -271,6 +272,7 @@ static enum err_code read_view(struct log *l, int64_t offset, size_t max_bytes, 
     if (code == ERR_OK) code = take(&w, max_bytes, &end, &out->next);
     if (code != ERR_OK) end = from;
     let_go(&w, from, end, out);
+    out->empty = out->n > 0 && !w.records;
     struct segment *g = w.at.segment;
     if (code == ERR_OK && !ahead) {
         leave_hint(l, out->next, g, end);
@@ -285,6 +287,17 @@ static enum err_code read_view(struct log *l, int64_t offset, size_t max_bytes, 
 enum err_code log_read_view(struct log *l, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out, struct err *err) {
     struct err local = {0};
     return read_view(l, offset, max_bytes, may_block, false, out, err == NULL ? &local : err);
+}
+
+enum err_code log_read_records(struct log *l, int64_t offset, size_t max_bytes, bool may_block, struct log_view *out, struct err *err) {
+    enum { SEGMENTS_MAX = 1000 }; // passed over by one read
+    enum err_code code = log_read_view(l, offset, max_bytes, may_block, out, err);
+    for (int i = 0; code == ERR_OK && out->empty && out->next < log_read_end(l) && i < SEGMENTS_MAX; i++) {
+        int64_t next = out->next;
+        log_view_release(out);
+        code = log_read_view(l, next, max_bytes, may_block, out, err);
+    }
+    return code;
 }
 
 void log_read_ahead(struct log *l, int64_t offset) {

@@ -20,6 +20,7 @@ struct log_view {
     size_t n;    // bytes of all pieces
     size_t held; // bytes of memory that stay taken until the release
     int64_t next; // the offset behind the last batch
+    bool empty;   // there are batches, and compaction left no record in any of them
     bool ahead;   // a reader goes on there soon, and the disk will be needed: log_read_ahead(next)
 };
 void log_view_release(struct log_view *v); // empty again, zeroed; an empty one is fine

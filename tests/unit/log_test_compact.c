@@ -321,6 +321,34 @@ static void test_producers(void **state) {
     close_model(&m);
 }
 
+// Each compacted segment keeps its last batch, with no record in it: clients are not given such ones alone.
+static void test_empty_batches(void **state) {
+    (void)state;
+    struct model m;
+    open_model(&m, 6);
+    write_batch(&m, -1);
+    for (int i = 0; i < 600; i++) { // the same few keys, over many segments
+        m.rng = 99;
+        write_batch(&m, -1);
+    }
+    write_some(&m, 0, false);
+    struct log_compaction_stats stats = compact(&m, 1000, 0, NULL, 0);
+    assert_true(stats.segments_after > 10);
+    int empty = 0;
+    for (int64_t at = log_start(m.log); at < m.end;) {
+        struct log_view here = {0}, records = {0};
+        assert_int_equal(log_read_view(m.log, at, 1000, true, &here, NULL), ERR_OK);
+        assert_int_equal(log_read_records(m.log, at, 1000, true, &records, NULL), ERR_OK);
+        empty += here.empty;
+        assert_true(here.n > 0 && records.n > 0 && !records.empty && records.next >= here.next);
+        at = here.next;
+        log_view_release(&here);
+        log_view_release(&records);
+    }
+    assert_true(empty > 10);
+    close_model(&m);
+}
+
 // A table of keys that is too small takes a part of the log at a time.
 static void test_small_map(void **state) {
     (void)state;
@@ -455,6 +483,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),     cmocka_unit_test(test_model_transactions), cmocka_unit_test(test_deletions), cmocka_unit_test(test_producers),
         cmocka_unit_test(test_small_map), cmocka_unit_test(test_lag),                cmocka_unit_test(test_delete_before),
-        cmocka_unit_test(test_roll)};
+        cmocka_unit_test(test_roll),      cmocka_unit_test(test_empty_batches)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
