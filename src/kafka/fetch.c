@@ -98,6 +98,10 @@ static bool read_part(struct fetching *all, struct fetch_part *p, bool may_block
         if (code == ERR_BUSY && !may_block) return false;
         if (code != ERR_OK) error = err_info(code)->kafka;
     }
+    if (all->bytes > 0 && p->view.n > room) { // only the first to have one gets a batch larger than the room: clients size their buffers by max_bytes
+        log_view_release(&p->view);
+        n_aborted = 0;
+    }
     all->bytes += p->view.n;
     all->failed |= error != 0;
     p->seen = all->committed ? offsets.stable : offsets.high_watermark;

@@ -323,6 +323,25 @@ def test_one_fetch_answer_has_a_limit(new_server: Callable[..., Server], scratch
     assert [n for n in counts if n > 0] == expected
 
 
+def test_a_fetch_answer_stays_within_what_the_client_asks_for(server: Server, admin: AdminClient) -> None:
+    """Only the first partition may give a batch larger than the room that is left: this client closes the connection at a longer answer."""
+    topic = name("t")
+    admin.create_topics([NewTopic(topic, num_partitions=3)])[topic].result(30)
+    p = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "message.max.bytes": 900_000})
+    for i in range(6):
+        p.produce(topic, b"x" * 600_000, partition=i % 3)
+    assert p.flush(30) == 0
+    errors: list[str] = []
+    c = confluent_kafka.Consumer({"bootstrap.servers": server.kafka, "group.id": name("g"), "auto.offset.reset": "earliest", "fetch.max.bytes": 1_000_000,
+                                  "max.partition.fetch.bytes": 20_000_000, "receive.message.max.bytes": 1_000_512, "error_cb": lambda e: errors.append(str(e))})
+    c.assign([confluent_kafka.TopicPartition(topic, i, 0) for i in range(3)])
+    for _ in range(6):
+        m = c.poll(60)
+        assert m is not None and m.error() is None
+    c.close()
+    assert errors == []
+
+
 def test_only_the_brokers_own_topics_are_internal(server: Server, admin: AdminClient) -> None:
     mine = f"__{name('mine')}"
     admin.create_topics([NewTopic(mine, num_partitions=1)])[mine].result(30)
