@@ -8,6 +8,7 @@
 #include "broker/classic_group.h"
 #include "broker/consumer_assignor.h"
 #include "broker/consumer_group.h"
+#include "broker/dynamic.h"
 
 static int say(struct consumer_heartbeat *h, int error, const char *message) {
     (void)snprintf(h->call.message, sizeof h->call.message, "%s", message);
@@ -36,7 +37,18 @@ static int check_assignor(const struct coordinator *c, struct consumer_heartbeat
     return KAFKA_UNSUPPORTED_ASSIGNOR;
 }
 
+// group.coordinator.rebalance.protocols names the consumer protocol, as it does unless somebody took it out.
+static bool is_served(const struct coordinator *c) {
+    struct str rest = str_c(broker_config_text(c->broker, "group.coordinator.rebalance.protocols")), head;
+    for (bool more = true; more;) {
+        more = str_cut(rest, ',', &head, &rest);
+        if (str_eqc(str_trim(head), "consumer")) return true;
+    }
+    return false;
+}
+
 static int check_request(const struct coordinator *c, struct consumer_heartbeat *h) {
+    if (!is_served(c)) return say(h, KAFKA_UNSUPPORTED_VERSION, "group.coordinator.rebalance.protocols is without the consumer protocol.");
     bool no_id = h->member_id == NULL || h->member_id[0] == '\0';
     int error = 0;
     if (h->group_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");

@@ -13,6 +13,7 @@ struct fixture {
     struct pool *pool;
     struct broker *broker;
     int initial_delay_ms; // group.initial.rebalance.delay.ms of the next open
+    const char *protocols; // group.coordinator.rebalance.protocols of the next open; NULL = Kafka's default
     const char *share_lock_ms; // group.share.record.lock.duration.ms of the next open; NULL = 30000
 };
 
@@ -22,6 +23,7 @@ static inline struct broker *fixture_try_open(struct fixture *f, struct err *err
                                               {"group.share.min.record.lock.duration.ms", "1000"}, {"group.share.record.lock.duration.ms", f->share_lock_ms == NULL ? "30000" : f->share_lock_ms},
                                               {"share.coordinator.snapshot.update.records.per.snapshot", "3"}, {"group.share.max.share.sessions", "8"},
                                                {"group.streams.initial.rebalance.delay.ms", "0"},
+                                               {"group.coordinator.rebalance.protocols", f->protocols == NULL ? "classic,consumer,streams" : f->protocols},
                                                {"offsets.topic.segment.bytes", "65536"}, {"log.cleaner.backoff.ms", "0"}};
     struct broker_config c = {.dir = f->dir, .node_id = 1, .default_partitions = 4, .auto_create_topics = true, .max_partitions = 10000};
     c.produce_bytes_max = 1 << 20;

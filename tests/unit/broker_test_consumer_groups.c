@@ -356,6 +356,9 @@ static void test_refusals(void **state) {
     refused(f, h, KAFKA_INVALID_REGULAR_EXPRESSION);
     h = ok, h.member_epoch = -1;
     refused(f, h, KAFKA_GROUP_ID_NOT_FOUND);
+    f->protocols = "classic, streams";
+    fixture_restart(f, true);
+    refused(f, ok, KAFKA_UNSUPPORTED_VERSION);
 }
 
 static uint32_t seed;
