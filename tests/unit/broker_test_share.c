@@ -277,6 +277,46 @@ static void a_poll_waits_for_the_state_of_a_topic_made_again(void **state) {
     }
 }
 
+static size_t fetch_two(struct share_client *c, int32_t *partition) { // how many gave records, and which did last
+    struct share_client_call x;
+    struct share_request_part parts[2] = {{.partition = 0}, {.partition = 1}};
+    struct share_fetch f = {.group_id = c->group, .member_id = c->member, .connection = 1, .session_epoch = c->session++, .max_wait_ms = 20000,
+                            .min_bytes = 1, .max_bytes = 1 << 20, .max_records = 100, .batch_size = 100, .parts = parts, .n_parts = 2};
+    size_t n = 0;
+    memcpy(parts[0].topic_id, c->topic_id, 16);
+    memcpy(parts[1].topic_id, c->topic_id, 16);
+    share_client_go(c, &x, &f.call, share_client_do_fetch, &f);
+    assert_int_equal(share_client_end(c, &x), 0);
+    for (size_t i = 0; i < f.n_out; i++) {
+        assert_int_equal(f.out[i].error, 0);
+        if (f.out[i].acquired.n > 0) n++, *partition = f.out[i].partition;
+        buf_fini(&f.out[i].records);
+        vec_fini(&f.out[i].acquired);
+    }
+    arena_fini(&x.arena);
+    return n;
+}
+
+// Partitions that nobody has read yet come one by one, then together.
+static void partitions_are_loaded_one_by_one(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    int32_t first = -1, second = -1;
+    make_topic(f, "t", 2, id);
+    const struct broker_kv earliest = {"share.auto.offset.reset", "earliest"};
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("g"), &earliest, 1, false, NULL), ERR_OK);
+    struct share_client c = client(f, "g", "m1", "t", id);
+    assert_int_equal(share_client_heartbeat(&c, 0, true), 0);
+    put(f, "t", 0, 3);
+    put(f, "t", 1, 3);
+    assert_int_equal(fetch_two(&c, &first), 1);
+    assert_int_equal(fetch_two(&c, &second), 1);
+    assert_int_equal(first + second, 1);
+    put(f, "t", 0, 3);
+    put(f, "t", 1, 3);
+    assert_int_equal(fetch_two(&c, &first), 2);
+}
+
 static void a_fetch_of_no_bytes_gives_nothing_at_once(void **state) {
     struct fixture *f = *state;
     uint8_t id[16];
@@ -322,6 +362,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_session_outlives_its_membership, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_deleted_topic_takes_its_state_along, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_poll_waits_for_the_state_of_a_topic_made_again, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(partitions_are_loaded_one_by_one, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_fetch_of_no_bytes_gives_nothing_at_once, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(too_many_sessions_are_refused_after_a_while, fixture_setup, fixture_teardown),
     };

@@ -29,7 +29,7 @@ static void make_topic(struct fixture *f, const char *name, const struct broker_
 
 static void put(struct fixture *f, int n) { // one batch: key k0 and value v0, and so on; every third has no value
     struct broker_record r[16] = {0};
-    char keys[16][4], values[16][4];
+    char keys[16][16], values[16][16];
     for (int i = 0; i < n; i++) {
         (void)snprintf(keys[i], sizeof keys[i], "k%d", i);
         (void)snprintf(values[i], sizeof values[i], "v%d", i);
