@@ -40,7 +40,22 @@ static bool is_in(const char *const *names, size_t n, const char *name) {
     return false;
 }
 
+// Certificates and keys: changed for one listener at a time.
+static const char *const certificates[] = {
+    "ssl.key.password", "ssl.keystore.certificate.chain", "ssl.keystore.key", "ssl.keystore.location", "ssl.keystore.password", "ssl.keystore.type",
+    "ssl.truststore.certificates", "ssl.truststore.location", "ssl.truststore.password", "ssl.truststore.type",
+};
+
+bool configs_listener_only(const char *name) { return is_in(certificates, sizeof certificates / sizeof *certificates, name); }
+
+const char *configs_of_listener(const char *name) {
+    static const char prefix[] = "listener.name.";
+    const char *end = strncmp(name, prefix, sizeof prefix - 1) != 0 ? NULL : strchr(name + sizeof prefix - 1, '.');
+    return end != NULL && end > name + sizeof prefix - 1 && configs_listener_only(end + 1) ? end + 1 : NULL;
+}
+
 enum config_dynamic configs_dynamic(const char *name) {
+    if (configs_of_listener(name) != NULL) return CONFIG_PER_BROKER;
     if (is_in(per_broker, sizeof per_broker / sizeof *per_broker, name)) return CONFIG_PER_BROKER;
     return is_in(cluster_wide, sizeof cluster_wide / sizeof *cluster_wide, name) ? CONFIG_CLUSTER_WIDE : CONFIG_READ_ONLY;
 }

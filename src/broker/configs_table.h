@@ -26,6 +26,9 @@ enum err_code configs_check_row(const struct config_row *row, const char *value,
 // broker_dynamic.c: which of the broker's configs can be changed while it runs, and where.
 enum config_dynamic { CONFIG_READ_ONLY, CONFIG_PER_BROKER, CONFIG_CLUSTER_WIDE };
 enum config_dynamic configs_dynamic(const char *name);
+bool configs_listener_only(const char *name); // it can be changed as a listener's only
+// "listener.name.NAME.KEY" of a KEY that can be changed for one listener: the KEY in it. NULL = it is something else.
+const char *configs_of_listener(const char *name);
 bool configs_pattern_ok(struct str pattern); // of a client-metrics match: a regular expression
 
 #endif

@@ -47,6 +47,7 @@ static const struct config_row metrics_rows[] = {
     {"match", LIST, "", 0, 0, NULL, USED, NULL, "which clients: name=pattern,...; all must match. Empty: every client"},
     {"metrics", LIST, "", 0, 0, NULL, USED, NULL, "prefixes of the metrics asked for; * = all"},
 };
+enum { KEPT_NEWLINE = 1 }; // stands in the store for a line break in a value (a certificate in PEM)
 enum { GROUP_ROWS = sizeof group_rows / sizeof *group_rows, METRICS_ROWS = sizeof metrics_rows / sizeof *metrics_rows };
 
 static enum store_kind store_kind_of(enum broker_resource kind) {
@@ -118,6 +119,8 @@ static void load_one(void *arg, struct str key, struct str value) {
         str_cut(rest, '\n', &line, &rest);
         if (!str_cut(line, '=', &name, &text)) continue;
         char *n = mem_strndup(name.p, name.n), *v = mem_strndup(text.p, text.n);
+        for (char *c = v; *c != '\0'; c++)
+            if (*c == KEPT_NEWLINE) *c = '\n';
         kvs_set(&kvs, n, v);
         mem_free(n);
         mem_free(v);
@@ -170,6 +173,7 @@ const char *dynamic_value(const struct broker *b, const char *name, bool self) {
 
 const char *broker_config_text(struct broker *b, const char *name) { return configs_broker_text(b, name); }
 int64_t broker_config_i64(struct broker *b, const char *name, int64_t otherwise) { return configs_broker_i64(b, name, otherwise); }
+const char *broker_config_of_listener(struct broker *b, const char *name) { return configs_of_listener(name) == NULL ? NULL : dynamic_value(b, name, true); }
 uint64_t broker_config_version(struct broker *b) { return atomic_load(&b->dynamic->version); }
 
 static const char *own_value(struct broker *b, enum broker_resource kind, struct str name, const char *config) {
@@ -221,6 +225,31 @@ static void describe_row(struct broker *b, enum broker_resource kind, struct str
     e->source = s[0].source;
 }
 
+// Those that are set for a listener have no row of their own: they are told where they are set.
+static size_t describe_self(struct broker *b, struct arena *a, struct broker_config_entry **out) {
+    struct broker_config_entry *rows;
+    topic_kvs kvs = {0};
+    size_t n = configs_describe(b, NULL, a, &rows);
+    sys_mutex_lock(&b->dynamic->mutex);
+    copy_resource(b->dynamic, RESOURCE_BROKER_SELF, STR(""), &kvs);
+    sys_mutex_unlock(&b->dynamic->mutex);
+    *out = ARENA_ARRAY(a, struct broker_config_entry, n + kvs.n + 1);
+    memcpy(*out, rows, n * sizeof *rows);
+    for (size_t i = 0; i < kvs.n; i++) {
+        const char *key = configs_of_listener(kvs.p[i].name);
+        const struct config_row *row = key == NULL ? NULL : configs_broker_row(key);
+        if (row == NULL) continue;
+        struct broker_config_entry *e = &(*out)[n++];
+        struct broker_config_synonym *s = ARENA_NEW(a, struct broker_config_synonym);
+        *e = (struct broker_config_entry){.name = arena_strdup(a, kvs.p[i].name), .value = arena_strdup(a, kvs.p[i].value), .source = DYNAMIC_BROKER,
+                                          .type = (int)row->type, .doc = row->doc, .n_synonyms = 1, .synonyms = s};
+        e->sensitive = row->type == PASSWORD;
+        *s = (struct broker_config_synonym){e->name, e->value, DYNAMIC_BROKER};
+    }
+    kvs_free(&kvs);
+    return n;
+}
+
 static size_t describe_default(struct broker *b, struct arena *a, struct broker_config_entry **out) {
     topic_kvs kvs = {0};
     sys_mutex_lock(&b->dynamic->mutex);
@@ -243,7 +272,7 @@ static size_t describe_default(struct broker *b, struct arena *a, struct broker_
 }
 
 size_t broker_resource_describe(struct broker *b, enum broker_resource kind, struct str name, struct arena *a, struct broker_config_entry **out) {
-    if (kind == RESOURCE_BROKER_SELF) return configs_describe(b, NULL, a, out);
+    if (kind == RESOURCE_BROKER_SELF) return describe_self(b, a, out);
     if (kind == RESOURCE_BROKER_DEFAULT) return describe_default(b, a, out);
     size_t n = kind == RESOURCE_GROUP ? GROUP_ROWS : METRICS_ROWS;
     *out = ARENA_ARRAY(a, struct broker_config_entry, n);
@@ -268,10 +297,13 @@ size_t broker_resource_names(struct broker *b, enum broker_resource kind, struct
 // ---- changing -----------------------------------------------------------------------------------------------------------
 
 static enum err_code check_broker(bool self, const struct broker_kv *kv, struct err *err) {
-    const struct config_row *row = configs_broker_row(kv->name);
+    const char *key = configs_of_listener(kv->name);
+    const struct config_row *row = configs_broker_row(key == NULL ? kv->name : key);
     int dynamic = configs_dynamic(kv->name);
     if (row == NULL && kv->value != NULL) return err_set(err, ERR_INVALID, "%.200s: no such broker config", kv->name);
     if (row != NULL && dynamic == CONFIG_READ_ONLY) return err_set(err, ERR_INVALID, "Cannot update these configs dynamically: Set(%s)", kv->name);
+    if (kv->value != NULL && configs_listener_only(kv->name))
+        return err_set(err, ERR_INVALID, "These security configs can be dynamically updated only per-listener using the listener prefix: Set(%s)", kv->name);
     if (!self && dynamic == CONFIG_PER_BROKER)
         return err_set(err, ERR_INVALID, "Cannot update these configs at default cluster level, broker id must be specified: Set(%s)", kv->name);
     if (kv->value == NULL) return ERR_OK;
@@ -362,7 +394,11 @@ static enum err_code keep(struct broker *b, enum broker_resource kind, struct st
     struct buf text;
     char node[16];
     buf_init(&text, 1 << 20);
-    for (size_t i = 0; i < next->n; i++) buf_printf(&text, "%s=%s\n", next->p[i].name, next->p[i].value);
+    for (size_t i = 0; i < next->n; i++) {
+        buf_printf(&text, "%s=", next->p[i].name);
+        for (const char *c = next->p[i].value; *c != '\0'; c++) buf_put_u8(&text, *c == '\n' ? KEPT_NEWLINE : (uint8_t)*c);
+        buf_put_u8(&text, '\n');
+    }
     (void)snprintf(node, sizeof node, "%d", b->config.node_id);
     struct str key = kind == RESOURCE_BROKER_SELF ? str_c(node) : kind == RESOURCE_BROKER_DEFAULT ? STR("") : name;
     struct store_change c = {store_kind_of(kind), key, buf_str(&text), next->n == 0};

@@ -26,6 +26,8 @@ size_t broker_resource_names(struct broker *b, enum broker_resource kind, struct
 const char *broker_config_text(struct broker *b, const char *name); // "" when it has none
 int64_t broker_config_i64(struct broker *b, const char *name, int64_t otherwise);
 uint64_t broker_config_version(struct broker *b);
+// "listener.name.NAME.ssl.keystore.location" and its like, as it was set while the broker ran; NULL = it was not.
+const char *broker_config_of_listener(struct broker *b, const char *name);
 // A group's config: its own, or what the broker has for all groups.
 const char *broker_group_config(struct broker *b, struct str group, const char *name); // [any] "" = no such config
 int64_t broker_group_config_i64(struct broker *b, struct str group, const char *name, int64_t otherwise); // [any]

@@ -5,6 +5,7 @@
 #include "kafka/authorize.h"
 #include "kafka/configs.h"
 #include "kafka/conn.h"
+#include "kafka/listener.h"
 
 enum { TYPE_TOPIC = 2, TYPE_BROKER = 4, TYPE_LOGGER = 8, TYPE_CLIENT_METRICS = 16, TYPE_GROUP = 32 }; // of resources
 enum { SOURCE_TOPIC = 1, CONFIG_LIST = 7 };
@@ -95,7 +96,16 @@ static enum err_code entries_of(struct kafka_req *q, const struct target *t, str
 static enum err_code alter_target(struct kafka_req *q, const struct target *t, const struct broker_kv *changes, size_t n, bool validate_only,
                                   struct err *err) {
     if (t->type == TYPE_TOPIC) return broker_topic_alter(kafka_req_broker(q), t->topic, changes, n, validate_only, err);
-    return broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, validate_only, err);
+    struct listeners *listeners = kafka_req_door(q)->listeners;
+    struct sys *s = loop_sys(kafka_req_home(q)->loop);
+    bool certificates = false; // of a listener: tried first, in force when it is answered
+    for (size_t i = 0; i < n && t->kind == RESOURCE_BROKER_SELF; i++) certificates = certificates || strncmp(changes[i].name, "listener.name.", 14) == 0;
+    enum err_code code = broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, validate_only || certificates, err);
+    if (code != ERR_OK || !certificates) return code;
+    code = listeners_check(listeners, s, changes, n, err);
+    if (code == ERR_OK && !validate_only) code = broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, false, err);
+    if (code == ERR_OK && !validate_only) (void)listeners_reload(listeners, s, true);
+    return code;
 }
 
 static void describe_one(struct kafka_req *q, const struct kafka_describe_configs_request_resources *r, describe_result *res) {

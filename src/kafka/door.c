@@ -117,7 +117,7 @@ static void start_listening(void *arg) {
     for (size_t i = 0; i < d->listeners->n && o->code == ERR_OK; i++) {
         struct listener *l = &d->listeners->p[i];
         o->code = loop_watch_sock(loop, &l->watch, l->sock, SYS_EV_READ, accept_ready, l, o->err);
-        files |= l->n_files > 0;
+        files |= l->n_files > 0 || l->tls; // it may be given files later
     }
     if (files) loop_timer_set(loop, &d->reload, RELOAD_US, reload_time, d);
     loop_event_set(&o->ready);
@@ -198,7 +198,7 @@ static struct kafka_door *door_new(struct sys *s, struct broker *broker, const s
     struct listeners *listeners = MEM_NEW(struct listeners);
     struct kafka_door *d = MEM_NEW(struct kafka_door);
     bool secured = security_init(security, s, broker_store(broker), config, err) == ERR_OK;
-    if (secured && listeners_init(listeners, s, config, security, err) == ERR_OK) {
+    if (secured && listeners_init(listeners, s, broker, config, security, err) == ERR_OK) {
         d->listeners = listeners;
         d->security = security;
         d->has_authorizer = security->authorizer;

@@ -62,13 +62,20 @@ struct listeners {
     size_t n;
     const struct broker_kv *settings;
     size_t n_settings;
+    struct broker *broker; // what was set while it ran comes first
+    const struct broker_kv *tried; // changes that are looked at, in front of all else; value NULL = deleted
+    size_t n_tried;
+    struct sys_mutex reload; // one reload or check at a time
 };
 
 // Reads the configs and the files they name. ERR_CONFIG names the key and the mend.
-enum err_code listeners_init(struct listeners *l, struct sys *s, const struct kafka_config *config, struct security *security, struct err *err);
+enum err_code listeners_init(struct listeners *l, struct sys *s, struct broker *broker, const struct kafka_config *config, struct security *security,
+                             struct err *err);
 void listeners_fini(struct listeners *l);
 // Reads files again that have changed (all when `force`); what cannot be read is logged and the old stays. [block] True = something is new.
 bool listeners_reload(struct listeners *l, struct sys *s, bool force);
+// Would the listeners work with these changes of their certificates? ERR_INVALID says why not. [block]
+enum err_code listeners_check(struct listeners *l, struct sys *s, const struct broker_kv *changes, size_t n, struct err *err);
 struct tls *listener_tls(struct listener *l); // a connection's
 // "SASL_SSL"
 const char *listener_protocol(const struct listener *l);

@@ -5,6 +5,7 @@
 #include <assert.h>
 
 #include "base/log.h"
+#include "broker/dynamic.h"
 #include "kafka/jaas.h"
 #include "kafka/listener.h"
 #include "kafka/security.h"
@@ -13,6 +14,10 @@ enum { LISTENERS_MAX = 32, FILE_MAX = 4 << 20, FILE_PATHS = 2 };
 
 // ---- looking up ---------------------------------------------------------------------------------------------------------
 static const char *get(const struct listeners *l, const char *name) {
+    const char *now = broker_config_of_listener(l->broker, name);
+    for (size_t i = 0; i < l->n_tried; i++)
+        if (strcmp(l->tried[i].name, name) == 0) now = l->tried[i].value;
+    if (now != NULL) return now; // empty: the listener has none, whatever holds for all
     for (size_t i = 0; i < l->n_settings; i++)
         if (strcmp(l->settings[i].name, name) == 0) return l->settings[i].value[0] == 0 ? NULL : l->settings[i].value;
     return NULL;
@@ -33,7 +38,8 @@ static const char *get_for(struct listeners *l, const struct listener *k, int me
         v = get(l, arena_printf(&l->arena, "listener.name.%s.%s.%s", name, m, key));
     }
     if (v == NULL) v = get(l, arena_printf(&l->arena, "listener.name.%s.%s", name, key));
-    return v == NULL ? get(l, key) : v;
+    if (v == NULL) v = get(l, key);
+    return v == NULL || v[0] == 0 ? NULL : v;
 }
 
 static const char *get_own(struct listeners *l, const struct listener *k, const char *key) { // with the listener's name only
@@ -166,12 +172,47 @@ static bool files_changed(struct listener *k, struct sys *s) {
     return changed;
 }
 
-bool listeners_reload(struct listeners *l, struct sys *s, bool force) {
+// The same listeners with memory of their own for what is looked up: a reload leaves nothing behind.
+static struct listeners view_of(const struct listeners *l) {
+    struct listeners v = {.settings = l->settings, .n_settings = l->n_settings, .broker = l->broker};
+    arena_init(&v.arena);
+    return v;
+}
+
+static void watch_files(struct listeners *l, struct listener *k) {
+    k->n_files = 0;
+    if (k->tls) {
+        watch_file(k, get_for(l, k, -1, "ssl.keystore.location"));
+        watch_file(k, get_for(l, k, -1, "ssl.truststore.location"));
+    }
+    watch_file(k, k->jwks_path);
+}
+
+enum err_code listeners_check(struct listeners *l, struct sys *s, const struct broker_kv *changes, size_t n, struct err *err) {
+    struct listeners v = view_of(l);
+    enum err_code code = ERR_OK;
+    v.tried = changes;
+    v.n_tried = n;
+    for (size_t i = 0; i < l->n && code == ERR_OK; i++) {
+        struct listener probe = l->p[i];
+        probe.n_files = 0; // what is read here is not in force
+        if (!probe.tls) continue;
+        struct tls_context *c = make_context(&v, &probe, s, err);
+        if (c == NULL) code = err->code = ERR_INVALID;
+        tls_context_free(c);
+    }
+    arena_fini(&v.arena);
+    return code;
+}
+
+static bool reload(struct listeners *l, struct sys *s, bool force) {
     bool any = false;
     for (size_t i = 0; i < l->n; i++) {
         struct listener *k = &l->p[i];
-        if (k->n_files == 0 || (!force && !files_changed(k, s))) continue;
+        if (!force && !files_changed(k, s)) continue;
+        if (!k->tls && k->jwks_path == NULL) continue;
         struct err err = {0};
+        watch_files(l, k);
         struct tls_context *context = k->tls ? make_context(l, k, s, &err) : NULL;
         struct jwks *jwks = k->jwks_path != NULL && err.code == ERR_OK ? make_jwks(k, s, &err) : NULL;
         if (err.code != ERR_OK) {
@@ -193,6 +234,17 @@ bool listeners_reload(struct listeners *l, struct sys *s, bool force) {
     return any;
 }
 
+bool listeners_reload(struct listeners *l, struct sys *s, bool force) {
+    struct listeners v = view_of(l);
+    v.p = l->p;
+    v.n = l->n;
+    sys_mutex_lock(&l->reload);
+    bool any = reload(&v, s, force);
+    sys_mutex_unlock(&l->reload);
+    arena_fini(&v.arena);
+    return any;
+}
+
 struct tls *listener_tls(struct listener *k) {
     sys_mutex_lock(&k->mutex);
     struct tls *t = tls_new(k->context);
@@ -211,8 +263,7 @@ static enum err_code init_tls(struct listeners *l, struct listener *k, struct sy
     else return err_set(err, ERR_CONFIG, "ssl.client.auth of listener %s: none, requested or required, not \"%.60s\"", k->name, auth);
     if (rules != NULL && principal_rules_parse(str_c(rules), &l->arena, &k->rules, err) != ERR_OK)
         return err_wrap(err, "ssl.principal.mapping.rules");
-    watch_file(k, get_for(l, k, -1, "ssl.keystore.location"));
-    watch_file(k, get_for(l, k, -1, "ssl.truststore.location"));
+    watch_files(l, k);
     k->context = make_context(l, k, s, err);
     return k->context == NULL ? err->code : ERR_OK;
 }
@@ -374,9 +425,11 @@ static enum err_code check_advertised(struct listener *k, struct err *err) {
                    strcmp(k->name, "PLAINTEXT") == 0 ? "kafka.advertised (or advertised.listeners)" : "advertised.listeners");
 }
 
-enum err_code listeners_init(struct listeners *l, struct sys *s, const struct kafka_config *config, struct security *security, struct err *err) {
-    *l = (struct listeners){.settings = config->settings, .n_settings = config->n_settings};
+enum err_code listeners_init(struct listeners *l, struct sys *s, struct broker *broker, const struct kafka_config *config, struct security *security,
+                             struct err *err) {
+    *l = (struct listeners){.settings = config->settings, .n_settings = config->n_settings, .broker = broker};
     arena_init(&l->arena);
+    sys_mutex_init(&l->reload);
     l->p = ARENA_ARRAY(&l->arena, struct listener, LISTENERS_MAX);
     if (config->host != NULL)
         l->p[l->n++] = (struct listener){.name = "PLAINTEXT",
@@ -410,5 +463,6 @@ void listeners_fini(struct listeners *l) {
         sys_mutex_fini(&k->mutex);
     }
     l->n = 0;
+    sys_mutex_fini(&l->reload);
     arena_fini(&l->arena);
 }

@@ -257,6 +257,54 @@ def test_certificates_are_read_again(secured):
     consumer.close()
 
 
+def test_certificates_are_changed_by_config(scratch, new_server):
+    """listener.name.NAME.ssl.keystore.* by IncrementalAlterConfigs: in force when it is answered, durable, and refused when it would not work."""
+    own = Secured(new_server, scratch / "dynamic")
+    key, cert = own.authority.sign("second", "/CN=second")
+    both = scratch / "dynamic" / "second.pem"
+    both.write_bytes(key.read_bytes() + cert.read_bytes())
+    admin = AdminClient(own.plain())
+    consumer = confluent_kafka.Consumer(own.config("SSL") | {"group.id": name("g")})
+    consumer.list_topics(timeout=30)
+
+    def alter(**changes: str | None) -> None:
+        entries = [
+            ConfigEntry(k.replace("_", "."), v, incremental_operation=AlterConfigOpType.DELETE if v is None else AlterConfigOpType.SET)
+            for k, v in changes.items()
+        ]
+        for one in admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=entries)]).values():
+            one.result(30)
+
+    def described() -> dict:
+        resource = ConfigResource(ConfigResource.Type.BROKER, "1")
+        return {k: v for k, v in admin.describe_configs([resource])[resource].result(30).items() if k.startswith("listener.name.")}
+
+    assert common_name(own) == "server" and not described()
+    alter(listener_name_ssl_ssl_keystore_location=str(both))
+    assert common_name(own) == "second"
+    consumer.list_topics(timeout=30)  # the open connection goes on
+    assert described()["listener.name.ssl.ssl.keystore.location"].value == str(both)
+    for wrong in (str(both) + ".none", str(own.authority.ca)):  # not there; no key in it
+        with pytest.raises(confluent_kafka.KafkaException) as refused:
+            alter(listener_name_ssl_ssl_keystore_location=wrong)
+        assert refused.value.args[0].code() == confluent_kafka.KafkaError.INVALID_REQUEST
+    with pytest.raises(confluent_kafka.KafkaException, match="listener prefix"):
+        alter(ssl_keystore_location=str(both))  # of all listeners at once
+    assert common_name(own) == "second"
+    key, cert = own.authority.sign("third", "/CN=third")  # as texts, with their line breaks
+    alter(listener_name_ssl_ssl_keystore_location="", listener_name_ssl_ssl_keystore_key=key.read_text(),
+          listener_name_ssl_ssl_keystore_certificate_chain=cert.read_text())
+    assert common_name(own) == "third"
+    assert described()["listener.name.ssl.ssl.keystore.key"].value is None  # nobody is told
+    own.server.stop()
+    own.server.start()
+    assert common_name(own) == "third"
+    admin = AdminClient(own.plain())
+    alter(listener_name_ssl_ssl_keystore_location=None, listener_name_ssl_ssl_keystore_key=None, listener_name_ssl_ssl_keystore_certificate_chain=None)
+    assert common_name(own) == "server"
+    consumer.close()
+
+
 # ---- SASL -----------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_plain(secured, listener):

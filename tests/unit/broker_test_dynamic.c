@@ -209,6 +209,11 @@ static void test_one_row_each(void **state) {
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < i; k++)
             if (strcmp(e[i].name, e[k].name) == 0) fail_msg("%s has two rows", e[i].name);
+    static const char *const store = "listener.name.ssl.ssl.keystore.location";
+    assert_int_equal(set(f, RESOURCE_BROKER_DEFAULT, "", store, "a.pem", &err), ERR_INVALID); // one broker's
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "ssl.keystore.location", "a.pem", &err), ERR_INVALID); // one listener's
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "listener.name..ssl.keystore.location", "a.pem", &err), ERR_INVALID);
+    assert_int_equal(set(f, RESOURCE_BROKER_SELF, "1", "listener.name.ssl.listeners", "a.pem", &err), ERR_INVALID);
     static const char *const fixed[] = {"group.consumer.max.size", "group.consumer.assignors", "group.max.size", "group.streams.max.size"};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         assert_true(entry(e, n, fixed[i])->read_only);
