@@ -24,6 +24,11 @@ const char *broker_config_text(struct broker *b, const char *name) {
     (void)b, (void)name;
     return "";
 }
+const char *broker_config_of_listener(struct broker *b, const char *name) {
+    (void)b;
+    (void)name;
+    return NULL;
+}
 int64_t broker_config_i64(struct broker *b, const char *name, int64_t otherwise) {
     (void)b, (void)name;
     return otherwise;
