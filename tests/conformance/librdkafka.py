@@ -107,7 +107,7 @@ Outcome = tuple[str, str, str, float, int, dict[str, dict[str, object]], Path]
 
 
 def one(number: str, scenario: str, setup: str, conf: str, more: dict[str, str], server: Server, options: dict[str, str | bool]) -> Outcome:
-    folder = WORK / f"librdkafka/{scenario}-{number}{setup and '-'}{setup}"
+    folder = WORK / f"librdkafka/{options['protocol']}{scenario}-{number}{setup and '-'}{setup}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "test.conf").write_text(f"{conf}test.topic.prefix=rdk{number}\ntest.topic.random=true\n")
