@@ -40,7 +40,7 @@ def own(server: Server, results: Results) -> None:
     boot = ["--bootstrap-server", server.address]
     tool(server, "TopicCommand create", f"{TOOLS}.TopicCommand", [*boot, "--create", "--topic", "t", "--partitions", "3", "--replication-factor", "1"], "Created topic t", results)
     tool(server, "ProducerPerformance", f"{TOOLS}.ProducerPerformance", ["--topic", "t", "--num-records", "100000", "--record-size", "100", "--throughput", "-1", "--producer-props", f"bootstrap.servers={server.address}", "acks=all", "compression.type=lz4"], "100000 records sent", results)
-    tool(server, "ConsumerPerformance", f"{TOOLS}.ConsumerPerformance", [*boot, "--topic", "t", "--num-records", "100000", "--hide-header"], ", 100[0-9]{3}, ", results)
+    tool(server, "ConsumerPerformance", f"{TOOLS}.ConsumerPerformance", [*boot, "--topic", "t", "--num-records", "100000", "--hide-header", "--timeout", "60000"], ", 100[0-9]{3}, ", results)
     tool(server, "VerifiableProducer", f"{TOOLS}.VerifiableProducer", [*boot, "--topic", "v", "--max-messages", "2000", "--acks", "-1", "--throughput", "-1"], '"acked":2000', results)
     for protocol in ("CLASSIC", "CONSUMER"):
         tool(server, f"VerifiableConsumer {protocol.lower()}", f"{TOOLS}.VerifiableConsumer", [*boot, "--topic", "v", "--group-id", f"v-{protocol}", "--group-protocol", protocol, "--max-messages", "2000"], "offsets_committed.*shutdown_complete", results)
