@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What administrators ask of a cluster, answered by a cluster of one: DescribeCluster, ElectLeaders, partition reassignments, DescribeQuorum,
 // voters, unregistering, ListConfigResources. Nothing here changes anything: what would move data to another node is refused as Kafka refuses
-// nodes that it does not know, and what is as it should be already succeeds.
+// nodes that it does not know, and what is as it should be already succeeds. Who may ask is the gates' affair (gates.c).
 #include "kafka/authorize.h"
 #include "kafka/conn.h"
 
@@ -57,11 +57,6 @@ static void elect_one(struct kafka_req *q, struct str topic, int32_t partitions,
 void kafka_do_elect_leaders(struct kafka_req *q) {
     const struct kafka_elect_leaders_request *req = q->msg;
     struct kafka_elect_leaders_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
     int32_t n = req->topic_partitions.n;
     if (req->election_type != ELECTION_PREFERRED && req->election_type != ELECTION_UNCLEAN) res->error_code = KAFKA_INVALID_REQUEST;
     if (n <= 0 || res->error_code != 0) { // null: all partitions; those that need no election are not told
@@ -118,11 +113,6 @@ static void reassign_one(struct kafka_req *q, struct str topic, int32_t partitio
 void kafka_do_alter_partition_reassignments(struct kafka_req *q) {
     const struct kafka_alter_partition_reassignments_request *req = q->msg;
     struct kafka_alter_partition_reassignments_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
     res->allow_replication_factor_change = req->allow_replication_factor_change;
     res->error_message = (struct str){NULL, 0};
     res->responses.n = req->topics.n;
@@ -140,8 +130,6 @@ void kafka_do_alter_partition_reassignments(struct kafka_req *q) {
 }
 
 void kafka_do_list_partition_reassignments(struct kafka_req *q) { // none is ever in progress
-    struct kafka_list_partition_reassignments_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_DESCRIBE)) res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
     kafka_req_done(q);
 }
 
@@ -162,11 +150,6 @@ static void describe_metadata(struct kafka_req *q, struct kafka_describe_quorum_
 void kafka_do_describe_quorum(struct kafka_req *q) {
     const struct kafka_describe_quorum_request *req = q->msg;
     struct kafka_describe_quorum_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_DESCRIBE)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
     res->topics.n = req->topics.n;
     res->topics.p = KAFKA_ELEMENTS(&q->arena, kafka_describe_quorum_response_topics, req->topics.n);
     bool right = req->topics.n == 1 && str_eqc(req->topics.p[0].topic_name, "__cluster_metadata") && req->topics.p[0].partitions.n == 1 &&
@@ -193,66 +176,48 @@ void kafka_do_describe_quorum(struct kafka_req *q) {
     kafka_req_done(q);
 }
 
-static bool other_cluster(struct kafka_req *q, struct str cluster_id) {
-    return cluster_id.p != NULL && !str_eqc(cluster_id, kafka_req_config(q)->cluster_id);
+// Voters are not changed: the error for it, and its text.
+static int16_t voter_refusal(struct kafka_req *q, struct str cluster_id, const char *doing, struct str *message) {
+    if (cluster_id.p != NULL && !str_eqc(cluster_id, kafka_req_config(q)->cluster_id)) {
+        *message = STR("The cluster id is another cluster's.");
+        return KAFKA_INCONSISTENT_CLUSTER_ID;
+    }
+    *message = str_c(arena_printf(&q->arena, "Cluster doesn't support %s voter because the kraft.version feature is 0", doing));
+    return KAFKA_UNSUPPORTED_VERSION;
 }
 
 void kafka_do_add_raft_voter(struct kafka_req *q) {
     const struct kafka_add_raft_voter_request *req = q->msg;
     struct kafka_add_raft_voter_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
-    bool other = other_cluster(q, req->cluster_id);
-    res->error_code = other ? KAFKA_INCONSISTENT_CLUSTER_ID : KAFKA_UNSUPPORTED_VERSION;
-    res->error_message = other ? STR("The cluster id is another cluster's.")
-                               : STR("Cluster doesn't support adding voter because the kraft.version feature is 0");
+    res->error_code = voter_refusal(q, req->cluster_id, "adding", &res->error_message);
     kafka_req_done(q);
 }
 
 void kafka_do_remove_raft_voter(struct kafka_req *q) {
     const struct kafka_remove_raft_voter_request *req = q->msg;
     struct kafka_remove_raft_voter_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
-    bool other = other_cluster(q, req->cluster_id);
-    res->error_code = other ? KAFKA_INCONSISTENT_CLUSTER_ID : KAFKA_UNSUPPORTED_VERSION;
-    res->error_message = other ? STR("The cluster id is another cluster's.")
-                               : STR("Cluster doesn't support removing voter because the kraft.version feature is 0");
+    res->error_code = voter_refusal(q, req->cluster_id, "removing", &res->error_message);
     kafka_req_done(q);
+}
+
+// The only node stays. `unknown`: the error for any other id.
+static int16_t unregister_refusal(struct kafka_req *q, int32_t id, int unknown, const char *what, const char *what_id, struct str *message) {
+    bool self = id == kafka_req_config(q)->node_id;
+    *message = str_c(self ? arena_printf(&q->arena, "The only %s of the cluster cannot be unregistered.", what)
+                          : arena_printf(&q->arena, "%s ID %d is not currently registered", what_id, id));
+    return (int16_t)(self ? KAFKA_INVALID_REQUEST : unknown);
 }
 
 void kafka_do_unregister_broker(struct kafka_req *q) {
     const struct kafka_unregister_broker_request *req = q->msg;
     struct kafka_unregister_broker_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
-    bool self = req->broker_id == kafka_req_config(q)->node_id;
-    res->error_code = self ? KAFKA_INVALID_REQUEST : KAFKA_BROKER_ID_NOT_REGISTERED;
-    res->error_message = str_c(self ? "The only broker of the cluster cannot be unregistered."
-                                    : arena_printf(&q->arena, "Broker ID %d is not currently registered", req->broker_id));
+    res->error_code = unregister_refusal(q, req->broker_id, KAFKA_BROKER_ID_NOT_REGISTERED, "broker", "Broker", &res->error_message);
     kafka_req_done(q);
 }
 
 void kafka_do_unregister_controller(struct kafka_req *q) {
     const struct kafka_unregister_controller_request *req = q->msg;
     struct kafka_unregister_controller_response *res = q->res;
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
-    bool self = req->controller_id == kafka_req_config(q)->node_id;
-    res->error_code = self ? KAFKA_INVALID_REQUEST : KAFKA_CONTROLLER_ID_NOT_REGISTERED;
-    res->error_message = str_c(self ? "The only controller of the cluster cannot be unregistered."
-                                    : arena_printf(&q->arena, "Controller ID %d is not currently registered", req->controller_id));
+    res->error_code = unregister_refusal(q, req->controller_id, KAFKA_CONTROLLER_ID_NOT_REGISTERED, "controller", "Controller", &res->error_message);
     kafka_req_done(q);
 }
