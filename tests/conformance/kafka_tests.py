@@ -83,6 +83,8 @@ EXCLUDED = {
     "TransactionsExpirationTest.testTransactionAfterProducerIdExpiresWithTV1": "a cluster with transaction.version 1",
     "KafkaStreamsTelemetryIntegrationTest.shouldPushGlobalThreadMetricsToBroker": "reads what a metrics reporter class inside the broker's JVM got",
     "KafkaStreamsTelemetryIntegrationTest.shouldPushMetricsToBroker": "reads what a metrics reporter class inside the broker's JVM got",
+    "AtLeastOnceDeliveryMessageLossIntegrationTest.shouldCommitOffsetsAndProduceOutputRecordsWhenProducerFailsWithMessageTooLarge":
+        "makes its topic twice, which the outside broker refuses, Apache Kafka too",
     "PurgeRepartitionTopicIntegrationTest.shouldRestoreState": "asks for the log folders of broker 0; the outside broker is number 1, Apache Kafka's too",
     "AdjustStreamThreadCountTest.shouldResizeCacheAfterThreadReplacement": "reads the application's own log lines; fails with Apache Kafka as well",
     "AdjustStreamThreadCountTest.shouldResizeCacheAfterThreadRemovalTimesOut": "reads the application's own log lines; fails with Apache Kafka as well",
