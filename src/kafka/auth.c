@@ -11,7 +11,7 @@
 #include "kafka/conn.h"
 #include "kafka/security.h"
 
-enum { AGAIN_MIN_US = 1000000 }; // no log-in more than once a second on one connection
+enum { AGAIN_MIN_US = 1000000 }; // no re-authentication more than once a second on one connection; a short token may ask for the first one at any time
 
 static const char anonymous[] = "User:ANONYMOUS";
 
@@ -95,7 +95,7 @@ void kafka_do_sasl_handshake(struct kafka_req *q) {
     struct conn_auth *a = kafka_req_auth(q);
     const struct listener *l = kafka_req_listener(q);
     int64_t now = sys_mono_us(loop_sys(kafka_req_loop(q)));
-    bool again = a->state == AUTH_OPEN && l->sasl && q->version >= 1 && now - a->since_us >= AGAIN_MIN_US;
+    bool again = a->state == AUTH_OPEN && l->sasl && q->version >= 1 && (a->again_us == 0 || now - a->again_us >= AGAIN_MIN_US);
     if (a->state != AUTH_HANDSHAKE && !again) {
         res->error_code = KAFKA_ILLEGAL_SASL_STATE;
         kafka_req_done(q);
@@ -114,6 +114,7 @@ void kafka_do_sasl_handshake(struct kafka_req *q) {
     sasl_free(a->sasl);
     a->sasl = sasl_new(&l->server, (enum sasl_mechanism)m);
     a->again = again;
+    if (again) a->again_us = now;
     a->state = q->version == 0 ? AUTH_BARE_TOKENS : AUTH_TOKENS;
     kafka_req_done(q);
 }
@@ -142,7 +143,6 @@ static void log_in(struct kafka_req *q, struct kafka_sasl_authenticate_response 
     }
     int64_t now = sys_mono_us(loop_sys(kafka_req_loop(q))), lasts = session_ms(l, a->sasl);
     bool kills = l->max_reauth_ms[sasl_which(a->sasl)] > 0; // without the config clients are told, but not closed
-    a->since_us = now;
     a->ends_us = kills ? now + lasts * 1000 : 0;
     res->session_lifetime_ms = kills ? lasts : 0;
     mem_free(a->principal);

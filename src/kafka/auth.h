@@ -17,7 +17,7 @@ struct conn_auth {
     bool again;      // re-authentication
     bool by_token;   // logged in with a delegation token
     int mechanism;   // of the last log-in; -1 = none yet
-    int64_t since_us, ends_us; // monotonic; ends_us 0 = never
+    int64_t again_us, ends_us; // monotonic: when the last re-authentication began, 0 = none yet; when the session ends, 0 = never
     struct loop_timer delay;   // of the answer to a refused log-in
     struct kafka_req *delayed;
 };

@@ -834,6 +834,8 @@ def test_the_order_of_logging_in(secured):
     assert good.handshake("PLAIN")[0] == 0
     assert good.authenticate(PLAIN_TOKEN)[0] == 0
     assert good.authenticate(PLAIN_TOKEN)[0] == ILLEGAL_SASL_STATE
+    assert good.handshake("PLAIN")[0] == 0  # the first time again
+    assert good.authenticate(PLAIN_TOKEN)[0] == 0
     assert good.handshake("PLAIN")[0] == ILLEGAL_SASL_STATE  # sooner than a second after the last time
     wrong = Raw(port)
     assert wrong.handshake("PLAIN")[0] == 0
