@@ -5,10 +5,16 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "client/http.h"
 #include "http/door.h"
 #include "kafka/door.h"
 #include "pg/door.h"
 #include "registry/door.h"
+
+static enum err_code fetch_text(const char *url, int timeout_s, struct arena *a, struct str *out, struct err *err) {
+    const struct client_http h = {.base = url, .timeout_s = timeout_s};
+    return client_http_text(&h, "GET", "", (struct str){NULL, 0}, NULL, "application/json", a, out, NULL, err);
+}
 
 static void *open_kafka(struct server *s, char *host, int *port, struct err *err) {
     char advertised_host[256];
@@ -19,6 +25,7 @@ static void *open_kafka(struct server *s, char *host, int *port, struct err *err
                              .node_id = (int32_t)config_num(&s->config, CFG_BROKER_NODE_ID),
                              .auto_create = config_bool(&s->config, CFG_BROKER_AUTO_CREATE),
                              .cluster_id = s->cluster_id,
+                             .fetch = fetch_text,
                              .settings = s->door_settings,
                              .n_settings = s->n_door_settings,
                              .allow_anonymous = config_bool(&s->config, CFG_KAFKA_ALLOW_ANONYMOUS)};

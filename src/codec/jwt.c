@@ -238,7 +238,8 @@ static bool any_key_signed(const struct jwks *k, const struct parts *p, const js
             ok = signature_ok(&k->keys[i], a, p->signed_text, buf_str(&sig));
         }
     buf_fini(&sig);
-    if (!ok) err_set(err, ERR_UNAUTHENTICATED, fits ? "the token's signature is wrong" : "no key of the key set is the token's");
+    if (!ok && fits) err_set(err, ERR_UNAUTHENTICATED, "the token's signature is wrong");
+    else if (!ok) err_set(err, ERR_NOT_FOUND, "no key of the key set is the token's");
     return ok;
 }
 

@@ -147,7 +147,8 @@ struct kafka_door {
     atomic_uint_fast64_t last_number; // of connections that were given one
     struct loop_event listener_closed;
     struct loop_timer reload; // on the first loop: looks whether certificates have changed
-    atomic_bool reloading;
+    struct loop_timer keys; // likewise: looks whether key sets are due
+    atomic_bool reloading, fetching;
 };
 
 void conn_open(struct door_loop *dl, struct listener *l, struct sys_sock *sock, const char *peer); // takes the socket

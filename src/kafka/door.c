@@ -15,12 +15,13 @@
 #include "kafka/conn.h"
 #include "kafka/door_metrics.h"
 #include "kafka/fetch_session.h"
+#include "kafka/key_set.h"
 #include "kafka/quota.h"
 #include "kafka/security.h"
 #include "kafka/telemetry.h"
 #include "loop/metric_sources.h"
 
-enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000, RELOAD_US = 10000000 };
+enum { ACCEPT_PAUSE_US = 100000, CLOSE_WAIT_US = 5000000, SWEEP_US = 10000000, RELOAD_US = 10000000, KEYS_US = 500000 };
 
 struct handover {
     struct door_loop *dl;
@@ -107,19 +108,37 @@ static void reload_time(void *arg) {
     if (broker_submit(d->broker, reload_files, d, d->loops[0]->loop, reloaded, &err) != ERR_OK) atomic_store(&d->reloading, false);
 }
 
+// Key sets from elsewhere: a worker fetches those that are due, beside the files so that a slow answer does not hold up certificates.
+static void fetch_keys(void *arg) {
+    struct kafka_door *d = arg;
+    key_sets_refresh(d->listeners, loop_sys(d->loops[0]->loop));
+}
+static void keys_fetched(void *arg) { atomic_store(&((struct kafka_door *)arg)->fetching, false); }
+
+static void keys_time(void *arg) {
+    struct kafka_door *d = arg;
+    struct loop *loop = d->loops[0]->loop;
+    struct err err;
+    loop_timer_set(loop, &d->keys, KEYS_US, keys_time, d);
+    if (!key_sets_due(d->listeners, sys_mono_us(loop_sys(loop))) || atomic_exchange(&d->fetching, true)) return;
+    if (broker_submit(d->broker, fetch_keys, d, loop, keys_fetched, &err) != ERR_OK) atomic_store(&d->fetching, false);
+}
+
 void kafka_door_reload(struct kafka_door *d) { listeners_reload(d->listeners, loop_sys(d->loops[0]->loop), true); }
 
 static void start_listening(void *arg) {
     struct opening *o = arg;
     struct kafka_door *d = o->d;
     struct loop *loop = d->loops[0]->loop;
-    bool files = false;
+    bool files = false, keys = false;
     for (size_t i = 0; i < d->listeners->n && o->code == ERR_OK; i++) {
         struct listener *l = &d->listeners->p[i];
         o->code = loop_watch_sock(loop, &l->watch, l->sock, SYS_EV_READ, accept_ready, l, o->err);
         files |= l->n_files > 0 || l->tls; // it may be given files later
+        keys |= l->keys.url != NULL;
     }
     if (files) loop_timer_set(loop, &d->reload, RELOAD_US, reload_time, d);
+    if (keys) loop_timer_set(loop, &d->keys, KEYS_US, keys_time, d);
     loop_event_set(&o->ready);
 }
 
@@ -266,6 +285,7 @@ bool kafka_door_listener(const struct kafka_door *d, size_t i, const char **name
 static void stop_listening(void *arg) {
     struct kafka_door *d = arg;
     loop_timer_cancel(d->loops[0]->loop, &d->reload);
+    loop_timer_cancel(d->loops[0]->loop, &d->keys);
     for (size_t i = 0; i < d->listeners->n; i++) {
         struct listener *l = &d->listeners->p[i];
         loop_timer_cancel(d->loops[0]->loop, &l->pause);
@@ -294,7 +314,8 @@ void kafka_door_close(struct kafka_door *d) {
         loop_event_wait(&done);
         loop_event_fini(&done);
     }
-    while (all && atomic_load(&d->reloading)) sys_sleep_us(loop_sys(d->loops[0]->loop), 1000); // a worker still reads files for us
+    // a worker still reads files or fetches keys for us
+    while (all && (atomic_load(&d->reloading) || atomic_load(&d->fetching))) sys_sleep_us(loop_sys(d->loops[0]->loop), 1000);
     if (all) door_free(d);
     else log_warn("kafka", "requests still under way in the broker", NULL); // they still point here: the memory is left to the process's end
 }

@@ -10,6 +10,9 @@
 
 struct kafka_door;
 
+// GET of a text at a http or https address, into the arena. [block]
+typedef enum err_code kafka_fetch(const char *url, int timeout_s, struct arena *a, struct str *out, struct err *err);
+
 struct kafka_config {
     const char *host;            // to listen on, "127.0.0.1": the listener PLAINTEXT. NULL = only those of the settings
     int port;                    // 0 = a free one
@@ -24,6 +27,7 @@ struct kafka_config {
     bool allow_anonymous; // listeners without authentication may be at addresses other than loopback
     const char *cluster_id;      // NULL = "millrace"
     int32_t node_id;             // 1
+    kafka_fetch *fetch;          // for key sets of tokens; NULL = files only
     bool auto_create;            // auto.create.topics.enable: Metadata creates topics where the client allows it
 };
 

@@ -7,6 +7,8 @@
 #ifndef KAFKA_LISTENER_H
 #define KAFKA_LISTENER_H
 
+#include <stdatomic.h>
+
 #include "codec/jwt.h"
 #include "codec/tls.h"
 #include "kafka/door.h"
@@ -26,6 +28,14 @@ struct watched_file { // a file whose content is in force
 
 struct plain_user {
     struct str name, password;
+};
+
+struct key_set { // where a listener's key set comes from when that is no file: key_set.h
+    const char *url; // NULL = a file
+    kafka_fetch *fetch;
+    int64_t refresh_ms, retry_ms, retry_max_ms;
+    int failures; // of the last times, the worker's
+    _Atomic int64_t due_us, fetched_us; // monotonic
 };
 
 struct listener {
@@ -48,7 +58,8 @@ struct listener {
     size_t n_files;
     struct tls_context *context;
     struct jwks *jwks;
-    const char *jwks_path;
+    const char *jwks_path; // NULL = by `keys`
+    struct key_set keys;
     // of door.c
     struct kafka_door *door;
     struct sys_sock *sock;
@@ -66,6 +77,7 @@ struct listeners {
     const struct broker_kv *tried; // changes that are looked at, in front of all else; value NULL = deleted
     size_t n_tried;
     struct sys_mutex reload; // one reload or check at a time
+    kafka_fetch *fetch; // the door's config
 };
 
 // Reads the configs and the files they name. ERR_CONFIG names the key and the mend.

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "broker/dynamic.h"
 #include "kafka/jaas.h"
+#include "kafka/key_set.h"
 #include "kafka/listener.h"
 #include "kafka/security.h"
 
@@ -224,10 +225,10 @@ static bool reload(struct listeners *l, struct sys *s, bool force) {
         struct tls_context *old = k->context;
         struct jwks *old_keys = k->jwks;
         k->context = context;
-        k->jwks = jwks;
+        if (jwks != NULL) k->jwks = jwks;
         sys_mutex_unlock(&k->mutex);
         tls_context_free(old);
-        jwks_free(old_keys);
+        if (jwks != NULL) jwks_free(old_keys);
         log_info("kafka", "files of a listener read again", "listener", k->name, NULL);
         any = true;
     }
@@ -300,9 +301,21 @@ static enum err_code init_oauth(struct listeners *l, struct listener *k, struct 
         log_warn("kafka", "OAUTHBEARER accepts tokens without signatures: for development only", "listener", k->name, NULL);
         return ERR_OK;
     }
+    if (url != NULL && (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0)) {
+        k->keys.url = url;
+        k->keys.fetch = l->fetch;
+        k->keys.refresh_ms = 3600000;
+        k->keys.retry_ms = 100;
+        k->keys.retry_max_ms = 10000;
+        if (number_for(l, k, SASL_OAUTHBEARER, "sasl.oauthbearer.jwks.endpoint.refresh.ms", &k->keys.refresh_ms, err) != ERR_OK ||
+            number_for(l, k, SASL_OAUTHBEARER, "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", &k->keys.retry_ms, err) != ERR_OK ||
+            number_for(l, k, SASL_OAUTHBEARER, "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", &k->keys.retry_max_ms, err) != ERR_OK)
+            return err->code;
+        return key_set_open(k, s, err);
+    }
     if (url == NULL || strncmp(url, "file:", 5) != 0)
-        return err_set(err, ERR_CONFIG, "OAUTHBEARER on listener %s: sasl.oauthbearer.jwks.endpoint.url must name a key set's file (file:///etc/keys.json); "
-                       "fetch one that is elsewhere to a file, it is read again when it changes", k->name);
+        return err_set(err, ERR_CONFIG, "OAUTHBEARER on listener %s: sasl.oauthbearer.jwks.endpoint.url must name a key set: file:///etc/keys.json, "
+                       "https://… or http://…", k->name);
     const char *path = url + 5;
     while (path[0] == '/' && path[1] == '/') path++; // file:///x, file:/x
     k->jwks_path = path;
@@ -437,6 +450,7 @@ enum err_code listeners_init(struct listeners *l, struct sys *s, struct broker *
                                          .port = config->port,
                                          .advertised_host = config->advertised_host == NULL ? NULL : arena_strdup(&l->arena, config->advertised_host),
                                          .advertised_port = config->advertised_port};
+    l->fetch = config->fetch;
     enum err_code code = parse_listeners(l, err);
     if (code == ERR_OK && l->n == 0) code = err_set(err, ERR_CONFIG, "there is no listener: set kafka.listen, or listeners in broker.properties");
     for (size_t i = 0; i < l->n; i++) sys_mutex_init(&l->p[i].mutex);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "codec/digest.h"
+#include "kafka/key_set.h"
 #include "kafka/tokens.h"
 
 static const char *setting(const struct kafka_config *c, const char *name) {
@@ -169,6 +170,7 @@ static json_t *jwt_claims(void *arg, struct str token, struct err *err) {
     sys_mutex_lock(&k->mutex); // a reload waits, for the time of a signature's check
     json_t *claims = jwt_verify(k->jwks, token, err);
     sys_mutex_unlock(&k->mutex);
+    if (claims == NULL && err->code == ERR_NOT_FOUND) key_set_lacks(k, k->security->sys);
     return claims;
 }
 

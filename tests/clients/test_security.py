@@ -6,10 +6,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac as hmac_module
+import http.server
 import json
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -409,6 +411,89 @@ def test_oauthbearer(secured):
         (secured.tokens.token("carol").replace(".", ".e30.", 1), "JSON web token"),
     ):
         assert why in refusal(bearer(secured, bad))
+
+
+class KeyServer(http.server.ThreadingHTTPServer):
+    """Gives a key set by HTTP, or an error, or nothing until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), KeyHandler)
+        self.keys: dict = {}
+        self.status = 200
+        self.asked = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/keys"
+
+
+class KeyHandler(http.server.BaseHTTPRequestHandler):
+    server: KeyServer
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        self.server.go_on.wait(60)
+        body = json.dumps(self.server.keys).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def test_keys_by_url(scratch, new_server):
+    """The set is fetched at the start and again; what is no set changes nothing, and a server that does not answer holds up nobody."""
+    folder = scratch / "keys-by-url"
+    (folder / "new").mkdir(parents=True)
+    old, new, keys = Tokens(folder), Tokens(folder / "new"), KeyServer()
+    keys.keys = old.jwks
+    port, = free_ports(1)
+    path = folder / "server.properties"
+    path.write_text(f"""listeners=SASL_PLAINTEXT://127.0.0.1:{port}
+sasl.enabled.mechanisms=OAUTHBEARER
+sasl.oauthbearer.jwks.endpoint.url={keys.url}
+sasl.oauthbearer.jwks.endpoint.refresh.ms=200
+sasl.oauthbearer.expected.audience=kafka
+""")
+    server = new_server(settings={"broker.properties": str(path)}).start()
+
+    def good(token: str) -> bool:
+        raw = Raw(port)
+        assert raw.handshake("OAUTHBEARER")[0] == 0
+        error, rest = raw.authenticate(f"n,,\x01auth=Bearer {token}\x01\x01".encode())
+        assert error == 0
+        return rest[2:6] == bytes(4)  # else it says why, and waits to hear that this was understood (RFC 7628)
+
+    def asked_again() -> None:
+        before, deadline = keys.asked, time.monotonic() + 60
+        while keys.asked < before + 2:  # the first may have begun before
+            assert good(old.token("carol")) and time.monotonic() < deadline
+
+    assert good(old.token("carol"))
+    assert not good(new.token("carol"))
+    keys.status = 500
+    asked_again()
+    keys.status, keys.keys = 200, {"keys": []}
+    asked_again()
+    keys.go_on.clear()
+    before, deadline = keys.asked, time.monotonic() + 60
+    while keys.asked == before:  # now it hangs
+        assert good(old.token("carol")) and time.monotonic() < deadline
+    assert good(old.token("carol"))
+    keys.keys = new.jwks
+    keys.go_on.set()
+    deadline = time.monotonic() + 60
+    while not good(new.token("carol")):
+        assert time.monotonic() < deadline, server.log()
+    assert not good(old.token("carol"))
+    keys.shutdown()
+    server.stop()
+    keys.server_close()
+    with pytest.raises(AssertionError, match="nobody answers"):
+        server.start()
+    server.process = None
 
 
 def test_sessions_end_and_are_renewed(secured):
