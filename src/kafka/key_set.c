@@ -35,7 +35,8 @@ static void fetched(struct listener *k, struct sys *s, bool ok) {
 }
 
 enum err_code key_set_open(struct listener *k, struct sys *s, struct err *err) {
-    if (k->keys.fetch == NULL) return err_set(err, ERR_CONFIG, "sasl.oauthbearer.jwks.endpoint.url of listener %s: only files (file:///etc/keys.json) here", k->name);
+    if (k->keys.fetch == NULL)
+        return err_set(err, ERR_CONFIG, "sasl.oauthbearer.jwks.endpoint.url of listener %s: only files (file:///etc/keys.json) here", k->name);
     k->jwks = fetch(k, err);
     if (k->jwks == NULL) {
         err_wrap(err, "sasl.oauthbearer.jwks.endpoint.url of listener %s: %s", k->name, k->keys.url);
