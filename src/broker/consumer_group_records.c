@@ -4,15 +4,8 @@
 // A record of a member may come before or behind that of its group, as compaction leaves them: each makes what it needs.
 #include "broker/consumer_group.h"
 
-static struct buf *key_of(struct group_records *r, int kind, const char *group, const char *more) {
-    struct buf *key = group_records_key(r, kind);
-    put_string(key, str_c(group));
-    if (more != NULL) put_string(key, str_c(more));
-    return key;
-}
-
 void consumer_put_epoch(const struct consumer_group *g, struct group_records *r) {
-    (void)key_of(r, 3, g->head->id, NULL);
+    group_records_key_of(r, 3, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)g->epoch);
     if (g->metadata_hash == 0) {
@@ -45,7 +38,7 @@ static void put_classic(struct buf *v, const struct consumer_member *m) {
 }
 
 void consumer_put_member(const struct consumer_member *m, struct group_records *r) {
-    (void)key_of(r, 5, m->group->head->id, m->id);
+    group_records_key_of(r, 5, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
     put_compact_nullable(v, m->instance_id);
     put_compact_nullable(v, m->rack_id);
@@ -62,7 +55,7 @@ void consumer_put_member(const struct consumer_member *m, struct group_records *
 }
 
 void consumer_put_current(const struct consumer_member *m, struct group_records *r) {
-    (void)key_of(r, 8, m->group->head->id, m->id);
+    group_records_key_of(r, 8, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)m->epoch);
     buf_put_be32(v, (uint32_t)m->previous_epoch);
@@ -74,7 +67,7 @@ void consumer_put_current(const struct consumer_member *m, struct group_records 
 }
 
 void consumer_put_target(const struct consumer_member *m, struct group_records *r) {
-    (void)key_of(r, 7, m->group->head->id, m->id);
+    group_records_key_of(r, 7, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
     partition_set_put(v, &m->target);
     put_no_tags(v);
@@ -82,7 +75,7 @@ void consumer_put_target(const struct consumer_member *m, struct group_records *
 }
 
 void consumer_put_target_epoch(const struct consumer_group *g, struct group_records *r) {
-    (void)key_of(r, 6, g->head->id, NULL);
+    group_records_key_of(r, 6, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)g->assignment_epoch);
     put_no_tags(v);
@@ -90,7 +83,7 @@ void consumer_put_target_epoch(const struct consumer_group *g, struct group_reco
 }
 
 void consumer_put_regex(const struct consumer_group *g, const struct consumer_regex *x, struct group_records *r) {
-    (void)key_of(r, 16, g->head->id, x->text);
+    group_records_key_of(r, 16, g->head->id, x->text);
     struct buf *v = group_records_value(r, 0);
     put_compact_count(v, x->topics.n);
     for (size_t i = 0; i < x->topics.n; i++) put_compact_string(v, str_c(x->topics.p[i]));
@@ -101,14 +94,14 @@ void consumer_put_regex(const struct consumer_group *g, const struct consumer_re
 }
 
 void consumer_delete_regex(const struct consumer_group *g, const char *text, struct group_records *r) {
-    (void)key_of(r, 16, g->head->id, text);
+    group_records_key_of(r, 16, g->head->id, text);
     group_records_delete(r);
 }
 
 void consumer_delete_member(const struct consumer_group *g, const char *id, struct group_records *r) {
     static const int kinds[] = {8, 7, 5};
     for (size_t i = 0; i < 3; i++) {
-        (void)key_of(r, kinds[i], g->head->id, id);
+        group_records_key_of(r, kinds[i], g->head->id, id);
         group_records_delete(r);
     }
 }
@@ -130,9 +123,9 @@ void consumer_put_tombstones(const struct group *head, struct group_records *r) 
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) consumer_delete_member(g, e->key, r);
     for (size_t it = 0; (e = map_next(&g->regexes, &it)) != NULL;) consumer_delete_regex(g, e->key, r);
-    (void)key_of(r, 6, head->id, NULL);
+    group_records_key_of(r, 6, head->id, NULL);
     group_records_delete(r);
-    (void)key_of(r, 3, head->id, NULL);
+    group_records_key_of(r, 3, head->id, NULL);
     group_records_delete(r);
 }
 
@@ -144,21 +137,10 @@ replay_fn consumer_replay_epoch, consumer_replay_nothing, consumer_replay_member
 
 static char *text_of(struct str s) { return s.p == NULL ? NULL : mem_strndup(s.p, s.n); }
 
-// The group that a key names. With `make`, it is made a consumer group if it is something else or nothing.
 static struct consumer_group *group_of(struct coordinator *c, struct rd *key, bool make) {
-    struct str id = get_string(key);
-    if (key->failed || id.p == NULL) return NULL;
-    char *name = mem_strndup(id.p, id.n);
-    struct group *head = group_find(c, name);
-    if (head == NULL && make) {
-        head = group_make(c, name, &consumer_group_ops);
-        if (head != NULL) (void)consumer_group_new(head);
-    } else if (head != NULL && head->ops != &consumer_group_ops && make) {
-        group_become(head, &consumer_group_ops, NULL);
-        (void)consumer_group_new(head);
-    }
-    mem_free(name);
-    return head == NULL || head->ops != &consumer_group_ops ? NULL : head->own;
+    struct group *head = group_replay_head(c, key, &consumer_group_ops, make);
+    if (head == NULL) return NULL;
+    return head->own == NULL ? consumer_group_new(head) : head->own;
 }
 
 static struct consumer_member *member_of(struct consumer_group *g, struct rd *key, bool make) {
@@ -180,13 +162,7 @@ bool consumer_replay_epoch(struct coordinator *c, struct rd *key, struct rd *val
     struct consumer_group *g = group_of(c, key, value != NULL);
     if (value == NULL) {
         if (g == NULL) return true;
-        if (g->head->offsets.n == 0) {
-            group_free(g->head);
-        } else { // its offsets live on
-            struct group *head = g->head;
-            group_become(head, &classic_group_ops, NULL);
-            classic_own_new(head);
-        }
+        group_replay_gone(g->head);
         return true;
     }
     (void)rd_be16(value);

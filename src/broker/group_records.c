@@ -37,6 +37,12 @@ struct buf *group_records_key(struct group_records *r, int version) {
     return &r->key;
 }
 
+void group_records_key_of(struct group_records *r, int version, const char *group, const char *more) {
+    struct buf *key = group_records_key(r, version);
+    put_string(key, str_c(group));
+    if (more != NULL) put_string(key, str_c(more));
+}
+
 struct buf *group_records_value(struct group_records *r, int version) {
     buf_clear(&r->value);
     buf_put_be16(&r->value, (uint16_t)version);
@@ -122,6 +128,26 @@ static replay_fn *replay_of(int version) {
 #undef GROUP_RECORD
     default: return NULL;
     }
+}
+
+struct group *group_replay_head(struct coordinator *c, struct rd *key, const struct group_ops *ops, bool make) {
+    struct str id = get_string(key);
+    if (key->failed || id.p == NULL) return NULL;
+    char *name = mem_strndup(id.p, id.n);
+    struct group *head = group_find(c, name);
+    if (head == NULL && make) head = group_make(c, name, ops);
+    else if (head != NULL && head->ops != ops && make) group_become(head, ops, NULL);
+    mem_free(name);
+    return head == NULL || head->ops != ops ? NULL : head;
+}
+
+void group_replay_gone(struct group *g) {
+    if (g->offsets.n == 0) {
+        group_free(g);
+        return;
+    }
+    group_become(g, &classic_group_ops, NULL);
+    classic_own_new(g);
 }
 
 static enum err_code load_batch(struct coordinator *c, const struct batch *b, struct err *err) {

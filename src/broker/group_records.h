@@ -37,6 +37,7 @@ struct group_records {
 
 struct group_records *group_records_new(struct coordinator *c);
 struct buf *group_records_key(struct group_records *r, int version);   // begins a record: its key, cleared, with this version in front
+void group_records_key_of(struct group_records *r, int version, const char *group, const char *more); // the key: strings; `more` NULL = none
 struct buf *group_records_value(struct group_records *r, int version); // the same for its value
 void group_records_put(struct group_records *r);    // the record is complete
 void group_records_delete(struct group_records *r); // its key is complete: a tombstone
@@ -46,6 +47,12 @@ bool group_records_empty(const struct group_records *r);
 void group_records_submit(struct group_records *r, struct group *g, group_records_fn *fn, void *arg);
 void group_records_free(struct group_records *r); // gives it up unwritten
 enum err_code group_records_load(struct coordinator *c, struct err *err); // reads the topic, or creates it
+
+// ---- replay, for types that share the map of groups ----
+// The group that a key names, when it is of that type; NULL = it is none. With `make` it becomes one if it is of another type or not there: then
+// its `own` is NULL, and the caller's to set.
+struct group *group_replay_head(struct coordinator *c, struct rd *key, const struct group_ops *ops, bool make);
+void group_replay_gone(struct group *g); // its own record is a tombstone; its offsets live on, as a classic group's
 
 // ---- the pieces of keys and values ----
 void put_string(struct buf *out, struct str s);            // int16 length

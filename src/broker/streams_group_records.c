@@ -3,15 +3,8 @@
 // their subtopologies; while one is loaded without its topology, which comes in front, they are left out.
 #include "broker/streams_group.h"
 
-static struct buf *key_of(struct group_records *r, int kind, const char *group, const char *more) {
-    struct buf *key = group_records_key(r, kind);
-    put_string(key, str_c(group));
-    if (more != NULL) put_string(key, str_c(more));
-    return key;
-}
-
 void streams_put_group(const struct streams_group *g, struct group_records *r) {
-    (void)key_of(r, 17, g->head->id, NULL);
+    group_records_key_of(r, 17, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)g->epoch);
     buf_put_be64(v, (uint64_t)g->metadata_hash);
@@ -27,7 +20,7 @@ void streams_put_group(const struct streams_group *g, struct group_records *r) {
 }
 
 void streams_put_member(const struct streams_member *m, struct group_records *r) {
-    (void)key_of(r, 19, m->group->head->id, m->id);
+    group_records_key_of(r, 19, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
     put_compact_nullable(v, NULL); // instance id
     put_compact_nullable(v, m->rack_id);
@@ -68,7 +61,7 @@ static void put_tasks(const struct streams_group *g, struct buf *v, const struct
 }
 
 void streams_put_current(const struct streams_member *m, struct group_records *r) {
-    (void)key_of(r, 22, m->group->head->id, m->id);
+    group_records_key_of(r, 22, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)m->epoch);
     buf_put_be32(v, (uint32_t)m->previous_epoch);
@@ -80,7 +73,7 @@ void streams_put_current(const struct streams_member *m, struct group_records *r
 }
 
 void streams_put_target(const struct streams_member *m, struct group_records *r) {
-    (void)key_of(r, 21, m->group->head->id, m->id);
+    group_records_key_of(r, 21, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
     for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->target.of[i]);
     put_no_tags(v);
@@ -88,7 +81,7 @@ void streams_put_target(const struct streams_member *m, struct group_records *r)
 }
 
 void streams_put_target_epoch(const struct streams_group *g, struct group_records *r) {
-    (void)key_of(r, 20, g->head->id, NULL);
+    group_records_key_of(r, 20, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)g->assignment_epoch);
     put_no_tags(v);
@@ -96,7 +89,7 @@ void streams_put_target_epoch(const struct streams_group *g, struct group_record
 }
 
 void streams_put_topology(const struct streams_group *g, struct group_records *r) {
-    (void)key_of(r, 23, g->head->id, NULL);
+    group_records_key_of(r, 23, g->head->id, NULL);
     streams_topology_put(group_records_value(r, 0), g->topology);
     group_records_put(r);
 }
@@ -104,7 +97,7 @@ void streams_put_topology(const struct streams_group *g, struct group_records *r
 void streams_delete_member(const struct streams_group *g, const char *id, struct group_records *r) {
     static const int kinds[] = {22, 21, 19};
     for (size_t i = 0; i < 3; i++) {
-        (void)key_of(r, kinds[i], g->head->id, id);
+        group_records_key_of(r, kinds[i], g->head->id, id);
         group_records_delete(r);
     }
 }
@@ -126,7 +119,7 @@ void streams_put_tombstones(const struct group *head, struct group_records *r) {
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) streams_delete_member(g, e->key, r);
     for (size_t i = 0; i < 3; i++) {
-        (void)key_of(r, kinds[i], head->id, NULL);
+        group_records_key_of(r, kinds[i], head->id, NULL);
         group_records_delete(r);
     }
 }
@@ -138,19 +131,9 @@ replay_fn streams_replay_group, streams_replay_member, streams_replay_target_epo
     streams_replay_topology;
 
 static struct streams_group *group_of(struct coordinator *c, struct rd *key, bool make) {
-    struct str id = get_string(key);
-    if (key->failed || id.p == NULL) return NULL;
-    char *name = mem_strndup(id.p, id.n);
-    struct group *head = group_find(c, name);
-    if (head == NULL && make) {
-        head = group_make(c, name, &streams_group_ops);
-        if (head != NULL) (void)streams_group_new(head);
-    } else if (head != NULL && head->ops != &streams_group_ops && make) {
-        group_become(head, &streams_group_ops, NULL);
-        (void)streams_group_new(head);
-    }
-    mem_free(name);
-    return head == NULL || head->ops != &streams_group_ops ? NULL : head->own;
+    struct group *head = group_replay_head(c, key, &streams_group_ops, make);
+    if (head == NULL) return NULL;
+    return head->own == NULL ? streams_group_new(head) : head->own;
 }
 
 static struct streams_member *member_of(struct streams_group *g, struct rd *key, bool make) {
@@ -165,15 +148,7 @@ static struct streams_member *member_of(struct streams_group *g, struct rd *key,
 
 bool streams_replay_group(struct coordinator *c, struct rd *key, struct rd *value) {
     struct streams_group *g = group_of(c, key, value != NULL);
-    if (value == NULL && g != NULL) {
-        struct group *head = g->head;
-        if (head->offsets.n == 0) {
-            group_free(head);
-        } else { // its offsets live on
-            group_become(head, &classic_group_ops, NULL);
-            classic_own_new(head);
-        }
-    }
+    if (value == NULL && g != NULL) group_replay_gone(g->head);
     if (value == NULL) return true;
     (void)rd_be16(value);
     int32_t epoch = (int32_t)rd_be32(value), validated = -1;
