@@ -13,7 +13,13 @@
 enum { OWN_CACHE = 8 << 20 };
 static const char meta_text[] = "millrace-partition 1\n";
 
-static struct segment *active(const struct log *l) { return *vec_last(&l->segments); }
+static struct segment *active(const struct log *l) { return *vec_last(&l->segments); } // under the mutex: compaction and retention change the list
+static struct segment *active_now(struct log *l) { // the owner's: only it makes another one active
+    sys_mutex_lock(&l->mutex);
+    struct segment *g = active(l);
+    sys_mutex_unlock(&l->mutex);
+    return g;
+}
 static int64_t now_ms(const struct log *l) { return sys_now_us(l->sys) / 1000; }
 
 // ---- open and close -------------------------------------------------------------------------------------------------
@@ -88,7 +94,7 @@ struct log *log_open_cached(struct sys *s, struct log_cache *cache, const char *
 
 // The index of the active segment and the caller's state at the end, so that the next open has nothing to scan.
 static enum err_code write_end(struct log *l, struct err *err) {
-    struct segment *g = active(l);
+    struct segment *g = active_now(l);
     g->index_loaded = true;
     enum err_code code = segment_trim(g, err);
     if (code == ERR_OK) code = segment_write_aborted(l, g, "txnindex", err);
@@ -145,7 +151,7 @@ static int64_t choose_jitter(const struct log *l) {
 }
 
 enum err_code log_roll(struct log *l, struct err *err) {
-    struct segment *old = active(l);
+    struct segment *old = active_now(l);
     if (old->size == 0) return ERR_OK;
     l->untouched = false;
     struct segment *g = segment_open(l, l->end, true, err);
@@ -176,8 +182,8 @@ static bool is_due(const struct log *l, const struct segment *g, size_t more) {
 }
 
 void log_roll_due(struct log *l) {
-    struct segment *g = active(l);
     sys_mutex_lock(&l->mutex);
+    struct segment *g = active(l);
     bool due = is_due(l, g, 0);
     // Retention takes only closed segments: an active one whose newest record is too old is closed for it, as Kafka does.
     due = due || (g->size > 0 && l->config.retention_ms >= 0 && now_ms(l) - segment_newest_ms(g) > l->config.retention_ms);
@@ -186,7 +192,7 @@ void log_roll_due(struct log *l) {
     sys_mutex_unlock(&l->mutex);
     struct err err = {0};
     if (due && !offline && log_roll(l, &err) != ERR_OK) log_warn("log", "could not close a segment", "dir", l->dir, "error", err.msg, NULL);
-    if (!offline) point_take(l, active(l), grown);
+    if (!offline) point_take(l, active_now(l), grown);
 }
 
 static void note_control(struct log *l, struct segment *g, const struct batch *b) {
@@ -199,15 +205,16 @@ enum err_code log_append(struct log *l, struct str batches, int32_t leader_epoch
     if (log_offline(l)) return err_set(err, ERR_OFFLINE, "%s: offline after an earlier failure", l->dir);
     if (batches.n > UINT32_MAX / 2) return err_set(err, ERR_TOO_LARGE, "%zu bytes in one append", batches.n);
     sys_mutex_lock(&l->mutex);
-    bool due = is_due(l, active(l), batches.n);
+    struct segment *g = active(l);
+    bool due = is_due(l, g, batches.n);
     uint32_t interval = l->config.index_interval_bytes;
     uint64_t segment_max = l->config.segment_bytes, grown = point_bytes(l);
     sys_mutex_unlock(&l->mutex);
     if (due) {
         enum err_code code = log_roll(l, err);
         if (code != ERR_OK) return code;
+        g = active_now(l);
     }
-    struct segment *g = active(l);
     point_take(l, g, grown);
     l->untouched = false;
     uint8_t *p = (uint8_t *)(uintptr_t)batches.p; // the caller's bytes are writable by contract
