@@ -38,23 +38,7 @@ static void lock_run(struct acquiring *q, struct share_run *run) {
 // Offsets first to last of the run at `offset`, which holds them all.
 static void acquire_piece(struct acquiring *q, int64_t first, int64_t last) {
     struct share_runs *r = q->r;
-    size_t i = share_runs_find(r, first);
-    struct share_run whole = r->v.p[i];
-    if (whole.last > last) {
-        struct share_run rest = whole;
-        rest.first = last + 1;
-        share_runs_insert(r, i + 1, &rest);
-        i = share_runs_find(r, first);
-        r->v.p[i].last = last;
-    }
-    if (whole.first < first) {
-        struct share_run piece = r->v.p[i];
-        piece.first = first;
-        share_runs_insert(r, i + 1, &piece);
-        i = share_runs_find(r, whole.first);
-        r->v.p[i].last = first - 1;
-        i++;
-    }
+    size_t i = share_runs_cut(r, share_runs_find(r, first), first, last);
     assert(r->v.p[i].first == first && r->v.p[i].last == last);
     lock_run(q, &r->v.p[i]);
 }

@@ -334,8 +334,7 @@ void share_runs_dead(struct share_runs *r, int64_t max_records, share_deads *out
     }
 }
 
-// The piece of the run at index i that lies in first to last becomes a run of its own; its index.
-static size_t cut_out(struct share_runs *r, size_t i, int64_t first, int64_t last) {
+size_t share_runs_cut(struct share_runs *r, size_t i, int64_t first, int64_t last) {
     struct share_run run = r->v.p[i];
     if (run.last > last) {
         struct share_run rest = run;
@@ -360,7 +359,7 @@ uint64_t share_runs_archive(struct share_runs *r, const share_deads *dead, share
         const struct share_dead *d = &dead->p[k];
         for (size_t i = share_runs_find(r, d->first); i < r->v.n && r->v.p[i].first <= d->last; i++) {
             if (r->v.p[i].state != SHARE_ARCHIVING || r->v.p[i].change != 0) continue;
-            i = cut_out(r, i, d->first, d->last);
+            i = share_runs_cut(r, i, d->first, d->last);
             struct share_run *run = &r->v.p[i];
             run->old_state = run->state;
             run->old_count = run->count;

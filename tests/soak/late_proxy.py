@@ -73,18 +73,28 @@ class Proxy:
         if not self.calm:
             await self.alone(frame)
 
+    @staticmethod
+    async def frame_of(reader: asyncio.StreamReader) -> bytes:
+        size = await reader.readexactly(4)
+        return size + await reader.readexactly(struct.unpack(">i", size)[0])
+
+    async def is_cut(self, frame: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Whether only a part of the frame came through; else it may have been held up for a while."""
+        if self.happens("cut"):
+            writer.write(frame[: self.random.randrange(1, len(frame))])
+            await writer.drain()
+            return True
+        if self.happens("delayed"):
+            await asyncio.sleep(self.random.uniform(0, DELAY_SECONDS))
+        return False
+
     async def requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            size = await reader.readexactly(4)
-            frame = size + await reader.readexactly(struct.unpack(">i", size)[0])
+            frame = await self.frame_of(reader)
             key, version = struct.unpack(">hh", frame[4:8])
             self.counts["requests"] += 1
-            if self.happens("cut"):
-                writer.write(frame[: self.random.randrange(1, len(frame))])
-                await writer.drain()
+            if await self.is_cut(frame, writer):
                 return
-            if self.happens("delayed"):
-                await asyncio.sleep(self.random.uniform(0, DELAY_SECONDS))
             if version >= SAFE_LATE.get(key, 1 << 15) and len(self.late) < LATE_MAX and self.happens("late"):
                 task = asyncio.create_task(self.send_late(frame))
                 self.late.add(task)
@@ -96,14 +106,9 @@ class Proxy:
 
     async def answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            size = await reader.readexactly(4)
-            frame = size + await reader.readexactly(struct.unpack(">i", size)[0])
-            if self.happens("cut"):
-                writer.write(frame[: self.random.randrange(1, len(frame))])
-                await writer.drain()
+            frame = await self.frame_of(reader)
+            if await self.is_cut(frame, writer):
                 return
-            if self.happens("delayed"):
-                await asyncio.sleep(self.random.uniform(0, DELAY_SECONDS))
             writer.write(frame)
             await writer.drain()
 
