@@ -39,7 +39,7 @@ BENCH_SRC := $(wildcard bench/*_bench.c)
 BENCH := $(BENCH_SRC:bench/%.c=$(B)/bench/%)
 
 .PHONY: all unit crash check check-style fuzz fuzz-short tsan soak bench clean
-all: $(B)/millrace
+all: $(B)/millrace $(B)/tools/kafka_schema
 $(B)/millrace: $(B)/obj/cli/main.o $(B)/libmillrace.a
 	$(CC) $(LDFLAGS) -o $@ $< $(B)/libmillrace.a $(LIBS)
 $(B)/libmillrace.a: $(OBJ)

@@ -7,13 +7,14 @@ names of src/kafka/messages.h; what a dictionary does not say is zero, empty or 
 
 from __future__ import annotations
 
-import socket
 import struct
 import subprocess
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from frames import Wire
 
 TOP = Path(__file__).resolve().parents[2]
 PROGRAM = TOP / "build/release/tools/kafka_schema"
@@ -197,9 +198,7 @@ class Connection:
     """One connection; with a user's name and password it logs in by SASL/PLAIN."""
 
     def __init__(self, address: str, user: str | None = None, password: str = "") -> None:
-        host, port = address.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), 60)
-        self.socket.settimeout(60)
+        self.wire = Wire(address, 60)
         self.correlation = 0
         if user is not None:
             assert self.ask("SaslHandshake", 1, {"mechanism": "PLAIN"})["error_code"] == 0
@@ -210,16 +209,7 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def exactly(self, n: int) -> bytes:
-        got = b""
-        while len(got) < n:
-            piece = self.socket.recv(n - len(got))
-            if not piece:
-                raise ConnectionError("closed")
-            got += piece
-        return got
+        self.wire.close()
 
     def ask(self, api: str, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """ConnectionError when the server closes instead of answering."""
@@ -227,8 +217,7 @@ class Connection:
         self.correlation += 1
         frame = struct.pack(">hhih", request.key, version, self.correlation, -1) + (b"\0" if request.header == 2 else b"")
         frame += put_struct(request.fields, body, request.flexible)
-        self.socket.sendall(struct.pack(">i", len(frame)) + frame)
-        answer = Reader(self.exactly(struct.unpack(">i", self.exactly(4))[0]))
+        answer = Reader(self.wire.exchange(struct.pack(">i", len(frame)) + frame))
         assert answer.number(">i") == self.correlation
         if response.header == 1:
             assert answer.varint() == 0

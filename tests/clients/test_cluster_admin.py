@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import uuid
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, ElectionType, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import Server
+from frames import Wire
 from kafka.admin import KafkaAdminClient
 from kafka.errors import InvalidReplicationAssignmentError, InvalidUpdateVersionError, NoReassignmentInProgressError, UnknownTopicOrPartitionError
 
@@ -40,27 +40,15 @@ def topic(admin: AdminClient) -> str:
     return t
 
 
-def exactly(s: socket.socket, n: int) -> bytes:
-    got = b""
-    while len(got) < n:
-        piece = s.recv(n - len(got))
-        assert piece, "closed"
-        got += piece
-    return got
-
-
 def compact(text: str) -> bytes:
     return bytes([len(text) + 1]) + text.encode()
 
 
 def ask(server: Server, key: int, version: int, body: bytes) -> tuple[int, str]:
     """One request of a flexible version whose response is throttle time, error, message."""
-    host, port = server.kafka.rsplit(":", 1)
     frame = struct.pack(">hhih", key, version, 77, -1) + NO_TAGS + body + NO_TAGS
-    with socket.create_connection((host, int(port)), 30) as s:
-        s.settimeout(30)
-        s.sendall(struct.pack(">i", len(frame)) + frame)
-        answer = exactly(s, struct.unpack(">i", exactly(s, 4))[0])
+    with Wire(server.kafka) as wire:
+        answer = wire.exchange(struct.pack(">i", len(frame)) + frame)
     correlation, tags, _, error = struct.unpack(">ibih", answer[:11])
     assert (correlation, tags, answer[-1]) == (77, 0, 0)
     assert answer[11] < 128 and len(answer) == 12 + max(answer[11] - 1, 0) + 1, "the message and nothing else"
@@ -145,13 +133,10 @@ def test_the_end_of_a_leaders_epoch(server: Server, topic: str) -> None:
     for _ in range(3):
         p.produce(topic, b"x", partition=1)
         assert p.flush(30) == 0
-    host, port = server.kafka.rsplit(":", 1)
     asked = [(1, -1, 0), (1, 0, 0), (1, 5, 0), (1, -1, 3), (9, -1, 0)]  # partition, the leader's epoch as the client knows it, the epoch asked for
     body = struct.pack(">ii", -1, 1) + struct.pack(">h", len(topic)) + topic.encode() + struct.pack(">i", len(asked))
     frame = struct.pack(">hhih", 23, 3, 77, -1) + body + b"".join(struct.pack(">iii", *a) for a in asked)
-    with socket.create_connection((host, int(port)), 30) as s:
-        s.settimeout(30)
-        s.sendall(struct.pack(">i", len(frame)) + frame)
-        answer = exactly(s, struct.unpack(">i", exactly(s, 4))[0])
+    with Wire(server.kafka) as wire:
+        answer = wire.exchange(struct.pack(">i", len(frame)) + frame)
     rows = list(struct.iter_unpack(">hiiq", answer[4 + 4 + 4 + 2 + len(topic) + 4 :]))  # error, partition, epoch, its end
     assert rows == [(0, 1, 0, 3), (0, 1, 0, 3), (75, 1, -1, -1), (0, 1, -1, -1), (3, 9, -1, -1)]

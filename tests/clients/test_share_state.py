@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import uuid
 from collections.abc import Callable
@@ -11,30 +10,19 @@ from collections.abc import Callable
 from confluent_kafka import TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import Server
+from frames import Wire
 
 INITIALIZE, READ, WRITE, DELETE, SUMMARY = 83, 84, 85, 86, 87
 UNKNOWN_TOPIC_OR_PARTITION, INVALID_REQUEST, FENCED_LEADER_EPOCH, FENCED_STATE_EPOCH = 3, 42, 74, 124
 END = b"\0"  # no tagged fields
 
 
-def exactly(s: socket.socket, n: int) -> bytes:
-    got = b""
-    while len(got) < n:
-        piece = s.recv(n - len(got))
-        assert piece, "closed"
-        got += piece
-    return got
-
-
 def ask(server: Server, key: int, version: int, group: str, topic: bytes, partition: bytes) -> tuple[int, bytes]:
     """The error of one partition, and what the answer says of it behind the error's message."""
-    host, port = server.kafka.rsplit(":", 1)
     body = bytes([len(group) + 1]) + group.encode() + b"\2" + topic + b"\2" + partition + END + END + END
     frame = struct.pack(">hhih", key, version, 5, -1) + END + body
-    with socket.create_connection((host, int(port)), 30) as s:
-        s.settimeout(30)
-        s.sendall(struct.pack(">i", len(frame)) + frame)
-        answer = exactly(s, struct.unpack(">i", exactly(s, 4))[0])
+    with Wire(server.kafka) as wire:
+        answer = wire.exchange(struct.pack(">i", len(frame)) + frame)
     assert answer[:22] == struct.pack(">i", 5) + END + b"\2" + topic
     assert answer[22] == 2 and struct.unpack(">i", answer[23:27]) == (0,)
     error, text = struct.unpack(">hB", answer[27:30])

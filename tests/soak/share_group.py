@@ -26,6 +26,7 @@ from frames import Frame, Wire
 from kafka.protocol.admin.configs import IncrementalAlterConfigsRequest
 from kafka.protocol.metadata import FindCoordinatorRequest, MetadataRequest
 from kafka.record import MemoryRecords
+from kafka_frames import varint
 
 HEARTBEAT, FETCH, ACKNOWLEDGE = 76, 78, 79
 ACCEPT, RELEASE, REJECT = 1, 2, 3
@@ -37,15 +38,6 @@ GROUP_RESOURCE = 32
 
 
 # ---- frames -----------------------------------------------------------------------------------------------------------------------
-
-
-def varint(n: int) -> bytes:
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
 
 
 def text(s: str | None) -> bytes:

@@ -11,29 +11,10 @@
 #include "broker/broker.h"
 #include "broker/kafka_error.h"
 #include "unit/broker_fixture.h"
+#include "unit/group_ask.h"
 #include "unit/share_client.h"
 
 enum { PARTS = 16, METADATA = 200 };
-
-struct ask {
-    struct fixture *f;
-    struct arena arena;
-    struct loop_event event;
-};
-
-static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
-
-static struct group_call ask_begin(struct ask *x, struct fixture *f) {
-    *x = (struct ask){.f = f};
-    arena_init(&x->arena);
-    loop_event_init(&x->event);
-    return (struct group_call){.done = ask_done, .back = f->loops[1], .arena = &x->arena, .arg = x};
-}
-static void ask_end(struct ask *x) {
-    loop_event_wait(&x->event);
-    loop_event_fini(&x->event);
-    arena_fini(&x->arena);
-}
 
 static void commit_all(struct fixture *f, int64_t round) {
     struct ask a;
@@ -45,6 +26,7 @@ static void commit_all(struct fixture *f, int64_t round) {
     struct group_commit x = {.call = ask_begin(&a, f), .group_id = "g", .member_id = "", .generation = -1, .offsets = o, .n_offsets = PARTS};
     group_commit(f->broker, &x);
     ask_end(&a);
+    arena_fini(&a.arena);
     assert_int_equal(x.call.error, 0);
     for (int p = 0; p < PARTS; p++) assert_int_equal(o[p].error, 0);
 }
@@ -56,6 +38,7 @@ static void check_all(struct fixture *f, int64_t round) {
     struct group_fetch x = {.call = ask_begin(&a, f), .group_id = "g", .offsets = o, .n_offsets = PARTS};
     group_fetch(f->broker, &x);
     ask_end(&a);
+    arena_fini(&a.arena);
     for (int p = 0; p < PARTS; p++) assert_int_equal(o[p].offset, round * 1000 + p);
 }
 
@@ -64,6 +47,7 @@ static int delete_group(struct fixture *f) {
     struct group_delete x = {.call = ask_begin(&a, f), .group_id = "g"};
     group_delete(f->broker, &x);
     ask_end(&a);
+    arena_fini(&a.arena);
     return x.call.error;
 }
 
@@ -104,6 +88,7 @@ static void test_stays_small(void **state) {
         struct group_fetch x = {.call = ask_begin(&a, f), .group_id = "g", .all = true};
         group_fetch(f->broker, &x);
         ask_end(&a);
+        arena_fini(&a.arena);
         assert_int_equal(x.n_offsets, 0);
         fixture_restart(f, i == 0);
     }

@@ -15,29 +15,11 @@
 #include "broker/txn.h"
 #include "broker/txn_state.h"
 #include "unit/broker_fixture.h"
+#include "unit/group_ask.h"
 #include "log/batch.h"
 #include "log/view.h"
 
 // ---- calls that wait ------------------------------------------------------------------------------------------------
-
-struct ask {
-    struct fixture *f;
-    struct arena arena;
-    struct loop_event event;
-};
-
-static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
-
-static struct group_call ask_begin(struct ask *x, struct fixture *f) {
-    *x = (struct ask){.f = f};
-    arena_init(&x->arena);
-    loop_event_init(&x->event);
-    return (struct group_call){.done = ask_done, .back = f->loops[1], .arena = &x->arena, .arg = x};
-}
-static void ask_end(struct ask *x) {
-    loop_event_wait(&x->event);
-    loop_event_fini(&x->event);
-}
 
 struct id {
     int64_t id;
