@@ -11,8 +11,8 @@
 #include "pg/door.h"
 #include "registry/door.h"
 
-static enum err_code fetch_text(const char *url, int timeout_s, struct arena *a, struct str *out, struct err *err) {
-    const struct client_http h = {.base = url, .timeout_s = timeout_s};
+static enum err_code fetch_text(const char *url, int timeout_s, size_t max, struct arena *a, struct str *out, struct err *err) {
+    const struct client_http h = {.base = url, .timeout_s = timeout_s, .max = max};
     return client_http_text(&h, "GET", "", (struct str){NULL, 0}, NULL, "application/json", a, out, NULL, err);
 }
 

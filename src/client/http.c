@@ -44,7 +44,7 @@ static enum err_code fail(int status, struct str body, const char *url, struct e
     return code;
 }
 
-static enum err_code perform(CURL *c, const char *url, int *status, struct err *err) {
+static enum err_code perform(CURL *c, const char *url, size_t max, int *status, struct err *err) {
     CURLcode rc = curl_easy_perform(c);
     long answered = 0;
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &answered);
@@ -54,7 +54,7 @@ static enum err_code perform(CURL *c, const char *url, int *status, struct err *
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST: return err_set(err, ERR_UNAVAILABLE, "nobody answers at %s: is the server running?", url);
     case CURLE_OPERATION_TIMEDOUT: return err_set(err, ERR_TIMEOUT, "%s did not answer in time", url);
-    case CURLE_WRITE_ERROR: return err_set(err, ERR_TOO_LARGE, "the answer of %s is over %d MiB", url, CLIENT_HTTP_MAX >> 20);
+    case CURLE_WRITE_ERROR: return err_set(err, ERR_TOO_LARGE, "the answer of %s is over %zu MiB", url, max >> 20);
     default: return err_set(err, ERR_IO, "%s: %s", url, curl_easy_strerror(rc));
     }
 }
@@ -76,7 +76,8 @@ enum err_code client_http_text(const struct client_http *h, const char *method, 
     const char *url = arena_printf(a, "%s%s", h->base, path);
     struct curl_slist *headers = headers_of(h, body, content_type, accept, a);
     struct buf answer;
-    buf_init(&answer, CLIENT_HTTP_MAX);
+    size_t max = h->max == 0 ? CLIENT_HTTP_MAX : h->max;
+    buf_init(&answer, max);
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
@@ -88,7 +89,7 @@ enum err_code client_http_text(const struct client_http *h, const char *method, 
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
         curl_easy_setopt(c, CURLOPT_POSTFIELDS, body.p);
     }
-    enum err_code code = perform(c, url, status, err);
+    enum err_code code = perform(c, url, max, status, err);
     if (code == ERR_OK && *status >= 400) code = fail(*status, buf_str(&answer), url, err);
     if (code == ERR_OK) *out = arena_str(a, buf_str(&answer));
     buf_fini(&answer);

@@ -13,6 +13,7 @@ struct client_http {
     const char *base;  // "http://127.0.0.1:8081"; a path is appended
     const char *token; // Bearer token; NULL = none
     int timeout_s;     // 0 = 60
+    size_t max;        // bytes of an answer; 0 = CLIENT_HTTP_MAX
 };
 
 // Sends `body` (NULL = none) as JSON and returns the answer's JSON in *out (NULL when the body is empty), which the caller gives to json_decref.

@@ -125,7 +125,7 @@ void put_typed_empty(const struct cols_schema *schema, struct buf *out); // (sel
 
 // ---- catalog.c ------------------------------------------------------------------------------------------------------------
 void catalog_open(struct engine *e); // schemas and views for all that the lake has; under catalog_mutex. What fails is logged
-// The next three do nothing before that: nobody looks yet.
+// The next two do nothing before that: nobody looks yet.
 void catalog_sync_schema(struct engine *e, const char *schema, bool exists);
 void catalog_sync_topics(struct engine *e);
 void catalog_freshen(struct engine *e, struct str table); // the views of that name, in whatever schema, show the newest versions

@@ -92,19 +92,26 @@ static enum err_code entries_of(struct kafka_req *q, const struct target *t, str
     return ERR_OK;
 }
 
+// Certificates of a listener: tried first, in force when it is answered; one change at a time, so that what was tried is what is kept.
+static enum err_code alter_listeners(struct kafka_req *q, const struct target *t, const struct broker_kv *changes, size_t n, bool validate_only,
+                                     struct err *err) {
+    struct listeners *l = kafka_req_door(q)->listeners;
+    struct sys *s = loop_sys(kafka_req_home(q)->loop);
+    sys_mutex_lock(&l->alter);
+    enum err_code code = broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, true, err);
+    if (code == ERR_OK) code = listeners_check(l, s, changes, n, err);
+    if (code == ERR_OK && !validate_only) code = broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, false, err);
+    if (code == ERR_OK && !validate_only) (void)listeners_reload(l, s, true);
+    sys_mutex_unlock(&l->alter);
+    return code;
+}
+
 static enum err_code alter_target(struct kafka_req *q, const struct target *t, const struct broker_kv *changes, size_t n, bool validate_only,
                                   struct err *err) {
     if (t->type == TYPE_TOPIC) return broker_topic_alter(kafka_req_broker(q), t->topic, changes, n, validate_only, err);
-    struct listeners *listeners = kafka_req_door(q)->listeners;
-    struct sys *s = loop_sys(kafka_req_home(q)->loop);
-    bool certificates = false; // of a listener: tried first, in force when it is answered
-    for (size_t i = 0; i < n && t->kind == RESOURCE_BROKER_SELF; i++) certificates = certificates || strncmp(changes[i].name, "listener.name.", 14) == 0;
-    enum err_code code = broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, validate_only || certificates, err);
-    if (code != ERR_OK || !certificates) return code;
-    code = listeners_check(listeners, s, changes, n, err);
-    if (code == ERR_OK && !validate_only) code = broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, false, err);
-    if (code == ERR_OK && !validate_only) (void)listeners_reload(listeners, s, true);
-    return code;
+    for (size_t i = 0; i < n && t->kind == RESOURCE_BROKER_SELF; i++)
+        if (strncmp(changes[i].name, "listener.name.", 14) == 0) return alter_listeners(q, t, changes, n, validate_only, err);
+    return broker_resource_alter(kafka_req_broker(q), t->kind, t->name, changes, n, validate_only, err);
 }
 
 static void describe_one(struct kafka_req *q, const struct kafka_describe_configs_request_resources *r, describe_result *res) {

@@ -564,6 +564,12 @@ static bool may_start(const struct conn *c, const struct kafka_req *q) {
     return q->h->pipelined && c->tail->h == q->h && c->n_reqs < CONN_PIPELINE_MAX && c->req_bytes + q->frame_n <= CONN_PIPELINE_BYTES;
 }
 
+// Passwords and keys are nobody's to read in a log.
+static bool has_secrets(int key) {
+    return key == KAFKA_API_SASL_AUTHENTICATE || key == KAFKA_API_ALTER_CONFIGS || key == KAFKA_API_INCREMENTAL_ALTER_CONFIGS ||
+           key == KAFKA_API_ALTER_USER_SCRAM_CREDENTIALS || key == KAFKA_API_RENEW_DELEGATION_TOKEN || key == KAFKA_API_EXPIRE_DELEGATION_TOKEN;
+}
+
 static void req_start(struct conn *c, struct kafka_req *q) {
     q->next = NULL;
     if (c->tail != NULL) c->tail->next = q;
@@ -571,7 +577,7 @@ static void req_start(struct conn *c, struct kafka_req *q) {
     c->tail = q;
     c->n_reqs++;
     c->req_bytes += q->frame_n;
-    if (log_enabled(LOG_DEBUG) && q->h->key != KAFKA_API_SASL_AUTHENTICATE) { // passwords are nobody's
+    if (log_enabled(LOG_DEBUG) && !has_secrets(q->h->key)) {
         struct buf b;
         buf_init(&b, 1 << 16);
         kafka_msg_print(q->api->request, q->version, q->msg, 2000, &b);

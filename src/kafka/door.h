@@ -11,7 +11,8 @@
 struct kafka_door;
 
 // GET of a text at a http or https address, into the arena. [block]
-typedef enum err_code kafka_fetch(const char *url, int timeout_s, struct arena *a, struct str *out, struct err *err);
+// At most `max` bytes: ERR_TOO_LARGE.
+typedef enum err_code kafka_fetch(const char *url, int timeout_s, size_t max, struct arena *a, struct str *out, struct err *err);
 
 struct kafka_config {
     const char *host;            // to listen on, "127.0.0.1": the listener PLAINTEXT. NULL = only those of the settings

@@ -10,10 +10,7 @@ static struct jwks *fetch(struct listener *k, struct err *err) {
     struct arena a = {0};
     struct str text;
     struct jwks *j = NULL;
-    if (k->keys.fetch(k->keys.url, TIMEOUT_S, &a, &text, err) == ERR_OK) {
-        if (text.n > TEXT_MAX) err_set(err, ERR_TOO_LARGE, "the key set is over %d MiB", TEXT_MAX >> 20);
-        else j = jwks_parse(text, err);
-    }
+    if (k->keys.fetch(k->keys.url, TIMEOUT_S, TEXT_MAX, &a, &text, err) == ERR_OK) j = jwks_parse(text, err);
     if (j != NULL && jwks_count(j) == 0) {
         jwks_free(j);
         j = NULL;

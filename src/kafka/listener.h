@@ -76,7 +76,8 @@ struct listeners {
     struct broker *broker; // what was set while it ran comes first
     const struct broker_kv *tried; // changes that are looked at, in front of all else; value NULL = deleted
     size_t n_tried;
-    struct sys_mutex reload; // one reload or check at a time
+    struct sys_mutex reload; // one reload at a time
+    struct sys_mutex alter;  // one change of certificates at a time, from its check to its reload
     kafka_fetch *fetch; // the door's config
 };
 
@@ -86,7 +87,7 @@ enum err_code listeners_init(struct listeners *l, struct sys *s, struct broker *
 void listeners_fini(struct listeners *l);
 // Reads files again that have changed (all when `force`); what cannot be read is logged and the old stays. [block] True = something is new.
 bool listeners_reload(struct listeners *l, struct sys *s, bool force);
-// Would the listeners work with these changes of their certificates? ERR_INVALID says why not. [block]
+// Would the listeners that these changes name work with them? ERR_INVALID says why not. [block]
 enum err_code listeners_check(struct listeners *l, struct sys *s, const struct broker_kv *changes, size_t n, struct err *err);
 struct tls *listener_tls(struct listener *l); // a connection's
 // "SASL_SSL"

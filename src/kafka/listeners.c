@@ -47,10 +47,14 @@ static const char *get_own(struct listeners *l, const struct listener *k, const 
     return get(l, arena_printf(&l->arena, "listener.name.%s.%s", lower(&l->arena, k->name), key));
 }
 
+#define NUMBER_MAX (INT64_MAX / 1000000000) // for ever, and no overflow as microseconds added to a time
+
 static enum err_code number_for(struct listeners *l, const struct listener *k, int mechanism, const char *key, int64_t *out, struct err *err) {
     const char *v = get_for(l, k, mechanism, key);
-    if (v == NULL || (str_to_i64(str_c(v), out) && *out >= 0)) return ERR_OK;
-    return err_set(err, ERR_CONFIG, "%s of listener %s: \"%.60s\" is not a number from 0", key, k->name, v);
+    if (v == NULL) return ERR_OK;
+    if (!str_to_i64(str_c(v), out) || *out < 0) return err_set(err, ERR_CONFIG, "%s of listener %s: \"%.60s\" is not a number from 0", key, k->name, v);
+    if (*out > NUMBER_MAX) *out = NUMBER_MAX;
+    return ERR_OK;
 }
 
 bool is_loopback(const char *host) {
@@ -189,15 +193,22 @@ static void watch_files(struct listeners *l, struct listener *k) {
     watch_file(k, k->jwks_path);
 }
 
+static bool is_named(struct listeners *l, const struct listener *k, const struct broker_kv *changes, size_t n) {
+    struct str prefix = str_c(arena_printf(&l->arena, "listener.name.%s.", lower(&l->arena, k->name)));
+    for (size_t i = 0; i < n; i++)
+        if (str_starts(str_c(changes[i].name), prefix)) return true;
+    return false;
+}
+
 enum err_code listeners_check(struct listeners *l, struct sys *s, const struct broker_kv *changes, size_t n, struct err *err) {
     struct listeners v = view_of(l);
     enum err_code code = ERR_OK;
     v.tried = changes;
     v.n_tried = n;
     for (size_t i = 0; i < l->n && code == ERR_OK; i++) {
-        struct listener probe = l->p[i];
-        probe.n_files = 0; // what is read here is not in force
-        if (!probe.tls) continue;
+        const struct listener *k = &l->p[i];
+        struct listener probe = {.name = k->name, .tls = k->tls, .client_auth = k->client_auth}; // what never changes
+        if (!probe.tls || !is_named(&v, k, changes, n)) continue;
         struct tls_context *c = make_context(&v, &probe, s, err);
         if (c == NULL) code = err->code = ERR_INVALID;
         tls_context_free(c);
@@ -302,6 +313,9 @@ static enum err_code init_oauth(struct listeners *l, struct listener *k, struct 
         return ERR_OK;
     }
     if (url != NULL && (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0)) {
+        const char *host = strstr(url, "://") + 3;
+        if (memchr(host, '@', strcspn(host, "/?#")) != NULL)
+            return err_set(err, ERR_CONFIG, "sasl.oauthbearer.jwks.endpoint.url of listener %s must not hold a password: addresses are logged", k->name);
         k->keys.url = url;
         k->keys.fetch = l->fetch;
         k->keys.refresh_ms = 3600000;
@@ -311,6 +325,7 @@ static enum err_code init_oauth(struct listeners *l, struct listener *k, struct 
             number_for(l, k, SASL_OAUTHBEARER, "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", &k->keys.retry_ms, err) != ERR_OK ||
             number_for(l, k, SASL_OAUTHBEARER, "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", &k->keys.retry_max_ms, err) != ERR_OK)
             return err->code;
+        if (k->keys.refresh_ms < 1) return err_set(err, ERR_CONFIG, "sasl.oauthbearer.jwks.endpoint.refresh.ms of listener %s must be at least 1", k->name);
         return key_set_open(k, s, err);
     }
     if (url == NULL || strncmp(url, "file:", 5) != 0)
@@ -443,6 +458,7 @@ enum err_code listeners_init(struct listeners *l, struct sys *s, struct broker *
     *l = (struct listeners){.settings = config->settings, .n_settings = config->n_settings, .broker = broker};
     arena_init(&l->arena);
     sys_mutex_init(&l->reload);
+    sys_mutex_init(&l->alter);
     l->p = ARENA_ARRAY(&l->arena, struct listener, LISTENERS_MAX);
     if (config->host != NULL)
         l->p[l->n++] = (struct listener){.name = "PLAINTEXT",
@@ -478,5 +494,6 @@ void listeners_fini(struct listeners *l) {
     }
     l->n = 0;
     sys_mutex_fini(&l->reload);
+    sys_mutex_fini(&l->alter);
     arena_fini(&l->arena);
 }
