@@ -2,11 +2,12 @@
 // The dead-letter queue of a share group (KIP-1191): records whose delivery failed are written to a topic, with headers that say where they
 // come from and why, and with their key and value where the group wants that.
 //
-// Such records are `archiving` in their share-partition, durably, and hold its start. A worker of the broker's pool checks the configs, makes
-// the topic if it may, reads, and appends; what is durable there is then archived. So each has at least one dead letter, and more when the
-// server ends between the two. When it fails it is tried again some times, with growing pauses; then the records are archived without one,
-// and the log says so: a queue that is not there must not stop the group. One job at a time for a share-partition; its memory is bounded by
-// RECORDS_AT_ONCE and READ_BYTES.
+// Such records are `archiving` in their share-partition and hold its start. A thread that reads from the disk checks the configs, makes the
+// topic if it may, reads, and appends; what is durable there is then archived. So each has at least one dead letter, and more when the
+// server ends between the two or the group's state cannot be written. No thread of the broker's pool does it: it waits for a sync of theirs.
+// When it fails it is tried again some times, with growing pauses; then the records are archived without one, and the log says so: a queue
+// that is not there must not stop the group. One job at a time for a share-partition; its memory is bounded by RECORDS_AT_ONCE and one batch,
+// which may grow to PLAIN_BYTES_MAX.
 #include <stdio.h>
 
 #include "base/log.h"
@@ -215,11 +216,25 @@ static void pause_over(void *arg) {
     share_dead_letters_start(p);
 }
 
+static void start_later(struct share_part *p, int doublings) {
+    p->letters_running = true;
+    loop_timer_set(p->share->loop, &p->letters_timer, (int64_t)PAUSE_FIRST_MS * 1000 << doublings, pause_over, p);
+}
+
+// Not stored: the same letters are written once more, after the longest pause.
+static void archived(void *arg, int error, const char *message) {
+    struct share_part *p = arg;
+    if (error == 0 || p->dead || p->share->stopping || p->letters_running) return;
+    log_warn("broker", "dead letters are written, and the share group's state is not", "group", p->group, "topic", p->topic, "error",
+             message == NULL ? "" : message, NULL);
+    start_later(p, TRIES);
+}
+
 static void archive(struct letters *x) {
     struct share_part *p = x->part;
     share_ranges ranges = {0};
     uint64_t change = share_runs_archive(&p->runs, &x->dead, &ranges);
-    if (change != 0) share_part_store(p, change, &ranges, NULL, NULL);
+    if (change != 0) share_part_store(p, change, &ranges, archived, p);
     vec_fini(&ranges);
 }
 
@@ -237,9 +252,7 @@ static void work_done(void *arg) {
     p->letters_running = false;
     metric_add(M_SHARE_DEAD_LETTERS, x->group, (int64_t)x->written);
     if (x->outcome == AGAIN && ++p->letters_failed < TRIES) {
-        p->letters_running = !s->stopping;
-        int64_t pause_us = (int64_t)PAUSE_FIRST_MS * 1000 << (p->letters_failed - 1);
-        if (!s->stopping) loop_timer_set(s->loop, &p->letters_timer, pause_us, pause_over, p);
+        if (!s->stopping) start_later(p, p->letters_failed - 1);
     } else if (!s->stopping && !p->dead) {
         if (x->outcome != WRITTEN)
             log_error("broker", "records of a share group were not written to its dead-letter queue", "group", x->group, "topic", x->topic, "error",
@@ -265,7 +278,7 @@ void share_dead_letters_start(struct share_part *p) {
     p->letters_running = true;
     share_part_hold(p);
     s->reads++;
-    if (broker_submit(s->broker, work, x, s->loop, work_done, &x->err) == ERR_OK) return;
+    if (broker_submit_read(s->broker, work, x, s->loop, work_done, &x->err) == ERR_OK) return;
     x->outcome = AGAIN;
     work_done(x);
 }

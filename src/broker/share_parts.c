@@ -213,15 +213,14 @@ static void change_stored(struct share_write *w) {
     struct share_part *p = x->part;
     if (x->change != 0 && w->error == 0) share_runs_commit(&p->runs, x->change);
     else if (x->change != 0) share_runs_rollback(&p->runs, x->change, now_us(p));
-    p->changes--;
     bool fenced = w->error == KAFKA_FENCED_STATE_EPOCH || w->error == KAFKA_FENCED_LEADER_EPOCH;
     if (fenced || w->error == KAFKA_INVALID_REQUEST) p->dead = p->leaving = true; // others changed the state, or deleted it: read it anew
     int error = fenced ? KAFKA_NOT_LEADER_OR_FOLLOWER : w->error == KAFKA_INVALID_REQUEST ? KAFKA_UNKNOWN_SERVER_ERROR : w->error;
     if (x->fn != NULL) x->fn(x->arg, error, w->message);
     if (!p->share->stopping) share_part_rearm(p);
     share_part_wake(p);
-    share_dead_letters_start(p);
-    maybe_free(p);
+    if (w->error == 0) share_dead_letters_start(p); // else they are not stored: share_dead_letters.c tries again
+    share_part_let_go(p);
     vec_fini(&x->ranges);
     mem_free(x);
 }

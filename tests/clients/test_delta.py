@@ -14,7 +14,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from conftest import Server
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 UTC = dt.UTC
 
@@ -115,8 +115,9 @@ def test_many_writers_lose_nothing(server: Server, db: psycopg.Connection) -> No
 
     def by_delta(first: int) -> None:
         try:
+            tries = CommitProperties(max_commit_retries=1000)  # it gives up after 15, and three others write as fast as they can
             for i in range(commits):
-                write_deltalake(path, pa.table({"id": pa.array([first + i], pa.int64())}), mode="append")
+                write_deltalake(path, pa.table({"id": pa.array([first + i], pa.int64())}), mode="append", commit_properties=tries)
         except Exception as error:  # noqa: BLE001
             errors.append(error)
 
