@@ -595,10 +595,14 @@ static void complete_join(struct classic_group *g) {
     arm(g, longest_rebalance(g), syncs_over);
 }
 
+enum { NAMED_WAIT_MS = 3000 }; // as long as Kafka waits for anybody by default
+
 static void join_over(void *arg) {
     struct classic_group *g = arg;
     if (g->state != CLASSIC_PREPARING) return;
-    bool more = g->new_member || (g->pending.n > 0 && g->head->coordinator->initial_pending);
+    bool named = g->pending.n > 0 && g->head->coordinator->initial_pending; // an id was given, and its owner has yet to come with it, or has died
+    bool more = g->new_member || named;
+    if (!g->new_member && named && g->initial_left_ms > NAMED_WAIT_MS) g->initial_left_ms = NAMED_WAIT_MS;
     if (g->initial_delay && more && g->initial_left_ms > 0) { // somebody came meanwhile: wait for more like him
         int64_t delay = g->head->coordinator->initial_delay_ms;
         if (delay > g->initial_left_ms) delay = g->initial_left_ms;

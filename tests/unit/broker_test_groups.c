@@ -264,17 +264,21 @@ static void test_join_refusals(void **state) {
     free_pair(ids);
 }
 
+static void take_id(struct call *c, struct fixture *f) {
+    *c = (struct call){.join = {.group_id = "g", .member_id = "", .protocol_type = "consumer", .session_timeout_ms = 30000}};
+    c->join.require_member_id = true;
+    c->join.client_id = "me";
+    c->protocols[0] = (struct group_protocol){"range", STR("x")};
+    c->join.protocols = c->protocols;
+    c->join.n_protocols = 1;
+    go(c, f, do_join);
+    assert_int_equal(wait_for(c), KAFKA_MEMBER_ID_REQUIRED);
+}
+
 static void test_member_id_required(void **state) {
     struct fixture *f = *state;
     struct call c;
-    c = (struct call){.join = {.group_id = "g", .member_id = "", .protocol_type = "consumer", .session_timeout_ms = 30000}};
-    c.join.require_member_id = true;
-    c.join.client_id = "me";
-    c.protocols[0] = (struct group_protocol){"range", STR("x")};
-    c.join.protocols = c.protocols;
-    c.join.n_protocols = 1;
-    go(&c, f, do_join);
-    assert_int_equal(wait_for(&c), KAFKA_MEMBER_ID_REQUIRED);
+    take_id(&c, f);
     assert_int_equal(strncmp(c.join.out_member_id, "me-", 3), 0);
     assert_int_equal(describe(f, "Empty"), 0);
     struct call again;
@@ -355,6 +359,21 @@ static void test_default_delay(void **state) {
     assert_int_equal(a.join.generation, 1);
     assert_int_equal(a.join.n_members + b.join.n_members, 2);
     end(&a), end(&b);
+}
+
+// One that was given an id and died does not hold the others up for its session.
+static void test_id_without_owner(void **state) {
+    struct fixture *f = *state;
+    f->initial_delay_ms = -1;
+    fixture_restart(f, true);
+    struct call dead, a;
+    take_id(&dead, f);
+    int64_t from = sys_mono_us(f->sys);
+    join(&a, f, "", NULL, "t", 30000);
+    assert_int_equal(wait_for(&a), 0);
+    assert_int_equal(a.join.n_members, 1);
+    assert_true(sys_mono_us(f->sys) - from < 25000000);
+    end(&a), end(&dead);
 }
 
 static void create(struct fixture *f, const char *name, int partitions) {
@@ -526,7 +545,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_rebalance),    T(test_join_refusals), T(test_member_id_required), T(test_static_members), T(test_session_over),
-        T(test_initial_delay), T(test_default_delay), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_stop_answers),       T(test_producer_ids),
+        T(test_initial_delay), T(test_default_delay), T(test_id_without_owner), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_stop_answers),       T(test_producer_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
