@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opening a topic's partitions, or those of all topics at start: on the pool's workers, several at a time, since each may have a tail to scan.
+// Opening the partitions of all topics at start: on the pool's workers, several at a time, since each may have a tail to scan.
 //
 // Called while the broker is opened; blocks until all are there. Nobody else knows the partitions yet. A pool that takes no job is no reason
 // to fail: the caller's thread opens them then. The first error in the order of the jobs is the one that is told, and what was opened is let go.

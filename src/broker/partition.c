@@ -588,7 +588,7 @@ void partition_maintain(void *arg) {
     maintain_start(p);
 }
 
-static void tidy_now(void *arg) { // owner: a recovery point is to be written, soon and without the rest of the upkeep
+static void tidy_now(void *arg) { // owner: a recovery point is to be written: upkeep before its time
     struct partition *p = arg;
     if (p->deleted || p->closing || p->maintenance_running || log_offline(p->log)) partition_unref(p);
     else maintain_start(p);

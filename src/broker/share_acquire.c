@@ -153,19 +153,7 @@ static void archive_gone(struct share_runs *r, int64_t first, int64_t end) {
         struct share_run run = r->v.p[i];
         at = run.last + 1;
         if (!is_free(&run)) continue;
-        if (run.first < first) {
-            run.first = first;
-            share_runs_insert(r, i + 1, &run);
-            i = share_runs_find(r, first - 1);
-            r->v.p[i++].last = first - 1;
-        }
-        if (run.last >= end) {
-            struct share_run rest = run;
-            rest.first = end;
-            share_runs_insert(r, i + 1, &rest);
-            i = share_runs_find(r, run.first);
-            r->v.p[i].last = end - 1;
-        }
+        i = share_runs_cut(r, i, larger(run.first, first), smaller(run.last, end - 1));
         r->v.p[i].state = SHARE_ARCHIVED;
         r->complete += r->v.p[i].last - r->v.p[i].first + 1;
     }
@@ -196,25 +184,10 @@ void share_runs_hide(struct share_runs *r, int64_t first, int64_t last) {
         struct share_run run = r->v.p[i];
         at = run.last + 1;
         if (run.state != SHARE_ACQUIRED || run.change != 0) continue;
-        struct share_run hidden = run;
-        hidden.first = larger(run.first, first);
-        hidden.last = smaller(run.last, last);
-        if (run.last > hidden.last) {
-            struct share_run rest = run;
-            rest.first = hidden.last + 1;
-            share_runs_insert(r, i + 1, &rest);
-            i = share_runs_find(r, run.first);
-        }
-        if (run.first < hidden.first) {
-            r->v.p[i].last = hidden.first - 1;
-            share_runs_insert(r, i + 1, &hidden);
-            i = share_runs_find(r, hidden.first);
-        } else {
-            r->v.p[i].last = hidden.last;
-        }
+        i = share_runs_cut(r, i, larger(run.first, first), smaller(run.last, last));
         r->v.p[i].state = SHARE_ARCHIVED;
         r->v.p[i].owner = 0;
-        r->complete += hidden.last - hidden.first + 1;
+        r->complete += r->v.p[i].last - r->v.p[i].first + 1;
     }
     share_runs_advance(r);
 }

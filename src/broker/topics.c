@@ -218,7 +218,7 @@ static enum err_code remove_leftovers(struct broker *b, const struct sys_list *n
     return code;
 }
 
-static enum err_code open_partitions(struct broker *b, struct topic *t, int64_t n, bool clean, struct err *err) {
+static enum err_code add_partitions(struct broker *b, struct topic *t, int64_t n, bool clean, struct err *err) {
     struct topic_setting_values v;
     configs_settings(b, &t->configs, &v);
     for (int64_t i = (int64_t)t->partitions.n; i < n; i++) {
@@ -381,7 +381,7 @@ static enum err_code create(struct broker *b, struct topic *t, int32_t partition
     do sys_uuid(b->sys, t->id);
     while (memcmp(t->id, (uint8_t[16]){0}, 16) == 0);
     enum err_code code = remove_folders(b, t->name, 0, (size_t)partitions, err);
-    if (code == ERR_OK) code = open_partitions(b, t, partitions, false, err);
+    if (code == ERR_OK) code = add_partitions(b, t, partitions, false, err);
     if (code == ERR_OK) code = sys_sync_dir(b->sys, b->dir, err);
     if (code == ERR_OK) code = save(b, &(struct change){.add = t}, err);
     if (code != ERR_OK) return code;

@@ -140,7 +140,7 @@ static enum err_code settle_trusted(struct recovery *x) {
         bool last = i + 1 == l->segments.n;
         g->closed = !last;
         enum err_code code = ERR_OK;
-        if (!g->index_on_disk) code = reindex(x, i); // never the last one of the trusted
+        if (!g->index_on_disk) code = reindex(x, i); // never the one that recovery goes on in
         else if (last) {
             g->closed = true; // so that the loader may run; it is nobody else's yet
             code = segment_load_index(l, g, x->err);
