@@ -85,9 +85,9 @@ static void replace_static(struct classic_group *g, struct member *m, const char
     } else {
         classic_save(g);
         j->skip_assignment = led && j->may_skip_assignment;
-        classic_answer_join(m, j, 0, j->skip_assignment);
-        // Older clients that led would assign anew with stale members: they are told that somebody else leads.
+        // Older clients that led would assign anew, without members: they are told that somebody else leads.
         if (led && !j->may_skip_assignment) j->leader = arena_strdup(j->call.arena, old_id);
+        classic_answer_join(m, j, 0, j->skip_assignment);
     }
     mem_free(old_id);
 }
@@ -161,6 +161,7 @@ static void join_on_loop(void *arg) {
     struct group_join *j = arg;
     struct coordinator *c = coordinator_of(&j->call);
     j->skip_assignment = false;
+    j->leader = NULL;
     j->protocol_type = j->protocol_type == NULL ? "" : j->protocol_type;
     bool is_new = j->member_id[0] == '\0';
     if (j->group_id[0] == '\0') {

@@ -497,7 +497,7 @@ void classic_answer_join(struct member *m, struct group_join *j, int error, bool
     if (m->joining == j) m->joining = NULL;
     j->generation = error == 0 ? g->generation : -1;
     j->protocol_name = error == 0 && g->protocol_name != NULL ? arena_strdup(a, g->protocol_name) : NULL;
-    j->leader = error == 0 && g->leader != NULL ? arena_strdup(a, g->leader) : "";
+    if (j->leader == NULL) j->leader = error == 0 && g->leader != NULL ? arena_strdup(a, g->leader) : "";
     j->out_member_id = arena_strdup(a, m->id);
     j->protocol_type = g->protocol_type == NULL ? NULL : arena_strdup(a, g->protocol_type);
     j->members = NULL;
