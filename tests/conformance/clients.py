@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lib import HERE, WORK, Results, Server, arguments, environment, npm
+from lib import HERE, SERVER_ENDS, WORK, Results, Server, arguments, environment, npm
 
 CLIENTS = HERE / "clients"
 LIMIT = 240
@@ -102,12 +102,13 @@ PROGRAMS: dict[str, tuple[str, Callable[[], list[str]], bool]] = {  # title, pre
 
 def main() -> int:
     args = arguments(__doc__ or "").parse_args()
-    results = Results("clients", "Clients in other languages")
+    results = Results("clients", "Clients in other languages", keep=bool(args.only), short=args.short)
     server = Server().start()
     run = str(int(time.time()) % 1000000)
     for name, (title, prepare, short) in PROGRAMS.items():
         if (args.only and not any(o in name for o in args.only)) or (args.short and not short):
             continue
+        results.again(title)
         try:
             command = prepare()
         except (Missing, subprocess.CalledProcessError) as e:
@@ -131,7 +132,7 @@ def main() -> int:
         if process.wait() != 0 or seen == 0:
             results.add(title, "failed", time.monotonic() - start, f"ended with {process.returncode} after {seen} checks")
     if not server.alive() or server.stop(args.keep) != 0:
-        results.add("the server ends well", "failed", why=str(server.folder))
+        results.add(SERVER_ENDS, "failed", why=str(server.folder))
     return results.end()
 
 

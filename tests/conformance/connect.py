@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from lib import WORK, Results, Server, arguments, environment, java_command
+from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, java_command
 
 
 def free_port() -> int:
@@ -41,6 +41,8 @@ def until(what: str, seconds: float, condition) -> None:  # noqa: ANN001
 
 
 def case(exactly_once: str, results: Results, keep: bool) -> None:
+    name = f"exactly.once.source.support={exactly_once}"
+    results.again(name)
     server = Server().start()
     folder, port, log = server.folder, free_port(), WORK / f"logs/connect-{exactly_once}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -69,13 +71,13 @@ def case(exactly_once: str, results: Results, keep: bool) -> None:
     process = worker()
     try:
         until("the worker's REST door", 90, lambda: ask(f"{base}/connectors") == [])
-        results.add(f"the worker starts ({exactly_once})", "passed", time.monotonic() - start)
+        results.add(f"{name}: the worker starts", "passed", time.monotonic() - start)
         source.write_text("".join(f"line {i}\n" for i in range(1000)))
         ask(f"{base}/connectors", {"name": "src", "config": {"connector.class": "FileStreamSource", "tasks.max": "1", "file": str(source), "topic": "connect-file"}})
         ask(f"{base}/connectors", {"name": "snk", "config": {"connector.class": "FileStreamSink", "tasks.max": "1", "file": str(sink), "topics": "connect-file"}})
         until("1,000 lines in the sink", 90, lambda: len(lines(sink)) >= 1000)
         assert lines(sink) == [f"line {i}" for i in range(1000)], "the sink's lines differ"
-        results.add(f"FileStream source and sink, exactly.once.source.support={exactly_once}", "passed", time.monotonic() - start)
+        results.add(f"{name}: FileStream source and sink", "passed", time.monotonic() - start)
         time.sleep(1.5)  # its offsets are flushed every half second
         process.kill()
         process.wait()
@@ -86,23 +88,24 @@ def case(exactly_once: str, results: Results, keep: bool) -> None:
         state = ask(f"{base}/connectors/src/status")
         assert isinstance(state, dict) and state["connector"]["state"] == "RUNNING", state
         assert lines(sink)[-1] == "line 1999"
-        results.add(f"killed (-9) and restarted: goes on where it was ({exactly_once})", "passed", time.monotonic() - start)
+        results.add(f"{name}: killed (-9) and restarted, goes on where it was", "passed", time.monotonic() - start)
     except (TimeoutError, AssertionError, urllib.error.URLError, OSError) as e:
         problem = [x for x in log.read_text(errors="replace").splitlines() if " ERROR " in x or "Exception" in x]
         why = f"{e}; {problem[-1][:200] if problem else ''} ({log})"
-        results.add(f"Connect ({exactly_once})", "failed", time.monotonic() - start, why)
+        results.add(name, "failed", time.monotonic() - start, why)
     finally:
         process.kill()
         process.wait()
         if server.stop(keep or bool(why)) != 0:
-            results.add("the server ends well", "failed", why=str(server.folder))
+            results.add(SERVER_ENDS, "failed", why=str(server.folder))
 
 
 def main() -> int:
     args = arguments(__doc__ or "").parse_args()
-    results = Results("connect", "Kafka Connect, distributed", "Kafka 4.3.1")
+    results = Results("connect", "Kafka Connect, distributed", "Kafka 4.3.1", keep=bool(args.only), short=args.short)
     for exactly_once in ("disabled",) if args.short else ("disabled", "enabled"):
-        case(exactly_once, results, args.keep)
+        if not args.only or any(o in exactly_once for o in args.only):
+            case(exactly_once, results, args.keep)
     return results.end()
 
 

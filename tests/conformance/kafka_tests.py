@@ -170,7 +170,7 @@ def main() -> int:
     args = parser.parse_args()
     title = "Apache Kafka's integration tests: " + ("Streams" if args.streams else "clients")
     part = "kafka-tests-streams" if args.streams else "kafka-tests"
-    results = Results(f"peer-{part}" if args.peer else part, title, "Kafka 4.3.1", keep=bool(args.only or args.short))
+    results = Results(f"peer-{part}" if args.peer else part, title, "Kafka 4.3.1", keep=bool(args.only), short=args.short)
     peers = shared_peers()
     if peers is None:
         results.add("all", "excluded", why="the peers' harness (shared/peers/kafka) is not on this machine")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from lib import WORK, Results, Server, arguments, environment, java_command, kafka_home, shared_peers
+from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, java_command, kafka_home, shared_peers
 
 LIMIT = 90
 SHORT = ("api-versions", "topic-", "console", "get-offsets", "producer-performance", "verifiable", "group-", "config-topic", "log-dirs", "transactional-copier", "read-committed", "share-consumer", "acl-")
@@ -70,14 +70,14 @@ def peers_checks(server: Server, results: Results, only: list[str], short: bool)
 
 def main() -> int:
     args = arguments(__doc__ or "").parse_args()
-    results = Results("kafka-tools", "Apache Kafka's command line tools", "Kafka 4.3.1")
+    results = Results("kafka-tools", "Apache Kafka's command line tools", "Kafka 4.3.1", keep=bool(args.only), short=args.short)
     kafka_home()
     server = Server(properties={"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS"}).start()
     if not args.only:
         own(server, results)
     peers_checks(server, results, args.only, args.short)
     if not server.alive() or server.stop(args.keep) != 0:
-        results.add("the server ends well", "failed", why=str(server.folder))
+        results.add(SERVER_ENDS, "failed", why=str(server.folder))
     return results.end()
 
 

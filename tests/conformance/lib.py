@@ -2,7 +2,7 @@
 """What the conformance scripts share: our server on a free port, outside programs with a time limit, and the results.
 
 Everything that is fetched or written lies under build/conformance. A result is one line of build/conformance/results/PART.jsonl:
-{"part", "name", "state": passed|failed|excluded, "seconds", "why"}; `report` makes the section of docs/KAFKA.md from these.
+{"part", "name", "state": passed|failed|excluded, "seconds", "why"} below a head (Results); `report` makes the section of docs/KAFKA.md from these.
 """
 
 from __future__ import annotations
@@ -133,29 +133,55 @@ def run(command: Sequence[str | Path], limit: float, log: Path, cwd: Path | None
             return 124
 
 
-class Results:
-    """The results of one part, printed as they come. With `keep`, those of an earlier run stay until the same name, or its group (`again`), is run again."""
+def revision() -> str:
+    """What is tested: git's word for the tree, or what `run` noted when it began (the tree may move on under a long run)."""
+    noted = os.environ.get("CONFORMANCE_REVISION")
+    if noted:
+        return noted
+    done = subprocess.run(["git", "describe", "--always"], cwd=TOP, capture_output=True, text=True)
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "tests/conformance", "Makefile"], cwd=TOP, capture_output=True).returncode == 1
+    return done.stdout.strip() + ("-changed" if changed else "") if done.returncode == 0 else "unknown"
 
-    def __init__(self, part: str, title: str, version: str = "", keep: bool = False) -> None:
+
+SERVER_ENDS = "the server ends well"  # a result of each part whose server did not
+
+
+class Results:
+    """The results of one part, printed as they come.
+
+    The file's head says which form the run had ("all" or "short"), of which revision and day it is, and whether it came to its end; a short run
+    has a file of its own. With `keep` (single tests of a part) those of the earlier run stay until the same name, or its group (`again`), is run
+    again; the head stays that of the earlier run, and a result of another revision carries its own.
+    """
+
+    def __init__(self, part: str, title: str, version: str = "", keep: bool = False, short: bool = False) -> None:
         self.part, self.title = part, title
         self.passed = self.failed = self.excluded = 0
-        self.file = WORK / "results" / f"{part}.jsonl"
+        self.file = WORK / "results" / f"{'short-' if short else ''}{part}.jsonl"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.head = json.dumps({"part": part, "title": title, "version": version, "when": time.strftime("%Y-%m-%d")})
+        form = ("short" if short else "all") if PROGRAM == TOP / "build/release/millrace" else f"{'short' if short else 'all'}, {PROGRAM}"
+        self.now = {"revision": revision(), "when": time.strftime("%Y-%m-%d")}
+        self.head = {"part": part, "title": title, "version": version, "form": form, "finished": False, **self.now}
         self.lines: dict[str, str] = {}
-        if keep and self.file.exists():
-            self.lines = {json.loads(line)["name"]: line for line in self.file.read_text().splitlines()[1:]}
+        self.keep = keep
+        if keep:
+            self.head |= {"form": f"single tests of {form}", "finished": True}
+            if self.file.exists():
+                head, *lines = [json.loads(line) for line in self.file.read_text().splitlines()]
+                self.head |= {"form": "unknown", "revision": "unknown", "finished": True} | head
+                self.lines = {line["name"]: json.dumps(line) for line in lines}
+        self.differs = {k: v for k, v in self.now.items() if self.head["revision"] != self.now["revision"]}
         self.added: set[str] = set()
-        self.write()
+        self.again(SERVER_ENDS)
 
     def again(self, group: str) -> None:
-        """Forgets what an earlier run said of `group` and of what begins with `group.`."""
-        self.lines = {name: line for name, line in self.lines.items() if name != group and not name.startswith(group + ".")}
+        """Forgets what an earlier run said of `group` and of what begins with `group.` or `group:`."""
+        self.lines = {name: line for name, line in self.lines.items() if name != group and not name.startswith((group + ".", group + ":"))}
         self.write()
 
     def write(self) -> None:
         new = self.file.with_suffix(".new")
-        new.write_text("".join(line + "\n" for line in (self.head, *self.lines.values())))
+        new.write_text("".join(line + "\n" for line in (json.dumps(self.head), *self.lines.values())))
         new.replace(self.file)
 
     def add(self, name: str, state: str, seconds: float = 0.0, why: str = "") -> None:
@@ -166,11 +192,14 @@ class Results:
             name, times = f"{plain} ({times})", times + 1
         self.added.add(name)
         self.lines.pop(name, None)
-        self.lines[name] = json.dumps({"part": self.part, "name": name, "state": state, "seconds": round(seconds, 1), "why": why})
+        self.lines[name] = json.dumps({"part": self.part, "name": name, "state": state, "seconds": round(seconds, 1), "why": why, **self.differs})
         self.write()
         print(f"{ {'passed': 'ok   ', 'failed': 'FAIL ', 'excluded': '-    '}[state]} {name:<60} {seconds:6.1f} s  {why}", flush=True)
 
     def end(self) -> int:
+        if not self.keep:
+            self.head["finished"] = True
+            self.write()
         print(f"{self.part}: {self.excluded} excluded\n{self.passed} passed, {self.failed} failed", flush=True)
         return 1 if self.failed else 0
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import librdkafka_setups
-from lib import PROGRAM, WORK, Results, Server, arguments, environment, java, kafka_home, run
+from lib import PROGRAM, SERVER_ENDS, WORK, Results, Server, arguments, environment, java, kafka_home, run
 
 PACKAGE, VERSION = "@confluentinc/kafka-javascript", "1.10.1"
 SOURCE = WORK / "npm/package/deps/librdkafka"
@@ -150,7 +150,7 @@ def main() -> int:
     build()
     tests = broker_tests()
     numbers = [n for n in tests if (not args.only or any(n.startswith(o) for o in args.only)) and (not args.short or n in SHORT)]
-    results = Results("librdkafka" + (f"-{args.protocol}" if args.protocol else ""), "librdkafka's test-suite" + (f", group.protocol={args.protocol}" if args.protocol else ""), f"npm {PACKAGE} {VERSION}")
+    results = Results("librdkafka" + (f"-{args.protocol}" if args.protocol else ""), "librdkafka's test-suite" + (f", group.protocol={args.protocol}" if args.protocol else ""), f"npm {PACKAGE} {VERSION}", keep=bool(args.only), short=args.short)
     try:
         home = str(kafka_home()) if shutil.which("mvn") else ""
     except subprocess.CalledProcessError:
@@ -198,7 +198,7 @@ def main() -> int:
     for name, server in servers.items():
         if not server.alive() or server.stop(args.keep) != 0:
             bad += 1
-            results.add(f"server ({name}) ends well", "failed", why=f"see {server.folder}")
+            results.add(f"{SERVER_ENDS}: {name}", "failed", why=f"see {server.folder}")
     return results.end() or bad
 
 

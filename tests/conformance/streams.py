@@ -85,7 +85,7 @@ def case(mode: str, results: Results, classes: Path, keep: bool) -> None:
 
 def main() -> int:
     args = arguments(__doc__ or "").parse_args()
-    results = Results("streams", "Kafka Streams", "Kafka 4.3.1")
+    results = Results("streams", "Kafka Streams", "Kafka 4.3.1", keep=bool(args.only), short=args.short)
     classes = compiled()
     for mode in ("classic", "streams"):
         if not args.only or any(o in mode for o in args.only):
