@@ -212,7 +212,9 @@ def main() -> int:
                 state, why = "excluded", EXCLUDED[f"{cls}.{what}"]
             why = why.replace("org.opentest4j.", "") or ("skipped by the test itself" if state == "excluded" else "")
             results.add(f"{cls}.{what}", state, seconds, why)
-        if seen == 0:
+        if seen == 0 and last.startswith("Abstract"):
+            results.add(last, "excluded", why="abstract: has no tests of its own")
+        elif seen == 0 and not known:
             results.add(last, "failed", why="nothing ran")
     return results.end()
 
