@@ -22,8 +22,10 @@ enum config_field {
 };
 static const struct config_row broker_rows[] = {
 #define BROKER_CONFIG(name, type, value, min, max, doc) {name, type, value, min, max, NULL, USED, NULL, doc},
+#define BROKER_CHOICE(name, type, value, choices, doc) {name, type, value, 0, 0, choices, USED, NULL, doc},
 #include "broker/broker_configs.def"
 #undef BROKER_CONFIG
+#undef BROKER_CHOICE
 #define BROKER_KEPT(name, type, value, min, max, choices, doc) {name, type, value, min, max, choices, QUIET, NULL, doc},
 #define BROKER_UNSHOWN(name, type, min, max, doc) {name, type, NULL, min, max, NULL, UNSHOWN, NULL, doc},
 #include "broker/broker_configs_kept.def"

@@ -106,7 +106,6 @@ static void resolved(void *arg) {
     struct resolving *w = arg;
     struct coordinator *c = w->coordinator;
     struct consumer_group *g = consumer_find(c, w->group_id);
-    c->resolving--;
     if (g != NULL && !c->stopping) {
         g->resolving = false;
         if (w->results != NULL) take_over(g, w);
@@ -114,7 +113,7 @@ static void resolved(void *arg) {
     }
     arena_fini(&w->arena);
     mem_free(w);
-    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
+    coordinator_back(c);
 }
 
 void consumer_resolve(struct consumer_group *g) {

@@ -30,6 +30,8 @@ struct group_ops { // one table per type of group
     void (*put_tombstones)(const struct group *g, struct group_records *r); // for all of these
     void (*topics_changed)(struct group *g, const char *topic /* NULL = any */); // created, deleted or grown; NULL function = no matter
     void (*loaded)(struct group *g); // after the start's replay, on the loop: timers; NULL = nothing to do
+    // Takes away what is kept beside an empty group, before its tombstones: false = nothing is. Else done(arg) comes with *code set.
+    bool (*forget)(struct group *g, loop_fn *done, void *arg, enum err_code *code); // NULL = nothing is
     void (*stop)(struct group *g);   // the coordinator stops: calls that wait are answered COORDINATOR_NOT_AVAILABLE, timers cancelled
     void (*free_own)(struct group *g); // group.own and its timers; nothing waits any more
 };
@@ -71,7 +73,8 @@ struct coordinator {
     int32_t metadata_max;    // bytes beside a committed offset
     struct consumer_limits consumer;
     size_t writes;           // produces to the offsets topic under way
-    size_t resolving;        // regular expressions, on the pool
+    size_t resolving;        // regular expressions and other work of groups, on the pool
+    size_t description_bytes; // of the topologies of streams groups, kept in the store
     int64_t submitted, durable; // sequence numbers of writes
     int64_t failures;        // failed writes
     struct group_records *last_write; // the last one submitted, while it is under way
@@ -97,6 +100,7 @@ void group_free(struct group *g);
 // A config of one group ("consumer.session.timeout.ms", ...), or what holds for all of them.
 int64_t group_config_i64(const struct group *g, const char *name, int64_t otherwise);
 int64_t coordinator_now_ms(const struct coordinator *c);
+void coordinator_back(struct coordinator *c); // work of `resolving` came back from the pool
 void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn); // fn(call) on the coordinator's loop
 struct coordinator *coordinator_of(const struct group_call *call);
 void coordinator_answer(struct group_call *call, int error, const char *message); // posts call->done
@@ -107,6 +111,7 @@ int group_not_found(struct group_call *call, const char *id, const struct group 
 
 void group_metrics_open(struct coordinator *c); // group_metrics.c: groups show in /metrics until closed; close while the loop runs
 void group_metrics_close(struct coordinator *c);
+void streams_descriptions_loaded(struct coordinator *c); // streams_description.c: when the groups are there, once
 void consumer_limits_load(struct coordinator *c); // consumer_group.c
 
 // ---- offsets.c ----------------------------------------------------------------------------------------------------------------

@@ -36,6 +36,11 @@ int64_t group_config_i64(const struct group *g, const char *name, int64_t otherw
     return broker_group_config_i64(g->coordinator->broker, str_c(g->id), name, otherwise);
 }
 
+void coordinator_back(struct coordinator *c) {
+    c->resolving--;
+    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
+}
+
 int64_t coordinator_now_ms(const struct coordinator *c) { return sys_now_us(c->broker->sys) / 1000; }
 
 // ---- the map of groups ----------------------------------------------------------------------------------------------
@@ -115,6 +120,7 @@ static void list_on_loop(void *arg) {
 void group_list(struct broker *b, struct group_list *l) { coordinator_submit(b, &l->call, list_on_loop); }
 
 static void delete_ready(void *arg, int error);
+static void delete_forgotten(void *arg);
 
 // After a failed write the offsets are there again, as they are on the disk: the caller may delete them once more.
 static void delete_deleted(void *arg, int error) {
@@ -139,6 +145,7 @@ static void delete_ready(void *arg, int write_error) {
     struct coordinator *c = coordinator_of(&d->call);
     struct group *g = group_find(c, d->group_id);
     (void)write_error; // of others
+    if (g != NULL && g->ops->forget != NULL && !g->ops->has_members(g) && !c->stopping && g->ops->forget(g, delete_forgotten, d, &d->code)) return;
     if (d->group_id[0] == '\0' || g == NULL || g->ops->has_members(g) || c->stopping) {
         int error = d->group_id[0] == '\0' ? KAFKA_INVALID_GROUP_ID : g == NULL ? KAFKA_GROUP_ID_NOT_FOUND : KAFKA_NON_EMPTY_GROUP;
         coordinator_answer(&d->call, c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : error, "");
@@ -153,6 +160,12 @@ static void delete_ready(void *arg, int write_error) {
     group_free(g);
     d->order = c->submitted + 1;
     group_records_submit(r, NULL, delete_deleted, d); // there is a record at least: the group's own
+}
+
+static void delete_forgotten(void *arg) {
+    struct group_delete *d = arg;
+    if (d->code == ERR_OK) delete_ready(d, 0);
+    else coordinator_answer(&d->call, KAFKA_GROUP_DELETION_FAILED, "The broker could not delete what it keeps beside the group.");
 }
 
 void group_delete(struct broker *b, struct group_delete *d) { coordinator_submit(b, &d->call, delete_on_loop); }
@@ -176,6 +189,7 @@ static void tick_start(void *arg) {
         struct group *g = e->value;
         if (g->ops->loaded != NULL) g->ops->loaded(g);
     }
+    streams_descriptions_loaded(c);
     offsets_forget_topics(c, NULL); // of topics whose deletion was cut short by a crash
 }
 

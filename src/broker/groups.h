@@ -172,10 +172,11 @@ struct group_describe { // of a classic group
 void group_describe(struct broker *b, struct group_describe *d);
 
 struct group_delete {
-    struct group_call call; // NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND
+    struct group_call call; // NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND, GROUP_DELETION_FAILED with a message
     const char *group_id;
     struct map *offsets; // the coordinator's: what is deleted, until it is durable
     int64_t order;       // the coordinator's
+    enum err_code code;  // the coordinator's: of taking away what is kept beside the group
 };
 void group_delete(struct broker *b, struct group_delete *d);
 
@@ -294,6 +295,7 @@ struct streams_heartbeat {
     const struct broker_kv *tags; // NULL = as before
     size_t n_tags;
     bool shutdown;
+    bool knows_descriptions; // it can be asked for a description of the topology (KIP-1331)
     // May whoever sent this create that internal topic? Asked on the coordinator's loop; NULL = yes.
     bool (*may_create)(const struct streams_heartbeat *h, const char *topic);
     // out
@@ -302,6 +304,7 @@ struct streams_heartbeat {
     struct streams_tasks tasks;
     struct streams_status_info statuses[6];
     size_t n_statuses;
+    bool description_required;
     bool has_endpoints;
     const struct streams_endpoint_partitions *endpoints;
     size_t n_endpoints;
@@ -316,17 +319,39 @@ struct streams_member_info {
     size_t n_tags;
     struct streams_tasks assignment, target;
 };
+enum streams_description_status { // as in the response
+    STREAMS_DESCRIPTION_NOT_REQUESTED,
+    STREAMS_DESCRIPTION_NOT_STORED,
+    STREAMS_DESCRIPTION_ERROR,
+    STREAMS_DESCRIPTION_AVAILABLE,
+};
 struct streams_describe {
     struct group_call call; // GROUP_ID_NOT_FOUND, with a message
     const char *group_id;
+    bool with_description;
     // out
     const char *state;
     int32_t group_epoch, assignment_epoch;
+    enum streams_description_status description_status;
+    struct str description; // where there is one: what group_streams_description was given
     const struct streams_topology *topology; // NULL = none yet
     struct streams_member_info *members;
     size_t n_members;
 };
 void group_streams_describe(struct broker *b, struct streams_describe *d);
+
+// The description of the topology that a member was asked for: kept as it is while the group lives, for describe.
+enum { STREAMS_DESCRIPTION_MAX = 1000000, STREAMS_DESCRIPTIONS_MAX = 64 << 20 }; // bytes of one, of all groups
+struct streams_description {
+    struct group_call call; // with a message. UNSUPPORTED_VERSION: descriptions are not kept here
+    const char *group_id, *member_id;
+    int32_t topology_epoch;
+    struct str description; // its meaning is the caller's
+    const char *fault;      // what the caller finds wrong with it, NULL = nothing; told when the rest is right
+    // the coordinator's
+    enum err_code code;
+};
+void group_streams_description(struct broker *b, struct streams_description *d);
 
 // Before the doors close: joins and syncs that wait are answered (COORDINATOR_NOT_AVAILABLE), later ones are refused; so that no door waits
 // for a group's rebalance. From a thread that may block, with the loops running; more than once is fine.

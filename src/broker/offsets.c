@@ -407,6 +407,7 @@ static void expire_group(struct group *g, int64_t now) {
     }
     bool empty = g->offsets.n == 0 && !g->ops->keeps_empty && !g->ops->has_members(g) && now - g->empty_since_ms > EMPTY_MS &&
                  !txn_offsets_pending(g->coordinator, g->id, NULL, 0);
+    if (empty && g->ops->forget != NULL && g->ops->forget(g, NULL, NULL, NULL)) empty = false; // the next time
     if (empty) g->ops->put_tombstones(g, r);
     group_records_submit(r, NULL, NULL, NULL);
     if (empty) group_free(g);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small durable records of the cluster: dynamic configs, quotas, credentials, ACLs, tokens, features. By kind and key, bytewise.
+// Small durable records of the cluster: dynamic configs, quotas, credentials, ACLs, tokens, features, descriptions. By kind and key, bytewise.
 //
 // All are in memory; the file DIR/store is an append-only log of changes. A change is durable when store_apply returns, all of it or nothing.
 // Any thread may read; store_apply writes and syncs a file, so it is for threads that may block. Keys are at most 64 KiB, values 1 MiB.
@@ -22,6 +22,7 @@ enum store_kind { // on disk: numbers are for ever
     STORE_ACL = 6,
     STORE_TOKEN = 7,
     STORE_FEATURE = 8,
+    STORE_TOPOLOGY_DESCRIPTION = 9, // of streams groups, by group
     STORE_KINDS
 };
 

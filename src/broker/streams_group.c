@@ -48,7 +48,7 @@ struct streams_group *streams_group_new(struct group *head) {
     struct streams_group *g = MEM_NEW(struct streams_group);
     g->head = head;
     head->own = g;
-    g->validated_epoch = -1;
+    g->validated_epoch = g->described_epoch = g->undescribable_epoch = g->ask_epoch = -1;
     g->plan.status = STREAMS_MISSING_SOURCE_TOPICS;
     map_init(&g->members);
     arena_init(&g->arena);
@@ -166,11 +166,10 @@ static void created(void *arg) { // the group heard of the topics themselves alr
     struct creating *w = arg;
     struct coordinator *c = w->coordinator;
     struct streams_group *g = streams_find(c, w->group_id);
-    c->resolving--;
     if (g != NULL) g->creating = false;
     arena_fini(&w->arena);
     mem_free(w);
-    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
+    coordinator_back(c);
 }
 
 void streams_create_missing(struct streams_group *g) {
@@ -379,6 +378,7 @@ static int check_fetch(struct group *head, const char *member_id, int32_t member
 static void free_own(struct group *head) {
     struct streams_group *g = own(head);
     struct map_entry *e;
+    streams_description_drop(g);
     loop_timer_cancel(head->coordinator->loop, &g->delay);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) streams_member_drop(e->value);
     map_fini(&g->members);
@@ -434,6 +434,7 @@ const struct group_ops streams_group_ops = {
     .put_tombstones = streams_put_tombstones,
     .topics_changed = topics_changed,
     .loaded = loaded,
+    .forget = streams_description_forget,
     .stop = stop,
     .free_own = free_own,
 };

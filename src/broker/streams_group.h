@@ -55,6 +55,12 @@ struct streams_group {
     char *shutdown_by;  // the member that asked the whole application to end
     struct loop_timer delay; // the initial one
     bool creating;
+    // KIP-1331, streams_description.c: the topology epochs whose description is kept, and whose was refused for good; -1 = none
+    int32_t described_epoch, undescribable_epoch;
+    size_t description_n;                     // bytes of what is kept
+    bool forgetting;                          // it is being taken away
+    int32_t ask_epoch;                        // of the last asking
+    int64_t ask_wait_ms, ask_after_ms;        // nobody is asked before
 };
 
 // ---- streams_group.c ----
@@ -87,6 +93,13 @@ bool streams_topology_equal(const struct streams_topology *a, const struct strea
 void streams_topology_put(struct buf *out, const struct streams_topology *t); // as in Kafka's record
 struct streams_topology *streams_topology_get(struct rd *r, struct arena *a);
 const char *streams_topology_fault(const struct streams_topology *t, struct arena *a); // NULL = none
+
+// ---- streams_description.c ----
+bool streams_description_wanted(struct streams_group *g, const struct streams_heartbeat *h, const struct streams_member *m);
+void streams_description_fill(struct streams_group *g, struct streams_describe *d);
+void streams_description_drop(struct streams_group *g); // the group goes: so does what is left of it, when the pool comes to it
+// group_ops.forget: on the pool. `done` NULL = nobody waits.
+bool streams_description_forget(struct group *head, loop_fn *done, void *arg, enum err_code *code);
 
 // ---- streams_assignor.c ----
 void streams_assign(struct streams_group *g, struct task_sets *out /* one of each member, in the map's order */, int32_t standbys);

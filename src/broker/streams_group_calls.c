@@ -322,6 +322,7 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     if (joins || changed) tasks_of(g, &m->assigned, h->call.arena, &h->tasks);
     if (g->endpoint_epoch != h->endpoint_epoch) fill_endpoints(g, h);
     fill_statuses(g, m, h);
+    h->description_required = streams_description_wanted(g, h, m);
     task_sets_fini(&before);
     group_records_submit(r, head, answer, h);
 }
@@ -361,6 +362,7 @@ static void heartbeat_on_loop(void *arg) {
 void group_streams_heartbeat(struct broker *b, struct streams_heartbeat *h) {
     h->tasks = (struct streams_tasks){0};
     h->n_statuses = 0;
+    h->description_required = false;
     h->has_endpoints = false;
     h->n_endpoints = 0;
     coordinator_submit(b, &h->call, heartbeat_on_loop);
@@ -393,17 +395,19 @@ static void describe_on_loop(void *arg) {
     d->state = "";
     d->topology = NULL;
     d->members = NULL;
+    d->description_status = STREAMS_DESCRIPTION_NOT_REQUESTED;
     d->n_members = 0;
     if (head == NULL || head->ops != &streams_group_ops) {
         int error = group_not_found(&d->call, d->group_id, head, &streams_group_ops);
         coordinator_answer(&d->call, error, arena_strdup(a, d->call.message));
         return;
     }
-    const struct streams_group *g = head->own;
+    struct streams_group *g = head->own;
     d->state = head->ops->state_name(head);
     d->group_epoch = g->epoch;
     d->assignment_epoch = g->assignment_epoch;
     if (g->topology != NULL) d->topology = streams_topology_copy(a, g->topology);
+    if (d->with_description) streams_description_fill(g, d);
     d->members = ARENA_ARRAY(a, struct streams_member_info, g->members.n + 1);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) describe_member(e->value, a, &d->members[d->n_members++]);
     coordinator_answer(&d->call, 0, "");

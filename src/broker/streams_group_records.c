@@ -8,13 +8,19 @@ void streams_put_group(const struct streams_group *g, struct group_records *r) {
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)g->epoch);
     buf_put_be64(v, (uint64_t)g->metadata_hash);
-    if (g->validated_epoch == -1) {
-        put_no_tags(v);
-    } else {
-        buf_put_uvarint(v, 1);
-        buf_put_uvarint(v, 0); // tag 0: ValidatedTopologyEpoch
+    // Tags 0, 2, 3: ValidatedTopologyEpoch, StoredDescriptionTopologyEpoch, FailedDescriptionTopologyEpoch.
+    const struct {
+        uint32_t tag;
+        int32_t epoch;
+    } tags[] = {{0, g->validated_epoch}, {2, g->described_epoch}, {3, g->undescribable_epoch}};
+    uint32_t n = 0;
+    for (size_t i = 0; i < 3; i++) n += tags[i].epoch != -1;
+    buf_put_uvarint(v, n);
+    for (size_t i = 0; i < 3; i++) {
+        if (tags[i].epoch == -1) continue;
+        buf_put_uvarint(v, tags[i].tag);
         buf_put_uvarint(v, 4);
-        buf_put_be32(v, (uint32_t)g->validated_epoch);
+        buf_put_be32(v, (uint32_t)tags[i].epoch);
     }
     group_records_put(r);
 }
@@ -151,7 +157,7 @@ bool streams_replay_group(struct coordinator *c, struct rd *key, struct rd *valu
     if (value == NULL && g != NULL) group_replay_gone(g->head);
     if (value == NULL) return true;
     (void)rd_be16(value);
-    int32_t epoch = (int32_t)rd_be32(value), validated = -1;
+    int32_t epoch = (int32_t)rd_be32(value), validated = -1, described = -1, undescribable = -1;
     int64_t hash = (int64_t)rd_be64(value);
     for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
         uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
@@ -159,11 +165,15 @@ bool streams_replay_group(struct coordinator *c, struct rd *key, struct rd *valu
         if (p == NULL) return false;
         struct rd in = rd_of(p, (size_t)size);
         if (tag == 0) validated = (int32_t)rd_be32(&in);
+        if (tag == 2) described = (int32_t)rd_be32(&in);
+        if (tag == 3) undescribable = (int32_t)rd_be32(&in);
     }
     if (g == NULL || value->failed) return false;
     g->epoch = epoch;
     g->metadata_hash = hash;
     g->validated_epoch = validated;
+    g->described_epoch = described;
+    g->undescribable_epoch = undescribable;
     return true;
 }
 

@@ -81,6 +81,21 @@ static enum err_code print_offsets(struct cli *c, struct cluster *k, const struc
     return ERR_OK;
 }
 
+static enum err_code print_topology(struct cli *c, struct cluster *k, const struct group_detail *g, struct err *err) {
+    static const char *const names[] = {"subtopology", "node", "type", "topics", "stores", "successors"};
+    struct group_node_row *rows;
+    size_t n;
+    if (groups_topology(k, g, &rows, &n, err) != ERR_OK) return err->code;
+    const char **cells = ARENA_ARRAY(&c->arena, const char *, n * 6);
+    for (size_t i = 0; i < n; i++) {
+        const char *row[] = {cli_text(c, rows[i].subtopology), cli_text(c, rows[i].name), cli_text(c, rows[i].type), cli_text(c, rows[i].topics),
+                             cli_text(c, rows[i].stores), cli_text(c, rows[i].successors)};
+        memcpy(&cells[i * 6], row, sizeof row);
+    }
+    cli_print_rows(c, names, NULL, 6, cells, n);
+    return ERR_OK;
+}
+
 static enum err_code run_describe(struct cli *c, struct err *err) {
     struct cluster *k = cli_cluster(c, err);
     if (k == NULL) return err->code;
@@ -88,6 +103,7 @@ static enum err_code run_describe(struct cli *c, struct err *err) {
     enum err_code code = groups_describe(k, str_c(c->args[0]), &g, err);
     if (code == ERR_OK && cli_flag(c, "state")) print_state(c, &g);
     else if (code == ERR_OK && cli_flag(c, "members")) print_members(c, &g);
+    else if (code == ERR_OK && cli_flag(c, "topology")) code = print_topology(c, k, &g, err);
     else if (code == ERR_OK) code = print_offsets(c, k, &g, err);
     cluster_close(k);
     return code;
@@ -127,6 +143,7 @@ static const struct cli_option describe_options[] = {
     {"offsets", 0, NULL, "where it stands in each partition, and its lag (what is shown when nothing is said)"},
     {"members", 0, NULL, "its members and what they are assigned"},
     {"state", 0, NULL, "its state, assignor, coordinator"},
+    {"topology", 0, NULL, "of a streams group: the nodes of its topology, where its description is stored"},
     CLI_BROKERS,
     {0}};
 static const struct cli_option delete_options[] = {CLI_BROKERS, {0}};
@@ -135,7 +152,7 @@ static const struct cli_option delete_offsets_options[] = {
 
 static const struct cli_command list = {.name = "list", .args = "", .summary = "all groups with their type and state", .options = list_options,
     .is_client = true, .examples = "millrace group list\nmillrace group list --type consumer,share --state Stable", .run = run_list};
-static const struct cli_command describe = {.name = "describe", .args = "GROUP", .summary = "its offsets and lag, its members, or its state",
+static const struct cli_command describe = {.name = "describe", .args = "GROUP", .summary = "its offsets and lag, its members, its state, or its topology",
     .options = describe_options, .is_client = true, .min_args = 1, .max_args = 1,
     .examples = "millrace group describe billing\nmillrace group describe billing --members --output json", .run = run_describe};
 static const struct cli_command drop = {.name = "delete", .args = "GROUP...", .summary = "delete groups that have no members", .options = delete_options,

@@ -136,7 +136,7 @@ static void put_streams(group_parts *v, const struct kafka_streams_group_describ
 }
 DESCRIBE_NEW(consumer, KAFKA_API_CONSUMER_GROUP_DESCRIBE, d->assignor_name, m->instance_id, topic_partitions)
 DESCRIBE_NEW(share, KAFKA_API_SHARE_GROUP_DESCRIBE, d->assignor_name, ((struct str){NULL, 0}), topic_partitions)
-DESCRIBE_NEW(streams, KAFKA_API_STREAMS_GROUP_DESCRIBE, ((struct str){NULL, 0}), m->instance_id, active_tasks)
+DESCRIBE_NEW(streams, KAFKA_API_STREAMS_GROUP_DESCRIBE, d->assignor_name, m->instance_id, active_tasks)
 
 enum err_code groups_describe(struct cluster *c, struct str id, struct group_detail *out, struct err *err) {
     struct group_row *rows;

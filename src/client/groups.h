@@ -33,6 +33,14 @@ struct group_detail {
 };
 enum err_code groups_describe(struct cluster *c, struct str id, struct group_detail *out, struct err *err); // ERR_NOT_FOUND
 
+// A node of a streams group's topology, as the application described it; of several topics, stores, successors: separated by ", ".
+struct group_node_row {
+    struct str subtopology; // "global": of a global store
+    struct str name, type /* "source" "processor" "sink" */, topics, stores, successors;
+};
+// ERR_NOT_FOUND: it is not stored; ERR_INVALID: another type of group.
+enum err_code groups_topology(struct cluster *c, const struct group_detail *g, struct group_node_row **out, size_t *n, struct err *err);
+
 // Where a group stands in one partition. For share groups `offset` is the share-partition start offset.
 struct group_offset_row {
     struct str topic;

@@ -3,6 +3,7 @@
 #include "broker/groups.h"
 #include "kafka/authorize.h"
 #include "kafka/conn.h"
+#include "kafka/streams_descriptions.h"
 
 static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
     return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
@@ -159,6 +160,7 @@ static void heart_beaten(struct group_call *call) {
     res->member_epoch = h->out_member_epoch;
     res->heartbeat_interval_ms = h->heartbeat_ms;
     res->endpoint_information_epoch = h->out_endpoint_epoch;
+    res->topology_description_required = h->description_required;
     if (h->tasks.given) {
         FILL_TASKS(q, res->active_tasks, kafka_streams_group_heartbeat_response_active_tasks, h->tasks.active, h->tasks.n_active);
         FILL_TASKS(q, res->standby_tasks, kafka_streams_group_heartbeat_response_standby_tasks, h->tasks.standby, h->tasks.n_standby);
@@ -193,6 +195,7 @@ void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
     const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
     h->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
     h->shutdown = req->shutdown_application;
+    h->knows_descriptions = q->version >= 1;
     if (kafka_has_authorizer(q)) h->may_create = may_create;
     if (req->topology != NULL) take_topology(q, req->topology, h);
     h->owned.given = req->active_tasks.n >= 0 && req->standby_tasks.n >= 0 && req->warmup_tasks.n >= 0;
@@ -214,7 +217,6 @@ void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
 // ---- StreamsGroupDescribe -------------------------------------------------------------------------------------------
 
 enum { GROUP_OPERATIONS = 328 }; // read, delete, describe
-enum { DESCRIPTION_NOT_STORED = 1 }; // of topologies
 
 typedef struct kafka_streams_group_describe_response_groups_members described_member;
 typedef struct kafka_streams_group_describe_response_groups_topology_subtopologies described_subtopology;
@@ -311,7 +313,7 @@ static void described(struct group_call *call) {
         g->assignment_epoch = d->assignment_epoch;
         if (req->include_authorized_operations) g->authorized_operations = GROUP_OPERATIONS;
         g->assignor_name = STR("sticky");
-        g->topology_description_status = req->include_topology_description ? DESCRIPTION_NOT_STORED : 0;
+        kafka_fill_description(q, d, g);
         if (d->topology != NULL) fill_topology(q, d->topology, g);
         g->members.p = KAFKA_ELEMENTS(&q->arena, kafka_streams_group_describe_response_groups_members, (int32_t)d->n_members);
         g->members.n = (int32_t)d->n_members;
@@ -328,7 +330,8 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    s->describe = (struct streams_describe){.call = call_of(q, described), .group_id = kafka_req_name(q, req->group_ids.p[s->at])};
+    s->describe = (struct streams_describe){.call = call_of(q, described), .group_id = kafka_req_name(q, req->group_ids.p[s->at]),
+                                             .with_description = req->include_topology_description};
     group_streams_describe(kafka_req_broker(q), &s->describe);
 }
 

@@ -341,6 +341,7 @@ ROWS = [
     Row("DescribeShareGroupOffsets", described_share_offsets, [GROUP_DESCRIBE, TOPIC_DESCRIBE], group="share"),
     Row("AlterShareGroupOffsets", share_offsets, [GROUP_READ, TOPIC_READ], group="share"),
     Row("DeleteShareGroupOffsets", share_offsets, [GROUP_DELETE, TOPIC_READ], group="share"),
+    Row("StreamsGroupTopologyDescriptionUpdate", lambda c: {"group_id": c.group, "member_id": MEMBER}, [GROUP_READ], {"UNSUPPORTED_VERSION"}, group="none"),
     Row("UnregisterController", lambda c: {"controller_id": 9}, cluster("ALTER"), {"CONTROLLER_ID_NOT_REGISTERED"}),
 ]
 

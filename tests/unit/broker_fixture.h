@@ -14,6 +14,7 @@ struct fixture {
     struct broker *broker;
     int initial_delay_ms; // group.initial.rebalance.delay.ms of the next open
     const char *protocols; // group.coordinator.rebalance.protocols of the next open; NULL = Kafka's default
+    bool descriptions; // those of streams groups are kept, after the next open
     const char *share_lock_ms; // group.share.record.lock.duration.ms of the next open; NULL = 30000
 };
 
@@ -24,12 +25,14 @@ static inline struct broker *fixture_try_open(struct fixture *f, struct err *err
                                               {"share.coordinator.snapshot.update.records.per.snapshot", "3"}, {"group.share.max.share.sessions", "8"},
                                                {"group.streams.initial.rebalance.delay.ms", "0"},
                                                {"group.coordinator.rebalance.protocols", f->protocols == NULL ? "classic,consumer,streams" : f->protocols},
-                                               {"offsets.topic.segment.bytes", "65536"}, {"log.cleaner.backoff.ms", "0"}};
+                                               {"offsets.topic.segment.bytes", "65536"}, {"log.cleaner.backoff.ms", "0"},
+                                              // the last: only with `descriptions`
+                                              {"group.streams.topology.description.plugin.class", "org.apache.kafka.server.streams.InMemoryTopologyDescriptionPlugin"}};
     struct broker_config c = {.dir = f->dir, .node_id = 1, .default_partitions = 4, .auto_create_topics = true, .max_partitions = 10000};
     c.produce_bytes_max = 1 << 20;
     c.group_initial_rebalance_delay_ms = f->initial_delay_ms;
     c.configs = configs;
-    c.n_configs = sizeof configs / sizeof configs[0];
+    c.n_configs = sizeof configs / sizeof configs[0] - (f->descriptions ? 0 : 1);
     return broker_open(f->sys, &c, f->loops, 2, f->pool, err);
 }
 
