@@ -237,6 +237,7 @@ void share_fetch_cancel(struct broker *b, uint64_t id) { (void)b, (void)id; }
 void share_connection_closed(struct broker *b, uint64_t connection) { (void)b, (void)connection; }
 GROUP_FAKE(group_streams_heartbeat, streams_heartbeat)
 GROUP_FAKE(group_streams_describe, streams_describe)
+GROUP_FAKE(group_streams_description, streams_description)
 void group_join(struct broker *b, struct group_join *c) {
     (void)b;
     assert_string_equal(c->client_host, "/127.0.0.1");
