@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "broker/cleaner.h"
+#include "broker/features.h"
 #include "broker/store.h"
 
 enum { READERS = 2, READERS_QUEUE = 16384 }; // a connection has one read at most
@@ -15,11 +16,19 @@ static const char version_text[] = "millrace-log 1\n";
 
 // ---- open -----------------------------------------------------------------------------------------------------------
 
-static enum err_code check_version(struct broker *b, struct err *err) {
+static enum err_code begin_features(struct broker *b, const char *levels, struct err *err) {
+    char *path = mem_printf("%s/store", b->dir);
+    enum err_code code = features_begin(b->sys, path, levels, b->config.node_id, err);
+    mem_free(path);
+    return code;
+}
+
+static enum err_code check_version(struct broker *b, const char *features, struct err *err) {
     char *path = mem_printf("%s/version", b->dir);
     enum err_code code = sys_mkdirs(b->sys, b->dir, err);
     if (code == ERR_OK && !sys_exists(b->sys, path)) {
         code = topics_create_file(b, err); // so that a directory with a version has a catalog, or was damaged
+        if (code == ERR_OK) code = begin_features(b, features, err);
         if (code == ERR_OK) code = sys_write_file(b->sys, path, str_c(version_text), err);
     } else if (code == ERR_OK) {
         char *text = sys_read_file(b->sys, path, 4096, NULL, err);
@@ -103,6 +112,7 @@ static void free_broker(struct broker *b) {
     producer_ids_free(b->producer_ids);
     topics_free(b);
     dynamic_free(b->dynamic);
+    features_free(b->features);
     log_cache_free(b->cache);
     pool_free(b->readers);
     store_close(b->store);
@@ -123,6 +133,7 @@ static void set_config(struct broker *b, const struct broker_config *config) {
     b->config.dir = b->dir;
     b->config.configs = NULL; // kept in static_configs
     b->config.n_configs = 0;
+    b->config.features = NULL;
 }
 
 static enum err_code open_store(struct broker *b, struct err *err) {
@@ -131,7 +142,8 @@ static enum err_code open_store(struct broker *b, struct err *err) {
     mem_free(path);
     if (b->store == NULL) return err->code;
     dynamic_open(b);
-    return ERR_OK;
+    b->features = features_open(b, err);
+    return b->features == NULL ? err->code : ERR_OK;
 }
 
 struct store *broker_store(struct broker *b) { return b->store; }
@@ -159,7 +171,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     bool clean = false;
     enum err_code code = configs_check_static(config, &b->static_configs, err);
     b->cache = log_cache_new((size_t)configs_broker_i64(b, "log.cache.bytes", 128 << 20));
-    if (code == ERR_OK) code = check_version(b, err);
+    if (code == ERR_OK) code = check_version(b, config->features, err);
     if (code == ERR_OK) code = take_clean_mark(b, &clean, err);
     if (code == ERR_OK && !clean) code = sync_parent(b, err);
     if (code == ERR_OK) code = open_store(b, err);

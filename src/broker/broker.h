@@ -35,6 +35,7 @@ struct broker_config {
     int32_t group_initial_rebalance_delay_ms; // group.initial.rebalance.delay.ms; -1 = not set
     const struct broker_kv *configs;          // further broker configs of the table (log.retention.ms, message.max.bytes, …): static values
     size_t n_configs;
+    const char *features; // levels that a new data directory begins with, beside the defaults: "group.version=0,..."; NULL = none. See features.h
 };
 
 // Recovers all partitions. ERR_CORRUPT, ERR_IO, ERR_VERSION name the file. The pool should be the broker's own (2 to 4 threads): its

@@ -108,6 +108,7 @@ struct broker {
     struct producer_ids *producer_ids;
     struct store *store;     // store.h
     struct dynamic *dynamic; // dynamic.h
+    struct broker_features *features; // features.h
     struct txn_coordinator *txns;
 };
 

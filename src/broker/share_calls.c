@@ -2,9 +2,12 @@
 // The life of the share groups' machinery, the configs in force, and the share coordinator's state calls.
 #include "base/metrics.h"
 #include "broker/dynamic.h"
+#include "broker/features.h"
 #include "broker/share_inside.h"
 
 // ---- configs --------------------------------------------------------------------------------------------------------
+
+enum { SHARE_LETTERS = 2 }; // share.version of dead-letter queues
 
 struct share_group_config share_config_of(const struct share *s, const char *group) {
     struct broker *b = s->broker;
@@ -13,7 +16,8 @@ struct share_group_config share_config_of(const struct share *s, const char *gro
         .limits = {.max_count = (int16_t)broker_group_config_i64(b, g, "share.delivery.count.limit", 5),
                    .max_records = broker_group_config_i64(b, g, "share.partition.max.record.locks", 2000),
                    .lock_us = broker_group_config_i64(b, g, "share.record.lock.duration.ms", 30000) * 1000,
-                   .dead_letters = broker_group_config(b, g, "errors.deadletterqueue.topic.name")[0] != '\0'},
+                   .dead_letters = broker_feature_level(b, FEATURE_SHARE) >= SHARE_LETTERS &&
+                                   broker_group_config(b, g, "errors.deadletterqueue.topic.name")[0] != '\0'},
         .renew = strcmp(broker_group_config(b, g, "share.renew.acknowledge.enable"), "false") != 0,
         .read_committed = strcmp(broker_group_config(b, g, "share.isolation.level"), "read_committed") == 0,
         .session_ms = (int32_t)broker_group_config_i64(b, g, "share.session.timeout.ms", 45000),

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/broker.h"
 #include "cli/cluster.h"
 
 // Numbers of the protocol: ConfigResource.Type, ConfigSource, AlterConfigOp.
@@ -30,30 +31,6 @@ static enum err_code run_list(struct cli *c, struct err *err) {
     cli_print_rows(c, names, "ntntb", 5, cells, (size_t)m->brokers.n);
     cluster_close(k);
     return ERR_OK;
-}
-
-static enum err_code run_features(struct cli *c, struct err *err) {
-    static const char *const names[] = {"feature", "lowest", "highest", "finalized"};
-    struct cluster *k = cli_cluster(c, err);
-    if (k == NULL) return err->code;
-    struct kafka_api_versions_request req;
-    const struct kafka_api_versions_response *res;
-    kafka_msg_init(&kafka_api_versions_request_m, &req);
-    req.client_software_name = req.client_software_version = STR("millrace");
-    enum err_code code = cluster_call(k, CLUSTER_ANY, KAFKA_API_API_VERSIONS, &req, &res, err);
-    size_t n = code == ERR_OK ? (size_t)res->supported_features.n : 0;
-    const char **cells = ARENA_ARRAY(&c->arena, const char *, n * 4);
-    for (size_t i = 0; i < n; i++) {
-        const struct kafka_api_versions_response_supported_features *f = &res->supported_features.p[i];
-        const char *level = NULL;
-        for (int32_t x = 0; x < res->finalized_features.n; x++)
-            if (str_eq(res->finalized_features.p[x].name, f->name)) level = cli_number(c, res->finalized_features.p[x].max_version_level);
-        const char *row[] = {cli_text(c, f->name), cli_number(c, f->min_version), cli_number(c, f->max_version), level};
-        memcpy(&cells[i * 4], row, sizeof row);
-    }
-    if (code == ERR_OK) cli_print_rows(c, names, "tnnn", 4, cells, n);
-    cluster_close(k);
-    return code;
 }
 
 // ---- configs --------------------------------------------------------------------------------------------------------------
@@ -224,8 +201,6 @@ static const struct cli_option dirs_options[] = {{"topic", 't', "TOPIC,...", "on
 
 static const struct cli_command list = {.name = "list", .args = "", .summary = "the nodes of the cluster", .options = list_options, .is_client = true,
     .examples = "millrace broker list", .run = run_list};
-static const struct cli_command features = {.name = "features", .args = "", .summary = "features and their versions", .options = list_options,
-    .is_client = true, .examples = "millrace broker features", .run = run_features};
 static const struct cli_command configs = {.name = "configs", .args = "", .summary = "configs of a broker, topic, group, ...", .options = configs_options,
     .is_client = true, .examples = "millrace broker configs --broker 1 --all\nmillrace broker configs --group billing", .run = run_configs};
 static const struct cli_command alter = {.name = "alter", .args = "", .summary = "change configs while it runs", .options = alter_options, .is_client = true,
@@ -234,7 +209,7 @@ static const struct cli_command alter = {.name = "alter", .args = "", .summary =
     .run = run_alter};
 static const struct cli_command dirs = {.name = "log-dirs", .args = "", .summary = "bytes of each partition on disk", .options = dirs_options,
     .is_client = true, .examples = "millrace broker log-dirs --topic orders", .run = run_log_dirs};
-static const struct cli_command *const subs[] = {&list, &features, &configs, &alter, &dirs, NULL};
+static const struct cli_command *const subs[] = {&list, &cli_broker_features, &cli_broker_set_feature, &configs, &alter, &dirs, NULL};
 
 const struct cli_command cli_broker;
 const struct cli_command cli_broker = {.name = "broker", .args = "", .summary = "nodes, configs, features, disks of a Kafka", .is_client = true, .subs = subs,

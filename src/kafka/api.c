@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The APIs that this door implements, with the versions it advertises; ApiVersions itself and FindCoordinator.
 //
-// Only what is in the tables (handlers.def, features.def) is advertised. Traps that the ranges follow:
+// Only what is in the tables (handlers.def, broker/features.def) is advertised. Traps that the ranges follow:
 // Produce from 0, JoinGroup from 0 and FindCoordinator from 0 are what librdkafka before 2.11 wants to see before it compresses or joins a group
 // (KAFKA-18659, KAFKA-19444); Produce 0-2 are refused on use, as Kafka does.
 #include "kafka/authorize.h"
 #include "kafka/conn.h"
+#include "kafka/features.h"
 
 const struct kafka_handler kafka_handlers[] = {
 #define KAFKA_HANDLER(api, min, max, name, pipelined) {KAFKA_API_##api, min, max, kafka_do_##name, pipelined},
@@ -13,72 +14,6 @@ const struct kafka_handler kafka_handlers[] = {
 #undef KAFKA_HANDLER
 };
 const size_t kafka_handlers_n = sizeof kafka_handlers / sizeof kafka_handlers[0];
-
-static const struct kafka_feature {
-    const char *name;
-    int16_t min, max, finalized;
-} features[] = {
-#define FEATURE(name, min, max, finalized) {name, min, max, finalized},
-#include "kafka/features.def"
-#undef FEATURE
-};
-enum { FEATURES = sizeof features / sizeof features[0], FEATURES_EPOCH = 1 }; // the epoch moves when levels change: here never
-
-// Before v4 clients cannot read a lowest version of 0, so those features are left out there (KAFKA-17011); their finalized level is told.
-static void put_features(struct kafka_req *q, struct kafka_api_versions_response *res) {
-    res->supported_features.p = KAFKA_ELEMENTS(&q->arena, kafka_api_versions_response_supported_features, FEATURES);
-    res->finalized_features.p = KAFKA_ELEMENTS(&q->arena, kafka_api_versions_response_finalized_features, FEATURES);
-    for (size_t i = 0; i < FEATURES; i++) {
-        const struct kafka_feature *f = &features[i];
-        if (f->min > 0 || q->version >= 4)
-            res->supported_features.p[res->supported_features.n++] =
-                (struct kafka_api_versions_response_supported_features){str_c(f->name), f->min, f->max};
-        if (f->finalized > 0)
-            res->finalized_features.p[res->finalized_features.n++] =
-                (struct kafka_api_versions_response_finalized_features){str_c(f->name), f->finalized, f->finalized};
-    }
-    res->finalized_features_epoch = FEATURES_EPOCH;
-}
-
-// UpdateFeatures: a level is a promise of what this broker does, so a level other than the one that is told is refused.
-static const char *refuse_level(struct kafka_req *q, const struct kafka_update_features_request_feature_updates *u) {
-    int node = kafka_req_config(q)->node_id;
-    for (size_t i = 0; i < FEATURES; i++) {
-        const struct kafka_feature *f = &features[i];
-        if (!str_eqc(u->feature, f->name)) continue;
-        if (u->max_version_level == f->finalized) return NULL;
-        const char *why = u->max_version_level < f->min && u->max_version_level != 0 ? "is below what is supported" : "is not supported";
-        if (u->max_version_level >= f->min && u->max_version_level <= f->max) why = "would not change what this broker does, so it is refused";
-        return arena_printf(&q->arena, "Invalid update version %d for feature %s. Local controller %d only supports versions %d-%d, and the level %s.",
-                            u->max_version_level, f->name, node, f->min, f->max, why);
-    }
-    return arena_printf(&q->arena, "Invalid update version %d for feature " STR_FMT ". Local controller %d does not support this feature.",
-                        u->max_version_level, STR_ARG(u->feature), node);
-}
-
-void kafka_do_update_features(struct kafka_req *q) {
-    const struct kafka_update_features_request *req = q->msg;
-    struct kafka_update_features_response *res = q->res;
-    res->error_message = (struct str){NULL, 0};
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
-    res->results.p = KAFKA_ELEMENTS(&q->arena, kafka_update_features_response_results, req->feature_updates.n);
-    res->results.n = req->feature_updates.n;
-    for (int32_t i = 0; i < req->feature_updates.n; i++) {
-        const char *message = refuse_level(q, &req->feature_updates.p[i]);
-        struct kafka_update_features_response_results *r = &res->results.p[i];
-        r->feature = req->feature_updates.p[i].feature;
-        r->error_code = message == NULL ? 0 : KAFKA_INVALID_UPDATE_VERSION;
-        r->error_message = str_c(message);
-        if (message == NULL || q->version < 2 || res->error_code != 0) continue;
-        res->error_code = KAFKA_INVALID_UPDATE_VERSION; // version 2 answers for all at once
-        res->error_message = str_c(arena_printf(&q->arena, "The update failed for all features since the following feature had an error: %s", message));
-    }
-    kafka_req_done(q);
-}
 
 // v5: whom the client believes to be talking to. Another cluster or node: it is to ask its bootstrap servers again (KIP-1242).
 static bool is_misrouted(struct kafka_req *q) {
@@ -110,7 +45,7 @@ void kafka_do_api_versions(struct kafka_req *q) {
     res->api_keys.n = (int32_t)kafka_handlers_n;
     const struct kafka_api_versions_request *req = q->msg;
     if (q->version >= 3) kafka_req_set_software(q, req->client_software_name, req->client_software_version);
-    if (q->version >= 3) put_features(q, res);
+    if (q->version >= 3) kafka_put_features(q, res);
     kafka_req_done(q);
 }
 

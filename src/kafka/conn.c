@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "kafka/admission.h"
 #include "kafka/auth.h"
+#include "kafka/features.h"
 #include "kafka/gate.h"
 #include "kafka/security.h"
 #include "kafka/throttle.h"
@@ -584,6 +585,7 @@ static void req_start(struct conn *c, struct kafka_req *q) {
         log_debug("kafka", "request", "peer", c->peer, "api", q->api->name, "version", log_i64(q->version), "body", buf_cstr(&b), NULL);
         buf_fini(&b);
     }
+    if (q->h->key >= KAFKA_FEATURES_FROM && !kafka_features_enter(q)) return;
     if (q->authorizer && !gate_enter(q)) return;
     if (!quotas_active(c->home->door->quotas)) {
         q->h->fn(q);

@@ -83,7 +83,8 @@ static enum err_code open_broker(struct server *s, struct err *err) {
                               .group_initial_rebalance_delay_ms = -1,
                               .produce_bytes_max = (uint64_t)config_num(&s->config, CFG_BROKER_UNSYNCED_MAX),
                               .configs = properties.p,
-                              .n_configs = properties.n};
+                              .n_configs = properties.n,
+                              .features = config_text(&s->config, CFG_BROKER_FEATURES)};
     s->broker = broker_open(s->sys, &c, s->loops, s->n_loops, s->pool, err);
     mem_free(dir);
     if (s->broker == NULL) return err->code;

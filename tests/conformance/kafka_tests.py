@@ -44,7 +44,6 @@ EXCLUDED = {
     "ConsumerBounceTest.testAsyncClose": "three brokers: the coordinator's goes and the others stay",
     "ConsumerBounceTest.testClassicConsumerSeekAndCommitWithBrokerFailures": "looks into the broker's replica manager",
     "ConsumerBounceTest.testAsyncConsumerSeekAndCommitWithBrokerFailures": "looks into the broker's replica manager",
-    "ConsumerIntegrationTest.testAsyncConsumerWithConsumerProtocolDisabled": "a cluster with group.version 0",
     "ConsumerIntegrationTest.testLeaderEpoch": "three brokers: the leader goes and the others stay",
     "ConsumerIntegrationTest.testRackAwareAssignment": "three brokers in three racks",
     "ConsumerIntegrationTest.testSingleCoordinatorOwnershipAfterPartitionReassignment": "metrics inside the broker's JVM; two brokers",
@@ -80,7 +79,6 @@ EXCLUDED = {
     "StaticBrokerConfigTest.testInternalConfigsDoNotReturnForDescribeConfigs": "asks the controllers",
     "StaticBrokerConfigTest.testTopicConfigsGetImpactedIfStaticConfigsAddToBroker": "asks the controllers",
     "StaticBrokerConfigTest.testTopicConfigsGetImpactedIfStaticConfigsAddToController": "asks the controllers",
-    "TransactionsExpirationTest.testTransactionAfterProducerIdExpiresWithTV1": "a cluster with transaction.version 1",
     "KafkaStreamsTelemetryIntegrationTest.shouldPushGlobalThreadMetricsToBroker": "reads what a metrics reporter class inside the broker's JVM got",
     "KafkaStreamsTelemetryIntegrationTest.shouldPushMetricsToBroker": "reads what a metrics reporter class inside the broker's JVM got",
     "AtLeastOnceDeliveryMessageLossIntegrationTest.shouldCommitOffsetsAndProduceOutputRecordsWhenProducerFailsWithMessageTooLarge":

@@ -20,7 +20,7 @@ SHORT = ("api-versions", "topic-", "console", "get-offsets", "producer-performan
 TOOLS = "org.apache.kafka.tools"
 
 
-def tool(server: Server, name: str, main: str, args: list[str], wanted: str, results: Results, stdin: str | None = None) -> bool:
+def tool(server: Server, name: str, main: str, args: list[str], wanted: str, results: Results, stdin: str | None = None, exits: int = 0) -> bool:
     log = WORK / f"logs/tool-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     start, code = time.monotonic(), 124
@@ -30,7 +30,7 @@ def tool(server: Server, name: str, main: str, args: list[str], wanted: str, res
     except subprocess.TimeoutExpired as e:
         output = ((e.stdout or b"") + (e.stderr or b"")).decode(errors="replace")
     log.write_text(output)
-    ok = code == 0 and re.search(wanted, output, re.S) is not None
+    ok = code == exits and re.search(wanted, output, re.S) is not None
     last = [x for x in output.splitlines() if x.strip() and not re.match(r"\s+at |\s*\.\.\.", x)]
     results.add(f"own: {name}", "passed" if ok else "failed", time.monotonic() - start, "" if ok else f"exit {code}: {' | '.join(last[-2:])[:200]}")
     return ok
@@ -49,6 +49,19 @@ def own(server: Server, results: Results) -> None:
     tool(server, "TransactionalMessageCopier", f"{TOOLS}.TransactionalMessageCopier", ["--broker-list", server.address, "--input-topic", "v", "--input-partition", "0", "--output-topic", "copy", "--consumer-group", "copier", "--transactional-id", "copier", "--transaction-size", "50", "--enable-random-aborts"], '"remaining":0', results)
     tool(server, "ConfigCommand describe", "kafka.admin.ConfigCommand", [*boot, "--describe", "--topic", "t", "--all"], "retention.ms=", results)
     tool(server, "ConsumerGroupCommand describe", f"{TOOLS}.consumer.group.ConsumerGroupCommand", [*boot, "--describe", "--group", "v-CLASSIC"], "CURRENT-OFFSET", results)
+
+
+def own_features(server: Server, results: Results) -> None:
+    """kafka-features: the levels that hold, other ones, and back."""
+    main, boot = f"{TOOLS}.FeatureCommand", ["--bootstrap-server", server.address]
+    tool(server, "FeatureCommand describe", main, [*boot, "describe"], r"Feature: transaction\.version\s+SupportedMinVersion: 0\s+SupportedMaxVersion: 2\s+FinalizedVersionLevel: 2\s+Epoch: 1", results)
+    tool(server, "FeatureCommand downgrade", main, [*boot, "downgrade", "--feature", "transaction.version=1", "--feature", "group.version=0"], r"transaction\.version was downgraded to 1\.", results)
+    tool(server, "FeatureCommand upgrade", main, [*boot, "upgrade", "--feature", "transaction.version=2", "--feature", "group.version=1"], r"transaction\.version was upgraded to 2\.", results)
+    tool(server, "FeatureCommand disable", main, [*boot, "disable", "--feature", "streams.version"], r"streams\.version was disabled\.", results)
+    tool(server, "FeatureCommand disabled", main, [*boot, "describe"], r"Feature: streams\.version\s+SupportedMinVersion: 0\s+SupportedMaxVersion: 1\s+FinalizedVersionLevel: 0\s+Epoch: 4", results)
+    tool(server, "FeatureCommand dry run", main, [*boot, "upgrade", "--feature", "streams.version=1", "--dry-run"], r"streams\.version can be upgraded to 1\.", results)
+    tool(server, "FeatureCommand upgrade again", main, [*boot, "upgrade", "--feature", "streams.version=1"], r"streams\.version was upgraded to 1\.", results)
+    tool(server, "FeatureCommand refused", main, [*boot, "downgrade", "--feature", "metadata.version=25"], r"Unsupported metadata\.version downgrade", results, exits=1)
 
 
 def peers_checks(server: Server, results: Results, only: list[str], short: bool) -> None:
@@ -75,6 +88,7 @@ def main() -> int:
     server = Server(properties={"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS"}).start()
     if not args.only:
         own(server, results)
+        own_features(server, results)
     peers_checks(server, results, args.only, args.short)
     if not server.alive() or server.stop(args.keep) != 0:
         results.add(SERVER_ENDS, "failed", why=str(server.folder))

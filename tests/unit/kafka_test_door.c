@@ -100,6 +100,7 @@ size_t broker_configs(struct broker *b, struct arena *a, struct broker_config_en
     return 0;
 }
 #include "unit/kafka_stub_dynamic.h"
+#include "unit/kafka_stub_features.h"
 enum err_code broker_delete_records(struct broker *b, const char *topic, int32_t partition, int64_t offset, int64_t *low, struct err *err) {
     (void)b;
     if (strcmp(topic, "absent") == 0) return err_set(err, ERR_NO_TOPIC, "no topic");
@@ -440,7 +441,7 @@ static void test_api_versions(void **state) {
         assert_int_equal(res.error_code, 0);
         assert_int_equal(res.api_keys.n, kafka_handlers_n);
         assert_true(v >= 3 ? res.finalized_features.n > 0 : res.finalized_features.n == 0);
-        assert_int_equal(res.finalized_features_epoch, v >= 3 ? 1 : -1);
+        assert_int_equal(res.finalized_features_epoch, v >= 3 ? 7 : -1);
         for (int32_t i = 0; i < res.supported_features.n; i++) assert_true(v >= 4 || res.supported_features.p[i].min_version > 0);
         for (int32_t i = 0; i < res.api_keys.n; i++)
             if (res.api_keys.p[i].api_key == KAFKA_API_PRODUCE) assert_int_equal(res.api_keys.p[i].min_version, 0);
@@ -460,6 +461,35 @@ static void test_api_versions(void **state) {
     req.cluster_id = (struct str){NULL, 0};
     request(&c, KAFKA_API_API_VERSIONS, 3, 6, &req);
     response(&c, KAFKA_API_API_VERSIONS, 3, 6, &a, &res);
+    client_close(&c);
+    arena_fini(&a);
+}
+
+// What needs a feature that is off: UNSUPPORTED_VERSION where the response has its place for errors.
+static void test_features_off(void **state) {
+    (void)state;
+    struct arena a = {0};
+    struct client c = client_open();
+    struct str ids[] = {STR("one"), STR("two")};
+    struct kafka_consumer_group_describe_request describe = {.group_ids = {ids, 2}};
+    struct kafka_consumer_group_describe_response described;
+    struct kafka_share_group_heartbeat_request beat;
+    struct kafka_share_group_heartbeat_response beaten;
+    kafka_msg_init(&kafka_share_group_heartbeat_request_m, &beat);
+    for (int16_t level = 0; level < 2; level++) {
+        stub_levels[FEATURE_GROUP] = stub_levels[FEATURE_SHARE] = level;
+        request(&c, KAFKA_API_CONSUMER_GROUP_DESCRIBE, 1, 1, &describe);
+        response(&c, KAFKA_API_CONSUMER_GROUP_DESCRIBE, 1, 1, &a, &described);
+        assert_int_equal(described.groups.n, 2);
+        for (int32_t i = 0; i < 2; i++) {
+            assert_true(str_eq(described.groups.p[i].group_id, ids[i]));
+            assert_int_equal(described.groups.p[i].error_code, level == 0 ? KAFKA_UNSUPPORTED_VERSION : 0);
+        }
+        request(&c, KAFKA_API_SHARE_GROUP_HEARTBEAT, 1, 2, &beat);
+        response(&c, KAFKA_API_SHARE_GROUP_HEARTBEAT, 1, 2, &a, &beaten);
+        assert_int_equal(beaten.error_code, level == 0 ? KAFKA_UNSUPPORTED_VERSION : 0);
+    }
+    stub_levels[FEATURE_SHARE] = 2;
     client_close(&c);
     arena_fini(&a);
 }
@@ -865,7 +895,7 @@ static void test_offsets_configs_groups(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_api_versions),    T(test_metadata),            T(test_pipeline_in_order), T(test_acks), T(test_large_frame_in_pieces),
+        T(test_api_versions),    T(test_features_off),        T(test_metadata),            T(test_pipeline_in_order), T(test_acks), T(test_large_frame_in_pieces),
         T(test_fetch_long_poll), T(test_close_while_waiting), T(test_bad_bytes),         T(test_offsets_configs_groups),
         cmocka_unit_test_setup_teardown(test_frame_memory, setup_small, teardown),
     };

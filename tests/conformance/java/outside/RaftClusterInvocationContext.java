@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ExecutionException;
+import java.util.stream.Collectors;
 import kafka.server.ControllerServer;
 import kafka.server.KafkaBroker;
 import org.apache.kafka.clients.admin.Admin;
@@ -88,6 +89,9 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 k.endsWith("replication.factor") || k.equals("min.insync.replicas") || k.endsWith("min.isr") ? "1" : v);
             properties.keySet().removeIf(k -> k.equals("broker.rack") || k.equals("node.id") || k.equals("log.dirs")
                 || k.contains(" ")); // one test takes a config's documentation for its name
+            if (!config.features().isEmpty()) // levels that the cluster begins with; the broker's script knows this name
+                properties.put("outside.features", config.features().entrySet().stream()
+                    .map(e -> e.getKey().featureName() + "=" + e.getValue()).sorted().collect(Collectors.joining(",")));
             if (sasl()) {
                 properties.put("listeners", "SASL_PLAINTEXT");
                 properties.putIfAbsent("sasl.enabled.mechanisms", "PLAIN");
