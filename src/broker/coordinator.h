@@ -38,6 +38,7 @@ struct group_ops { // one table per type of group
 
 struct committed { // one offset
     char *topic;
+    uint8_t topic_id[16]; // which topic of that name; zeros = not known (a record of an earlier version)
     int32_t partition, leader_epoch;
     int64_t offset, commit_ms;
     int64_t order; // of its write among all: the later record counts, whichever way it came
@@ -118,14 +119,20 @@ void consumer_limits_load(struct coordinator *c); // consumer_group.c
 void offsets_put_tombstone(struct group_records *r, const char *group, const char *topic, int32_t partition);
 void offsets_put_tombstones(const struct group *g, struct group_records *r); // for all, also those of open transactions
 void offsets_free(struct map *offsets);
-void offsets_put_back(struct coordinator *c, const char *group, const struct map *offsets); // they were not deleted after all
+void offsets_of_commit(const struct group_offset *o, int64_t time, struct committed *out); // borrows strings; order is the caller's
 void offsets_set(struct group *g, const struct committed *o); // copies
+void offsets_drop(struct group *g, const char *topic, int32_t partition, int64_t order); // unless it was written behind `order`
 int offsets_check_commit(struct coordinator *c, const struct group_commit *x); // of the whole group; 0 = the group may be made
 // Sets each offset's error, and puts the records of the good ones; none when error is not 0.
 void offsets_put_commit(struct coordinator *c, struct group_records *r, struct group_commit *x, int error);
+
+// ---- offsets_gone.c -----------------------------------------------------------------------------------------------------------
 void offsets_expire(struct coordinator *c);
-bool offsets_topic_is_gone(struct broker *b, const char *topic);
+bool offsets_topic_is_gone(struct broker *b, const struct committed *o); // or another one has its name now
 // Offsets of a topic that was deleted (NULL: of all that are not there): a topic made again under its name begins without them.
 void offsets_forget_topics(struct coordinator *c, const char *topic);
+// A group was deleted by the write `order`: what a transaction that ended meanwhile brought back, if it was written before.
+void offsets_forget_group(struct coordinator *c, const char *group, int64_t order);
+void offsets_put_back(struct coordinator *c, const char *group, const struct map *offsets); // they were not deleted after all
 
 #endif

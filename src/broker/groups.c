@@ -77,7 +77,7 @@ void group_become(struct group *g, const struct group_ops *ops, struct group_rec
 void group_free(struct group *g) {
     if (g->own != NULL) g->ops->free_own(g);
     offsets_free(&g->offsets);
-    map_remove(&g->coordinator->groups, str_c(g->id));
+    if (group_find(g->coordinator, g->id) == g) map_remove(&g->coordinator->groups, str_c(g->id)); // else it was taken out before
     mem_free(g->id);
     mem_free(g);
 }
@@ -122,14 +122,16 @@ void group_list(struct broker *b, struct group_list *l) { coordinator_submit(b, 
 static void delete_ready(void *arg, int error);
 static void delete_forgotten(void *arg);
 
-// After a failed write the offsets are there again, as they are on the disk: the caller may delete them once more.
+// After a failed write the group is there again, as it is on the disk: the caller may delete it once more. (Offsets only, when somebody made a
+// new group of that name meanwhile.)
 static void delete_deleted(void *arg, int error) {
     struct group_delete *d = arg;
     struct coordinator *c = coordinator_of(&d->call);
-    if (error == 0) txn_offsets_forget(c, d->group_id, NULL, 0, d->order);
-    else offsets_put_back(c, d->group_id, d->offsets);
-    offsets_free(d->offsets);
-    mem_free(d->offsets);
+    bool back = error != 0 && group_find(c, d->group_id) == NULL;
+    if (error == 0) offsets_forget_group(c, d->group_id, d->order);
+    else if (!back) offsets_put_back(c, d->group_id, &d->group->offsets);
+    if (back) map_put(&c->groups, str_c(d->group->id), d->group);
+    else group_free(d->group);
     coordinator_answer(&d->call, error, "");
 }
 
@@ -154,10 +156,7 @@ static void delete_ready(void *arg, int write_error) {
     struct group_records *r = group_records_new(c);
     offsets_put_tombstones(g, r);
     g->ops->put_tombstones(g, r);
-    d->offsets = MEM_NEW(struct map);
-    *d->offsets = g->offsets;
-    map_init(&g->offsets);
-    group_free(g);
+    d->group = map_remove(&c->groups, str_c(g->id));
     d->order = c->submitted + 1;
     group_records_submit(r, NULL, delete_deleted, d); // there is a record at least: the group's own
 }

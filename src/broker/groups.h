@@ -100,6 +100,7 @@ struct group_offset { // one partition
     int32_t leader_epoch; // -1 = unknown
     struct str metadata;  // any bytes; p NULL = empty. Out: never NULL
     int error;            // out
+    uint8_t topic_id[16]; // the coordinator's
 };
 struct group_commit {
     struct group_call call; // error: of the whole group; then each partition's error is set to it too
@@ -174,7 +175,7 @@ void group_describe(struct broker *b, struct group_describe *d);
 struct group_delete {
     struct group_call call; // NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND, GROUP_DELETION_FAILED with a message
     const char *group_id;
-    struct map *offsets; // the coordinator's: what is deleted, until it is durable
+    struct group *group; // the coordinator's: what is deleted, until that is durable
     int64_t order;       // the coordinator's
     enum err_code code;  // the coordinator's: of taking away what is kept beside the group
 };

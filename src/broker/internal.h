@@ -120,6 +120,7 @@ void topics_free(struct broker *b);
 void topics_settings(struct broker *b); // the broker's configs changed: all partitions take what they inherit. Under broker.change
 bool topic_name_ok(const char *name, struct err *err);
 struct partition *partition_find(struct broker *b, const char *topic, int32_t index); // with a reference; NULL = none
+bool topics_id(struct broker *b, const char *topic, int32_t index, uint8_t id[16]); // the topic's; false = no such partition
 void partitions_all(struct broker *b, struct partition ***out, size_t *n);            // each with a reference; mem_free the array
 
 // ---- configs.c: the tables ----

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Committed offsets of groups of all types: records of version 1 (group, topic, partition) with value version 3 (offset, leader epoch, metadata,
-// commit time). A commit is applied in memory and answered after its record is durable. All on the coordinator's loop, except loading.
+// Committed offsets of groups of all types: records of version 1 (group, topic, partition) with value version 4 (offset, leader epoch, metadata,
+// commit time, topic id). A commit is applied in memory and answered after its record is durable. All on the coordinator's loop, except loading.
+// How they go: offsets_gone.c.
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include "broker/group_records.h"
 #include "broker/txn_offsets.h"
 
-enum { EMPTY_MS = 60000 }; // a group that says nothing is forgotten after this
+enum { TAG_TOPIC_ID = 0 };
 
 // ---- in memory ------------------------------------------------------------------------------------------------------
 
@@ -48,10 +49,11 @@ static void set_offset(struct group *g, struct str topic, const struct committed
     buf_fini(&key);
 }
 
-static void drop_offset(struct group *g, struct str topic, int32_t partition) {
+void offsets_drop(struct group *g, const char *topic, int32_t partition, int64_t order) {
     struct buf key = {0};
-    put_key(&key, topic, partition);
-    committed_free(map_remove(&g->offsets, buf_str(&key)));
+    put_key(&key, str_c(topic), partition);
+    const struct committed *had = map_get(&g->offsets, buf_str(&key));
+    if (had != NULL && had->order <= order) committed_free(map_remove(&g->offsets, buf_str(&key)));
     buf_fini(&key);
 }
 
@@ -64,12 +66,16 @@ static void offset_key(struct group_records *r, const char *group, const char *t
     buf_put_be32(key, (uint32_t)partition);
 }
 
-static void offset_value(struct group_records *r, int64_t offset, int32_t epoch, struct str metadata, int64_t time) {
-    struct buf *value = group_records_value(r, 3);
-    buf_put_be64(value, (uint64_t)offset);
-    buf_put_be32(value, (uint32_t)epoch);
-    put_string(value, metadata);
-    buf_put_be64(value, (uint64_t)time);
+static void offset_value(struct group_records *r, const struct group_offset *o) {
+    struct buf *value = group_records_value(r, 4);
+    buf_put_be64(value, (uint64_t)o->offset);
+    buf_put_be32(value, (uint32_t)o->leader_epoch);
+    put_compact_string(value, o->metadata);
+    buf_put_be64(value, (uint64_t)r->time_ms);
+    buf_put_uvarint(value, 1);
+    buf_put_uvarint(value, TAG_TOPIC_ID);
+    buf_put_uvarint(value, sizeof o->topic_id);
+    buf_put(value, o->topic_id, sizeof o->topic_id);
 }
 
 void offsets_put_tombstone(struct group_records *r, const char *group, const char *topic, int32_t partition) {
@@ -92,10 +98,13 @@ void offsets_free(struct map *offsets) {
     map_fini(offsets);
 }
 
-void offsets_put_back(struct coordinator *c, const char *group, const struct map *offsets) {
-    struct map_entry *e;
-    struct group *g = offsets->n == 0 ? NULL : classic_head(c, group);
-    for (size_t it = 0; g != NULL && (e = map_next(offsets, &it)) != NULL;) offsets_set(g, e->value);
+static void read_tags(struct rd *value, struct committed *out) {
+    for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
+        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
+        if (size > rd_left(value)) value->failed = true;
+        const uint8_t *p = value->failed ? NULL : rd_bytes(value, (size_t)size);
+        if (p != NULL && tag == TAG_TOPIC_ID && size == sizeof out->topic_id) memcpy(out->topic_id, p, sizeof out->topic_id);
+    }
 }
 
 static bool read_value(struct rd *value, struct committed *out) { // strings are borrowed
@@ -106,6 +115,7 @@ static bool read_value(struct rd *value, struct committed *out) { // strings are
     out->metadata = (char *)(uintptr_t)metadata.p;
     out->metadata_n = metadata.n;
     out->commit_ms = (int64_t)rd_be64(value);
+    if (version >= 4) read_tags(value, out);
     return !value->failed;
 }
 
@@ -131,7 +141,7 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
     struct group *g = group_find(c, id);
     if (value == NULL) {
         char *name = mem_strndup(topic.p, topic.n);
-        if (g != NULL) drop_offset(g, topic, partition);
+        if (g != NULL) offsets_drop(g, name, partition, c->submitted);
         txn_offsets_forget(c, id, name, partition, c->submitted);
         mem_free(name);
         mem_free(id);
@@ -146,55 +156,6 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
     return true;
 }
 
-// ---- deleted topics -------------------------------------------------------------------------------------------------
-
-bool offsets_topic_is_gone(struct broker *b, const char *topic) {
-    struct partition *p = partition_find(b, topic, 0);
-    if (p != NULL) partition_unref(p);
-    return p == NULL;
-}
-
-static void drop_gone(struct group *g, const char *topic, struct group_records *r) {
-    struct map_entry *e;
-    for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) {
-        struct committed *o = e->value;
-        if (topic != NULL ? strcmp(o->topic, topic) != 0 : !offsets_topic_is_gone(g->coordinator->broker, o->topic)) continue;
-        offsets_put_tombstone(r, g->id, o->topic, o->partition);
-        map_remove(&g->offsets, str_n(e->key, e->key_len));
-        committed_free(o);
-    }
-}
-
-void offsets_forget_topics(struct coordinator *c, const char *topic) {
-    struct map_entry *e;
-    struct group_records *r = group_records_new(c);
-    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) drop_gone(e->value, topic, r);
-    txn_offsets_forget_topics(c, topic, r);
-    if (c->stopping) group_records_free(r); // the next start finds them without their topic
-    else group_records_submit(r, NULL, NULL, NULL);
-}
-
-struct forget {
-    struct coordinator *coordinator;
-    const char *topic;
-    struct loop_event event;
-};
-
-static void forget_on_loop(void *arg) {
-    struct forget *f = arg;
-    offsets_forget_topics(f->coordinator, f->topic);
-    loop_event_set(&f->event);
-}
-
-void coordinator_forget_topic(struct coordinator *c, const char *topic) {
-    struct forget f = {.coordinator = c, .topic = topic};
-    assert(loop_current() == NULL); // it would wait for itself
-    loop_event_init(&f.event);
-    loop_post(c->loop, forget_on_loop, &f);
-    loop_event_wait(&f.event);
-    loop_event_fini(&f.event);
-}
-
 // ---- commit ---------------------------------------------------------------------------------------------------------
 
 int offsets_check_commit(struct coordinator *c, const struct group_commit *x) {
@@ -206,26 +167,29 @@ int offsets_check_commit(struct coordinator *c, const struct group_commit *x) {
 }
 
 static bool check_offset(struct coordinator *c, struct group_offset *o) {
-    struct partition *p = partition_find(c->broker, o->topic, o->partition);
-    o->error = p == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : 0;
-    if (p != NULL) partition_unref(p);
+    o->error = topics_id(c->broker, o->topic, o->partition, o->topic_id) ? 0 : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
     if (o->error == 0 && o->metadata.n > (size_t)c->metadata_max) o->error = KAFKA_OFFSET_METADATA_TOO_LARGE;
     return o->error == 0;
 }
 
+void offsets_of_commit(const struct group_offset *o, int64_t time, struct committed *out) {
+    *out = (struct committed){.topic = (char *)(uintptr_t)o->topic, .partition = o->partition, .leader_epoch = o->leader_epoch, .offset = o->offset,
+                              .commit_ms = time, .metadata = (char *)(uintptr_t)o->metadata.p, .metadata_n = o->metadata.n};
+    memcpy(out->topic_id, o->topic_id, sizeof out->topic_id);
+}
+
+// What was committed of a topic that was deleted meanwhile is nobody's. It has no tombstone: that could hit what the next topic of this name has;
+// the start knows by the topic id.
 static void apply(struct coordinator *c, const struct group_commit *x) {
     struct group *g = group_find(c, x->group_id);
     int64_t time = coordinator_now_ms(c);
-    bool gone = false;
     for (size_t i = 0; i < x->n_offsets && g != NULL; i++) {
-        const struct group_offset *o = &x->offsets[i];
-        if (o->error != 0) continue;
-        set_offset(g, str_c(o->topic),
-                   &(struct committed){.partition = o->partition, .leader_epoch = o->leader_epoch, .offset = o->offset, .commit_ms = time,
-                                       .order = x->order, .metadata = (char *)(uintptr_t)o->metadata.p, .metadata_n = o->metadata.n});
-        gone = gone || offsets_topic_is_gone(c->broker, o->topic);
+        struct committed o;
+        if (x->offsets[i].error != 0) continue;
+        offsets_of_commit(&x->offsets[i], time, &o);
+        o.order = x->order;
+        if (!offsets_topic_is_gone(c->broker, &o)) offsets_set(g, &o);
     }
-    if (gone) offsets_forget_topics(c, NULL); // deleted while the commit was under way
 }
 
 static void committed(void *arg, int error) {
@@ -242,7 +206,7 @@ void offsets_put_commit(struct coordinator *c, struct group_records *r, struct g
         o->error = error;
         if (error != 0 || !check_offset(c, o)) continue;
         offset_key(r, x->group_id, o->topic, o->partition);
-        offset_value(r, o->offset, o->leader_epoch, o->metadata, r->time_ms);
+        offset_value(r, o);
         group_records_put(r);
     }
 }
@@ -336,12 +300,8 @@ void group_fetch(struct broker *b, struct group_fetch *f) {
 // committed behind the tombstones stays.
 static void drop_deleted(struct coordinator *c, const struct group_offsets_delete *d, const struct group_offset *o) {
     struct group *g = group_find(c, d->group_id);
-    struct buf key = {0};
-    put_key(&key, str_c(o->topic), o->partition);
-    const struct committed *had = g == NULL ? NULL : map_get(&g->offsets, buf_str(&key));
-    if (had != NULL && had->order <= d->order) drop_offset(g, str_c(o->topic), o->partition);
+    if (g != NULL) offsets_drop(g, o->topic, o->partition, d->order);
     txn_offsets_forget(c, d->group_id, o->topic, o->partition, d->order);
-    buf_fini(&key);
 }
 
 static void offsets_deleted(void *arg, int error) {
@@ -386,38 +346,3 @@ static void delete_on_loop(void *arg) { // behind the commits that are under way
 }
 
 void group_offsets_delete(struct broker *b, struct group_offsets_delete *d) { coordinator_submit(b, &d->call, delete_on_loop); }
-
-// ---- expiry ---------------------------------------------------------------------------------------------------------
-
-static bool is_expired(const struct group *g, const struct committed *o, int64_t now) {
-    if (g->ops->subscribes(g, o->topic)) return false;
-    int64_t since = g->ops->ages_since(g, o->commit_ms);
-    return since >= 0 && now - since > g->coordinator->offsets_retention_ms;
-}
-
-static void expire_group(struct group *g, int64_t now) {
-    struct map_entry *e;
-    struct group_records *r = group_records_new(g->coordinator);
-    for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) {
-        struct committed *o = e->value;
-        if (!is_expired(g, o, now)) continue;
-        offsets_put_tombstone(r, g->id, o->topic, o->partition);
-        map_remove(&g->offsets, str_n(e->key, e->key_len));
-        committed_free(o);
-    }
-    bool empty = g->offsets.n == 0 && !g->ops->keeps_empty && !g->ops->has_members(g) && now - g->empty_since_ms > EMPTY_MS &&
-                 !txn_offsets_pending(g->coordinator, g->id, NULL, 0);
-    if (empty && g->ops->forget != NULL && g->ops->forget(g, NULL, NULL, NULL)) empty = false; // the next time
-    if (empty) g->ops->put_tombstones(g, r);
-    group_records_submit(r, NULL, NULL, NULL);
-    if (empty) group_free(g);
-}
-
-void offsets_expire(struct coordinator *c) {
-    int64_t now = coordinator_now_ms(c);
-    struct map_entry *e;
-    for (size_t it = 0; (e = map_next(&c->groups, &it)) != NULL;) {
-        struct group *g = e->value;
-        if (g->last_write <= c->durable) expire_group(g, now);
-    }
-}

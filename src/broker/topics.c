@@ -294,6 +294,15 @@ struct partition *partition_find(struct broker *b, const char *topic, int32_t in
     return p;
 }
 
+bool topics_id(struct broker *b, const char *topic, int32_t index, uint8_t id[16]) {
+    sys_mutex_lock(&b->mutex);
+    const struct topic *t = map_getc(&b->topics, topic);
+    bool there = t != NULL && index >= 0 && (size_t)index < t->partitions.n;
+    if (there) memcpy(id, t->id, 16);
+    sys_mutex_unlock(&b->mutex);
+    return there;
+}
+
 void partitions_all(struct broker *b, struct partition ***out, size_t *n) {
     VEC(struct partition *) v = {0};
     struct map_entry *e;

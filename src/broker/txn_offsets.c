@@ -121,7 +121,7 @@ void txn_offsets_forget_topics(struct coordinator *c, const char *topic, struct 
         struct pending_txn *t = e->value;
         for (size_t i = t->offsets.n; i > 0; i--) {
             struct pending_offset *p = &t->offsets.p[i - 1];
-            if (topic != NULL ? strcmp(p->offset.topic, topic) != 0 : !offsets_topic_is_gone(c->broker, p->offset.topic)) continue;
+            if (topic != NULL ? strcmp(p->offset.topic, topic) != 0 : !offsets_topic_is_gone(c->broker, &p->offset)) continue;
             offsets_put_tombstone(r, p->group, p->offset.topic, p->offset.partition);
             offset_fini(p);
             vec_remove(&t->offsets, i - 1);
@@ -163,8 +163,8 @@ static void put_pending(struct coordinator *c, const struct group_commit *x, int
     for (size_t i = 0; i < x->n_offsets; i++) {
         const struct group_offset *o = &x->offsets[i];
         if (o->error != 0) continue;
-        struct committed k = {.topic = (char *)(uintptr_t)o->topic, .partition = o->partition, .leader_epoch = o->leader_epoch, .offset = o->offset,
-                              .commit_ms = coordinator_now_ms(c), .metadata = (char *)(uintptr_t)o->metadata.p, .metadata_n = o->metadata.n};
+        struct committed k;
+        offsets_of_commit(o, coordinator_now_ms(c), &k);
         txn_offsets_put(c, x->producer_id, x->group_id, &k, write);
     }
 }

@@ -2,10 +2,20 @@
 // Whole conversations with the Kafka door and a real broker behind it, over loopback and a folder in memory (/dev/shm): by the input, random
 // requests of every advertised API and version from the field tables, a part of them with changed bytes, on two connections, answers read or
 // not, connections cut in the middle. Afterwards a new client must be answered. The broker lives over many inputs and is made anew, from
-// what its disk holds, every few hundred. The loop and the pool have threads of their own: what is found is found by the sanitizers.
+// what its disk holds, every few hundred. The loop and the pool have threads of their own: what is found is found by the sanitizers. When there
+// is no answer, or the world does not open or close in time, what each thread does is printed first.
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <sanitizer/common_interface_defs.h>
 
 #include "base/log.h"
 #include "broker/broker.h"
@@ -29,9 +39,94 @@ static struct {
     int port, runs;
 } w;
 
+// ---- what each thread does ------------------------------------------------------------------------------------------------------
+enum { SLOW_S = 30 }; // an opening or closing that takes so long is told
+
+static void print_stack(int signal_number) { // of the thread that the signal was sent to
+    (void)signal_number;
+    int error = errno;
+    __sanitizer_print_stack_trace();
+    errno = error;
+}
+
+static void print_file(const char *thread, const char *what) {
+    char path[128], text[4096];
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/%s", thread, what);
+    FILE *f = fopen(path, "r");
+    size_t n = f == NULL ? 0 : fread(text, 1, sizeof text - 1, f);
+    if (f != NULL) fclose(f);
+    while (n > 0 && text[n - 1] == '\n') n--;
+    fprintf(stderr, "  %s: %.*s\n", what, (int)n, text);
+}
+
+// Twice, so that one sees who runs and who waits: the times in `stat` and `schedstat` move, and so do stacks.
+static void print_threads(const char *why) {
+    fprintf(stderr, "==== %s, after %d inputs ====\n", why, w.runs);
+    struct sigaction act = {.sa_handler = print_stack, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR2, &act, NULL);
+    for (int round = 0; round < 2; round++) {
+        DIR *d = opendir("/proc/self/task");
+        for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+            if (e->d_name[0] == '.') continue;
+            fprintf(stderr, "---- thread %s\n", e->d_name);
+            print_file(e->d_name, "comm");
+            print_file(e->d_name, "wchan");
+            print_file(e->d_name, "syscall");
+            print_file(e->d_name, "stat");
+            print_file(e->d_name, "schedstat");
+            syscall(SYS_tgkill, getpid(), (int)strtol(e->d_name, NULL, 10), SIGUSR2);
+            nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+        }
+        if (d != NULL) closedir(d);
+    }
+    FILE *load = fopen("/proc/loadavg", "r");
+    char text[128] = "";
+    if (load != NULL && fgets(text, sizeof text, load) == NULL) text[0] = 0;
+    if (load != NULL) fclose(load);
+    fprintf(stderr, "==== load %s", text);
+}
+
 static void must(bool ok) {
     if (!ok) __builtin_trap();
 }
+
+// Watches an opening or closing, which wait without an end.
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    const char *what; // NULL = nothing is under way
+    int64_t turn;
+    bool runs;
+} watch = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void *watch_main(void *arg) {
+    (void)arg;
+    pthread_mutex_lock(&watch.mutex);
+    for (;;) {
+        while (watch.what == NULL) pthread_cond_wait(&watch.changed, &watch.mutex);
+        int64_t turn = watch.turn;
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += SLOW_S;
+        while (watch.what != NULL && watch.turn == turn && pthread_cond_timedwait(&watch.changed, &watch.mutex, &until) == 0) {}
+        if (watch.what == NULL || watch.turn != turn) continue;
+        print_threads(watch.what);
+        while (watch.what != NULL && watch.turn == turn) pthread_cond_wait(&watch.changed, &watch.mutex);
+    }
+    return NULL;
+}
+
+static void watch_set(const char *what) {
+    pthread_mutex_lock(&watch.mutex);
+    pthread_t thread;
+    if (!watch.runs) must(pthread_create(&thread, NULL, watch_main, NULL) == 0 && pthread_detach(thread) == 0);
+    watch.runs = true;
+    watch.what = what;
+    watch.turn++;
+    pthread_cond_broadcast(&watch.changed);
+    pthread_mutex_unlock(&watch.mutex);
+}
+
 static void drop_log(void *arg, enum log_level level, struct str line) { (void)arg, (void)level, (void)line; }
 
 static void remove_dir(void) {
@@ -44,6 +139,7 @@ static void world_open(void) {
     struct broker_config bc = {.dir = w.dir, .node_id = 1, .default_partitions = 2, .auto_create_topics = true, .max_partitions = 200};
     bc.configs = configs;
     bc.n_configs = sizeof configs / sizeof configs[0];
+    watch_set("the world does not open");
     log_set_sink(drop_log, NULL);
     w.sys = sys_real();
     if (w.dir[0] == 0) {
@@ -60,13 +156,17 @@ static void world_open(void) {
     w.door = kafka_door_open(&w.loop, 1, w.broker, &kc, NULL);
     must(w.door != NULL);
     w.port = kafka_door_port(w.door);
+    watch_set(NULL);
 }
 
 static void world_close(bool disk_too) {
+    watch_set("the door does not close");
     kafka_door_close(w.door);
+    watch_set("the broker does not close");
     broker_close(w.broker);
     pool_free(w.pool);
     loop_free(w.loop);
+    watch_set(NULL);
     if (disk_too) remove_dir();
 }
 
@@ -151,7 +251,9 @@ static void must_answer(void) {
     static const uint8_t ask[] = {0, 0, 0, 14, 0, 18, 0, 0, 0, 0, 0, 7, 0, 4, 'f', 'u', 'z', 'z'};
     struct talk t = talk_open();
     uint8_t head[8];
-    must(send_all(&t, (const char *)ask, sizeof ask) && recv_all(&t, head, sizeof head) && head[7] == 7);
+    bool answered = send_all(&t, (const char *)ask, sizeof ask) && recv_all(&t, head, sizeof head) && head[7] == 7;
+    if (!answered) print_threads("no answer to a new client");
+    must(answered);
     talk_close(&t);
 }
 

@@ -13,6 +13,7 @@
 #include "unit/broker_fixture.h"
 #include "unit/group_ask.h"
 #include "unit/share_client.h"
+#include "log/batch.h"
 
 enum { PARTS = 16, METADATA = 200 };
 
@@ -119,8 +120,47 @@ static void test_share_member(void **state) {
     assert_int_equal(c.n_assigned, PARTS);
 }
 
+// An offset in the form before topic ids (value version 3) counts for whatever topic has the name; one in today's form for the topic it was
+// committed of.
+static void test_records_of_both_forms(void **state) {
+    static const uint8_t other[16] = {1, 2, 3};
+    struct fixture *f = *state;
+    assert_int_equal(broker_topic_create(f->broker, "t", 2, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
+    struct buf key = {0}, value = {0}, bytes = {0};
+    struct batch_builder bb;
+    batch_begin(&bb, &bytes, fixture_now_ms(f));
+    for (uint32_t p = 0; p < 2; p++) {
+        buf_clear(&key), buf_clear(&value);
+        buf_put(&key, "\0\1\0\1g\0\1t", 8);
+        buf_put_be32(&key, p);
+        buf_put_be16(&value, p == 0 ? 3 : 4);
+        buf_put_be64(&value, 40 + p);
+        buf_put_be32(&value, 7);
+        if (p == 0) buf_put(&value, "\0\1m", 3);
+        else buf_put(&value, "\2m", 2);
+        buf_put_be64(&value, (uint64_t)fixture_now_ms(f));
+        if (p == 1) buf_put(&value, "\1\0\20", 3), buf_put(&value, other, sizeof other);
+        batch_add(&bb, fixture_now_ms(f), buf_str(&key), false, buf_str(&value), false, NULL, 0);
+    }
+    batch_end(&bb);
+    assert_int_equal(fixture_produce(f, "__consumer_offsets", 0, buf_str(&bytes), true).kafka_error, 0);
+    buf_fini(&key), buf_fini(&value), buf_fini(&bytes);
+    for (int i = 0; i < 2; i++) {
+        fixture_restart(f, i == 0);
+        struct ask a;
+        struct group_offset o[2] = {{.topic = "t"}, {.topic = "t", .partition = 1}};
+        struct group_fetch x = {.call = ask_begin(&a, f), .group_id = "g", .offsets = o, .n_offsets = 2};
+        group_fetch(f->broker, &x);
+        ask_end(&a);
+        assert_true(o[0].offset == 40 && o[0].leader_epoch == 7 && str_eq(o[0].metadata, STR("m")));
+        assert_int_equal(o[1].offset, -1);
+        arena_fini(&a.arena);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_stays_small, fixture_setup, fixture_teardown),
-                                       cmocka_unit_test_setup_teardown(test_share_member, fixture_setup, fixture_teardown)};
+                                       cmocka_unit_test_setup_teardown(test_share_member, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_records_of_both_forms, fixture_setup, fixture_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -462,6 +462,63 @@ static void test_offsets_deleted(void **state) {
     assert_int_equal(committed(f, &error), 20);
 }
 
+struct ending { // a marker that ends a transaction's offsets, and DeleteGroups right behind it
+    struct fixture *f;
+    struct txn_marker_write marker;
+    struct group_delete delete;
+    bool delete_first;
+};
+
+static void end_and_delete(void *arg) { // on the coordinator's loop, so that the marker cannot be durable before the deletion is asked for
+    struct ending *x = arg;
+    if (x->delete_first) group_delete(x->f->broker, &x->delete);
+    txn_write_marker(x->f->broker, &x->marker);
+    if (!x->delete_first) group_delete(x->f->broker, &x->delete);
+}
+
+static bool group_is_there(struct fixture *f) {
+    struct ask a;
+    struct group_list x = {.call = ask_begin(&a, f)};
+    group_list(f->broker, &x);
+    ask_end(&a);
+    arena_fini(&a.arena);
+    return x.n_groups > 0;
+}
+
+// The group is deleted while the marker of a transaction with an offset of it is being written: both are gone, in memory as on the disk.
+static void test_group_deleted_at_the_end(void **state) {
+    struct fixture *f = *state;
+    int error;
+    topic(f);
+    struct id p = init(f, "a");
+    for (int round = 0; round < 12; round++) {
+        struct ask a, b;
+        assert_int_equal(commit_plain(f, 100), 0);
+        assert_int_equal(commit_offset(f, "a", p, 10 + round, true), 0);
+        struct ending x = {.f = f, .delete_first = round % 3 == 2};
+        x.marker = (struct txn_marker_write){.call = ask_begin(&a, f), .topic = "__consumer_offsets", .producer_id = p.id, .producer_epoch = p.epoch,
+                                             .commit = true};
+        x.delete = (struct group_delete){.call = ask_begin(&b, f), .group_id = "g"};
+        loop_post(f->loops[0], end_and_delete, &x);
+        ask_end(&a);
+        ask_end(&b);
+        arena_fini(&a.arena);
+        arena_fini(&b.arena);
+        assert_int_equal(x.marker.call.error, 0);
+        assert_int_equal(x.delete.call.error, 0);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(committed(f, &error), -1);
+            assert_int_equal(error, 0);
+            assert_false(group_is_there(f));
+            if (i == 0 && round % 4 == 3) fixture_restart(f, false);
+        }
+        p = end(f, "a", p, true, true);
+        assert_int_equal(p.error, 0);
+        settled(f, "a");
+        assert_int_equal(committed(f, &error), -1);
+    }
+}
+
 static void test_fencing(void **state) {
     struct fixture *f = *state;
     topic(f);
@@ -553,7 +610,7 @@ int main(void) {
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_states), cmocka_unit_test(test_epochs_run_out), cmocka_unit_test(test_end_behind_a_fence),
-        T(test_v1), T(test_v2_late), T(test_offsets), T(test_offsets_order), T(test_offsets_deleted), T(test_fencing), T(test_timeout),
+        T(test_v1), T(test_v2_late), T(test_offsets), T(test_offsets_order), T(test_offsets_deleted), T(test_group_deleted_at_the_end), T(test_fencing), T(test_timeout),
         T(test_restart_in_the_middle), T(test_markers_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
