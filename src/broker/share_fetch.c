@@ -2,7 +2,8 @@
 // ShareFetch: the acknowledgements it carries, then records of the session's partitions, acquired for the member.
 //
 // A fetch reads all partitions that may give records, and acquires when that is min_bytes or its time is over; else it waits on them: for new
-// records in the log, and for records that become available again. Those that were woken look again together, once a round of the loop.
+// records in the log, and for records that become available again. Those that were woken look again together, once a round of the loop, at what
+// has moved; of the others they remember how much there was.
 // Memory: the bytes that were read go to the caller, cut to the batches that hold acquired records.
 #include <assert.h>
 
@@ -135,6 +136,7 @@ static void take_missing_parts(struct share_fetching *f) {
             unlink_wait(f, w);
             share_wait_clear(w);
             w->part = NULL;
+            w->known = false;
             w->missing = true;
             share_part_leave(p);
         }
@@ -142,27 +144,66 @@ static void take_missing_parts(struct share_fetching *f) {
     }
 }
 
-static void read_part(struct share_fetching *f, size_t i, size_t bytes) {
-    struct share_wait *w = &f->waits[i];
-    if (w->reading != NULL) return;
-    if (w->read && w->data.n > 0 && w->fetch_offset == share_runs_next_fetch(&w->part->runs)) return; // a worker has read it
-    share_wait_clear(w);
-    if (w->part == NULL || w->part->leaving || !share_runs_can_acquire(&w->part->runs)) return;
-    struct share_read_ask ask = {.fetch = f->id, .index = i, .committed = f->config.read_committed, .bytes = bytes};
-    int error = share_read(f->share, w, &ask);
-    if (error != 0) fail_wait(f, w, error, NULL);
+// What a fetch may get: its max_bytes, shared among the partitions that can give records (as Kafka's uniform strategy does).
+struct shares {
+    size_t max, n, each;
+};
+
+static bool may_give(const struct share_wait *w) { return w->part != NULL && !w->part->leaving && share_runs_can_acquire(&w->part->runs); }
+
+static struct shares shares_of(const struct share_fetching *f) {
+    struct shares s = {.max = f->call->max_bytes > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : (size_t)f->call->max_bytes}; // above 0: nobody asks for nothing here
+    for (size_t i = 0; i < f->n; i++) s.n += may_give(&f->waits[i]);
+    s.each = s.n == 0 ? 0 : s.max / s.n;
+    return s;
 }
 
-static size_t read_parts(struct share_fetching *f) {
-    size_t n = 0, total = 0;
-    for (size_t i = 0; i < f->n; i++) n += f->waits[i].part != NULL;
-    size_t max = f->call->max_bytes > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : (size_t)f->call->max_bytes; // above 0: nobody asks for nothing here
-    size_t each = n == 0 ? 0 : max / n;
-    if (each > READ_STEP) each = READ_STEP;
-    for (size_t i = 0; i < f->n && total < max; i++) {
-        if (f->waits[i].part == NULL) continue;
-        read_part(f, i, each);
-        total += f->waits[i].data.n;
+// min_bytes, but no more than can be had.
+static size_t bytes_wanted(const struct share_fetching *f, const struct shares *s) {
+    size_t want = f->call->min_bytes <= 0 ? 0 : (size_t)f->call->min_bytes;
+    size_t most = s->n * s->each < s->max ? s->n * s->each : s->max;
+    return want < most ? want : most;
+}
+
+// Of one partition: what it has, but no more than its share; all of its share when there is more than was read.
+static size_t bytes_of(const struct share_wait *w, const struct shares *s) { return w->more || w->had > s->each ? s->each : w->had; }
+
+static int64_t last_of(const struct buf *data) { // the last offset; -1 = no batch
+    int64_t last = -1;
+    struct batch b;
+    for (size_t at = 0; at < data->n; at += b.size) {
+        if (batch_read(data->p + at, data->n - at, &b) != BATCH_OK) break;
+        last = batch_last_offset(&b);
+    }
+    return last;
+}
+
+static void read_part(struct share_fetching *f, size_t i, const struct shares *s) {
+    struct share_wait *w = &f->waits[i];
+    if (w->reading != NULL) return;
+    bool have = w->read && w->data.n > 0 && w->fetch_offset == share_runs_next_fetch(&w->part->runs); // a worker has read it
+    w->known = false;
+    if (!have) {
+        share_wait_clear(w);
+        struct share_read_ask ask = {.fetch = f->id, .index = i, .committed = f->config.read_committed, .bytes = s->each < READ_STEP ? s->each : READ_STEP};
+        int error = share_read(f->share, w, &ask);
+        if (error != 0) fail_wait(f, w, error, NULL);
+    }
+    if (!w->read) return; // not yet, or there was an error
+    w->known = true;
+    w->had = w->data.n;
+    w->more = w->data.n > 0 && last_of(&w->data) + 1 < w->seen;
+}
+
+// How much there is. Only what has moved is read, but with `all` also what is known to have something and was read before.
+static size_t read_parts(struct share_fetching *f, const struct shares *s, bool all) {
+    size_t total = 0, held = 0;
+    for (size_t i = 0; i < f->n && held < s->max; i++) {
+        struct share_wait *w = &f->waits[i];
+        if (!may_give(w)) continue;
+        if (!w->known || (all && w->had > 0)) read_part(f, i, s);
+        if (w->known) total += bytes_of(w, s);
+        held += w->data.n;
     }
     return total;
 }
@@ -233,6 +274,7 @@ static int64_t hide_aborted(struct share_fetching *f, struct share_wait *w, shar
         if (n > 0) share_runs_hide(&w->part->runs, b.base_offset, batch_last_offset(&b));
         hidden += n;
     }
+    if (hidden > 0) w->known = false;
     if (hidden > 0 && got->n == 0) share_fetching_wake(f); // there may be more behind them
     return hidden;
 }
@@ -278,6 +320,7 @@ static void acquire_parts(struct share_fetching *f) {
 static void log_moved(struct broker_wait *b) {
     struct share_wait *w = b->arg;
     w->log_waits = false;
+    w->known = false;
     share_fetching_wake(w->fetching);
 }
 
@@ -303,20 +346,17 @@ static bool is_reading(const struct share_fetching *f) {
     return false;
 }
 
-// min_bytes, but no more than is ever read of one partition: else much would wait for more in vain.
-static size_t bytes_wanted(const struct share_fetching *f) {
-    int32_t want = f->call->min_bytes < f->call->max_bytes ? f->call->min_bytes : f->call->max_bytes;
-    return want <= 0 ? 0 : want > READ_STEP ? READ_STEP : (size_t)want;
-}
-
 // With `last` its time is over; but what a worker is reading is waited for, else a slow disk would give nothing for ever.
 static void look(struct share_fetching *f, bool last) {
     f->over = f->over || last || f->call->max_wait_ms <= 0;
     take_missing_parts(f);
     f->loaded = false;
-    size_t bytes = read_parts(f);
-    size_t want = bytes_wanted(f);
-    if (bytes > 0 && (f->over || bytes >= want)) acquire_parts(f);
+    struct shares s = shares_of(f);
+    size_t want = bytes_wanted(f, &s), bytes = read_parts(f, &s, false);
+    if (bytes > 0 && (f->over || bytes >= want)) { // others may have acquired some of it meanwhile
+        bytes = read_parts(f, &s, true);
+        if (bytes > 0 && (f->over || bytes >= want)) acquire_parts(f);
+    }
     if (f->over && !is_reading(f)) f->fetched = true;
     for (size_t i = 0; i < f->n && !f->fetched; i++) {
         wait_on(f, &f->waits[i]);

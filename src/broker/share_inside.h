@@ -52,6 +52,9 @@ struct share_wait { // one fetch on one share-partition
     VEC(struct broker_aborted) aborted; // transactions in it, with read_committed
     int64_t fetch_offset, seen;
     bool read;
+    // what that was, when the bytes are gone; nothing moved since while `known`
+    bool known, more; // more: the partition has records behind it
+    size_t had;
     struct share_read *reading; // a worker reads from the disk
 };
 

@@ -192,7 +192,10 @@ void share_part_die(struct share *s, const struct share_key *key) {
 // ---- waking ---------------------------------------------------------------------------------------------------------
 
 void share_part_wake(struct share_part *p) {
-    for (struct share_wait *w = p->waits; w != NULL; w = w->next) share_fetching_wake(w->fetching);
+    for (struct share_wait *w = p->waits; w != NULL; w = w->next) {
+        w->known = false;
+        share_fetching_wake(w->fetching);
+    }
 }
 
 void share_part_log_start(struct share_part *p, int64_t log_start) { share_runs_log_start(&p->runs, log_start); }

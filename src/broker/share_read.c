@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading the log for share fetches. What is in memory is read on the loop; when the disk is needed a worker reads, and the fetch looks again
 // when it has. A fetch may be over by then: it is found by its id.
+#include "base/metrics.h"
 #include "broker/share_inside.h"
 
 struct share_read {
@@ -70,6 +71,7 @@ static void work_done(void *arg) {
 int share_read(struct share *s, struct share_wait *w, const struct share_read_ask *ask) {
     struct share_part *p = w->part;
     struct share_read *r = MEM_NEW(struct share_read);
+    metric_add(M_SHARE_READS, NULL, 1);
     *r = (struct share_read){.share = s, .ask = *ask, .topic = mem_strdup(p->topic), .partition = p->partition};
     arena_init(&r->arena);
     r->code = ERR_OFFSET_RANGE;

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/metrics.h"
 #include "broker/broker.h"
 #include "broker/dynamic.h"
 #include "broker/kafka_error.h"
@@ -317,6 +318,79 @@ static void partitions_are_loaded_one_by_one(void **state) {
     assert_int_equal(fetch_two(&c, &first), 2);
 }
 
+struct many { // a first fetch of many partitions, and what came of it
+    size_t bytes;
+    int64_t waited_us;
+};
+
+static struct many fetch_many(struct share_client *c, int32_t partitions, int32_t wait_ms, int32_t min_bytes, int32_t max_bytes) {
+    struct share_client_call x;
+    struct share_request_part *parts = mem_zalloc((size_t)partitions * sizeof *parts);
+    struct share_fetch f = {.group_id = c->group, .member_id = c->member, .connection = 1, .session_epoch = c->session++, .max_wait_ms = wait_ms,
+                            .min_bytes = min_bytes, .max_bytes = max_bytes, .max_records = 100000, .batch_size = 100, .parts = parts};
+    struct many out = {.waited_us = sys_mono_us(sys_real())};
+    for (; f.n_parts < (size_t)partitions; f.n_parts++) {
+        parts[f.n_parts].partition = (int32_t)f.n_parts;
+        memcpy(parts[f.n_parts].topic_id, c->topic_id, 16);
+    }
+    if (f.session_epoch > 0) f.n_parts = 0; // the session has them
+    share_client_go(c, &x, &f.call, share_client_do_fetch, &f);
+    assert_int_equal(share_client_end(c, &x), 0);
+    out.waited_us = sys_mono_us(sys_real()) - out.waited_us;
+    for (size_t i = 0; i < f.n_out; i++) {
+        assert_int_equal(f.out[i].error, 0);
+        out.bytes += f.out[i].records.n;
+        buf_fini(&f.out[i].records);
+        vec_fini(&f.out[i].acquired);
+    }
+    arena_fini(&x.arena);
+    mem_free(parts);
+    return out;
+}
+
+// A fetch looks at a partition once, and again only when something has moved there.
+static void many_partitions_are_looked_at_once(void **state) {
+    enum { PARTS = 300 };
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", PARTS, id);
+    const struct broker_kv earliest = {"share.auto.offset.reset", "earliest"};
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("g"), &earliest, 1, false, NULL), ERR_OK);
+    struct share_client c = client(f, "g", "m1", "t", id);
+    assert_int_equal(share_client_heartbeat(&c, 0, true), 0);
+    put(f, "t", 77, 3);
+    int64_t before = metric_get(M_SHARE_READS, NULL);
+    assert_int_equal(fetch_many(&c, PARTS, 1500, 1 << 20, 50 << 20).bytes > 0, 1); // more than there is: until the time is over
+    int64_t reads = metric_get(M_SHARE_READS, NULL) - before;
+    assert_in_range(reads, PARTS, PARTS + 2);
+    before = metric_get(M_SHARE_READS, NULL);
+    assert_int_equal(fetch_many(&c, PARTS, 0, 1, 50 << 20).bytes, 0); // all are loaded: one look
+    assert_in_range(metric_get(M_SHARE_READS, NULL) - before, PARTS, PARTS + 2);
+}
+
+// min_bytes is held against what the partitions can give, each no more than its share of max_bytes.
+static void min_bytes_is_what_can_be_had(void **state) {
+    enum { WAIT_MS = 2000000 };
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 3, id);
+    const struct broker_kv earliest = {"share.auto.offset.reset", "earliest"};
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("g"), &earliest, 1, false, NULL), ERR_OK);
+    struct share_client c = client(f, "g", "m1", "t", id);
+    assert_int_equal(share_client_heartbeat(&c, 0, true), 0);
+    (void)fetch_many(&c, 3, 0, 1, 1 << 20); // loads them
+    for (int32_t p = 0; p < 3; p++)
+        for (int i = 0; i < 40; i++) put(f, "t", p, 10); // batches that no share divides
+    int64_t size = broker_partition_bytes(f->broker, "t", 0);
+    // each gives a third, in whole batches, and min_bytes is all: no waiting for what cannot come
+    int32_t max = (int32_t)size;
+    struct many got = fetch_many(&c, 3, WAIT_MS, max, max);
+    assert_in_range(got.bytes, 1, max);
+    // much more than all have: until the time is over, though 2 MiB are read at a time
+    got = fetch_many(&c, 3, 300, 40 << 20, 50 << 20);
+    assert_true(got.bytes > 0 && got.waited_us >= 300000);
+}
+
 static void a_fetch_of_no_bytes_gives_nothing_at_once(void **state) {
     struct fixture *f = *state;
     uint8_t id[16];
@@ -363,6 +437,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_deleted_topic_takes_its_state_along, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_poll_waits_for_the_state_of_a_topic_made_again, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(partitions_are_loaded_one_by_one, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(many_partitions_are_looked_at_once, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(min_bytes_is_what_can_be_had, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_fetch_of_no_bytes_gives_nothing_at_once, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(too_many_sessions_are_refused_after_a_while, fixture_setup, fixture_teardown),
     };
