@@ -11,8 +11,8 @@
 #include "pg/door.h"
 #include "registry/door.h"
 
-static enum err_code fetch_text(const char *url, int timeout_s, size_t max, struct arena *a, struct str *out, struct err *err) {
-    const struct client_http h = {.base = url, .timeout_s = timeout_s, .max = max};
+static enum err_code fetch_text(const char *url, int timeout_s, size_t max, const atomic_bool *stop, struct arena *a, struct str *out, struct err *err) {
+    const struct client_http h = {.base = url, .timeout_s = timeout_s, .max = max, .stop = stop};
     return client_http_text(&h, "GET", "", (struct str){NULL, 0}, NULL, "application/json", a, out, NULL, err);
 }
 

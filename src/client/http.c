@@ -44,8 +44,29 @@ static enum err_code fail(int status, struct str body, const char *url, struct e
     return code;
 }
 
-static enum err_code perform(CURL *c, const char *url, size_t max, int *status, struct err *err) {
-    CURLcode rc = curl_easy_perform(c);
+enum { STOP_LOOK_MS = 20 };
+
+static CURLcode perform_until(CURL *c, const atomic_bool *stop) {
+    CURLM *m = curl_multi_init();
+    CURLcode rc = CURLE_OUT_OF_MEMORY;
+    int running = 1, left;
+    if (m == NULL) return rc;
+    curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); // a name that is being looked up is not waited for either
+    bool ok = curl_multi_add_handle(m, c) == CURLM_OK;
+    while (ok && running > 0 && !atomic_load(stop)) {
+        ok = curl_multi_perform(m, &running) == CURLM_OK;
+        if (ok && running > 0) ok = curl_multi_poll(m, NULL, 0, STOP_LOOK_MS, NULL) == CURLM_OK;
+    }
+    const CURLMsg *message = ok && running == 0 ? curl_multi_info_read(m, &left) : NULL;
+    if (message != NULL) rc = message->data.result;
+    else if (ok) rc = CURLE_ABORTED_BY_CALLBACK;
+    curl_multi_remove_handle(m, c);
+    curl_multi_cleanup(m);
+    return rc;
+}
+
+static enum err_code perform(CURL *c, const struct client_http *h, const char *url, size_t max, int *status, struct err *err) {
+    CURLcode rc = h->stop == NULL ? curl_easy_perform(c) : perform_until(c, h->stop);
     long answered = 0;
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &answered);
     *status = (int)answered;
@@ -53,6 +74,7 @@ static enum err_code perform(CURL *c, const char *url, size_t max, int *status, 
     case CURLE_OK: return ERR_OK;
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST: return err_set(err, ERR_UNAVAILABLE, "nobody answers at %s: is the server running?", url);
+    case CURLE_ABORTED_BY_CALLBACK: return err_set(err, ERR_CANCELLED, "%s: given up", url);
     case CURLE_OPERATION_TIMEDOUT: return err_set(err, ERR_TIMEOUT, "%s did not answer in time", url);
     case CURLE_WRITE_ERROR: return err_set(err, ERR_TOO_LARGE, "the answer of %s is over %zu MiB", url, max >> 20);
     default: return err_set(err, ERR_IO, "%s: %s", url, curl_easy_strerror(rc));
@@ -89,7 +111,7 @@ enum err_code client_http_text(const struct client_http *h, const char *method, 
         curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
         curl_easy_setopt(c, CURLOPT_POSTFIELDS, body.p);
     }
-    enum err_code code = perform(c, url, max, status, err);
+    enum err_code code = perform(c, h, url, max, status, err);
     if (code == ERR_OK && *status >= 400) code = fail(*status, buf_str(&answer), url, err);
     if (code == ERR_OK) *out = arena_str(a, buf_str(&answer));
     buf_fini(&answer);

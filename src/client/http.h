@@ -3,6 +3,8 @@
 #ifndef CLIENT_HTTP_H
 #define CLIENT_HTTP_H
 
+#include <stdatomic.h>
+
 #include "base/err.h"
 #include "base/mem.h"
 #include "codec/json.h"
@@ -14,6 +16,7 @@ struct client_http {
     const char *token; // Bearer token; NULL = none
     int timeout_s;     // 0 = 60
     size_t max;        // bytes of an answer; 0 = CLIENT_HTTP_MAX
+    const atomic_bool *stop; // given up (ERR_CANCELLED) soon after this becomes true; NULL = never
 };
 
 // Sends `body` (NULL = none) as JSON and returns the answer's JSON in *out (NULL when the body is empty), which the caller gives to json_decref.

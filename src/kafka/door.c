@@ -300,6 +300,7 @@ static void set_event(void *arg) { loop_event_set(arg); }
 
 void kafka_door_close(struct kafka_door *d) {
     if (d == NULL) return;
+    atomic_store(&d->listeners->closing, true);
     metric_sources_remove(door_metrics_render, d); // the broker may be closed next, whatever becomes of us
     loop_post(d->loops[0]->loop, stop_listening, d);
     loop_event_wait(&d->listener_closed);

@@ -5,14 +5,16 @@
 #ifndef KAFKA_DOOR_H
 #define KAFKA_DOOR_H
 
+#include <stdatomic.h>
+
 #include "broker/broker.h"
 #include "loop/loop.h"
 
 struct kafka_door;
 
 // GET of a text at a http or https address, into the arena. [block]
-// At most `max` bytes: ERR_TOO_LARGE.
-typedef enum err_code kafka_fetch(const char *url, int timeout_s, size_t max, struct arena *a, struct str *out, struct err *err);
+// At most `max` bytes: ERR_TOO_LARGE. Gives up soon after `stop` becomes true.
+typedef enum err_code kafka_fetch(const char *url, int timeout_s, size_t max, const atomic_bool *stop, struct arena *a, struct str *out, struct err *err);
 
 struct kafka_config {
     const char *host;            // to listen on, "127.0.0.1": the listener PLAINTEXT. NULL = only those of the settings

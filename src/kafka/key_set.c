@@ -10,7 +10,7 @@ static struct jwks *fetch(struct listener *k, struct err *err) {
     struct arena a = {0};
     struct str text;
     struct jwks *j = NULL;
-    if (k->keys.fetch(k->keys.url, TIMEOUT_S, TEXT_MAX, &a, &text, err) == ERR_OK) j = jwks_parse(text, err);
+    if (k->keys.fetch(k->keys.url, TIMEOUT_S, TEXT_MAX, k->keys.stop, &a, &text, err) == ERR_OK) j = jwks_parse(text, err);
     if (j != NULL && jwks_count(j) == 0) {
         jwks_free(j);
         j = NULL;
@@ -27,7 +27,6 @@ static void fetched(struct listener *k, struct sys *s, bool ok) {
     for (int i = 1; i < x->failures && wait_ms < x->retry_max_ms; i++) wait_ms *= 2;
     if (wait_ms > x->retry_max_ms) wait_ms = x->retry_max_ms;
     if (ok) wait_ms = x->refresh_ms;
-    atomic_store(&x->fetched_us, now);
     atomic_store(&x->due_us, now + wait_ms * 1000);
 }
 
@@ -52,6 +51,7 @@ bool key_sets_due(const struct listeners *l, int64_t now_us) {
 static void refresh(struct listener *k, struct sys *s) {
     struct err err = {0};
     struct jwks *new = fetch(k, &err), *old = new;
+    if (new == NULL && atomic_load(k->keys.stop)) return;
     if (new == NULL) {
         log_error("kafka", "a key set cannot be fetched, the old one stays in force", "listener", k->name, "url", k->keys.url, "error", err.msg, NULL);
     } else {
@@ -65,11 +65,13 @@ static void refresh(struct listener *k, struct sys *s) {
 }
 
 void key_sets_refresh(struct listeners *l, struct sys *s) {
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; i < l->n && !atomic_load(&l->closing); i++)
         if (l->p[i].keys.url != NULL && atomic_load(&l->p[i].keys.due_us) <= sys_mono_us(s)) refresh(&l->p[i], s);
 }
 
 void key_set_lacks(struct listener *k, struct sys *s) {
-    int64_t now = sys_mono_us(s);
-    if (k->keys.url != NULL && now - atomic_load(&k->keys.fetched_us) >= UNKNOWN_EVERY_US) atomic_store(&k->keys.due_us, now);
+    int64_t now = sys_mono_us(s), last = atomic_load(&k->keys.lacked_us);
+    if (k->keys.url == NULL || (last != 0 && now - last < UNKNOWN_EVERY_US)) return;
+    if (!atomic_compare_exchange_strong(&k->keys.lacked_us, &last, now)) return; // another loop was there
+    if (atomic_load(&k->keys.due_us) > now) atomic_store(&k->keys.due_us, now);
 }

@@ -3,7 +3,8 @@
 //
 // Fetched when the door opens, which fails when it cannot be had; then by a worker: every sasl.oauthbearer.jwks.endpoint.refresh.ms, after a failure
 // sooner (the retry.backoff configs; the old set stays in force), and at once when a token names a key that the set does not have, but not more
-// often than every ten seconds. A loop only looks at a time; logins go on meanwhile with the set that is there.
+// often than every ten seconds for that. A loop only looks at a time; logins go on meanwhile with the set that is there. A door that closes
+// waits for no key server: listeners.closing.
 #ifndef KAFKA_KEY_SET_H
 #define KAFKA_KEY_SET_H
 

@@ -35,7 +35,8 @@ struct key_set { // where a listener's key set comes from when that is no file: 
     kafka_fetch *fetch;
     int64_t refresh_ms, retry_ms, retry_max_ms;
     int failures; // of the last times, the worker's
-    _Atomic int64_t due_us, fetched_us; // monotonic
+    _Atomic int64_t due_us, lacked_us; // monotonic; lacked: when an unknown key last made one due, 0 = never
+    const atomic_bool *stop; // the door closes
 };
 
 struct listener {
@@ -79,6 +80,7 @@ struct listeners {
     struct sys_mutex reload; // one reload at a time
     struct sys_mutex alter;  // one change of certificates at a time, from its check to its reload
     kafka_fetch *fetch; // the door's config
+    atomic_bool closing; // nothing is fetched any more, and what is being fetched is given up
 };
 
 // Reads the configs and the files they name. ERR_CONFIG names the key and the mend.

@@ -318,6 +318,7 @@ static enum err_code init_oauth(struct listeners *l, struct listener *k, struct 
             return err_set(err, ERR_CONFIG, "sasl.oauthbearer.jwks.endpoint.url of listener %s must not hold a password: addresses are logged", k->name);
         k->keys.url = url;
         k->keys.fetch = l->fetch;
+        k->keys.stop = &l->closing;
         k->keys.refresh_ms = 3600000;
         k->keys.retry_ms = 100;
         k->keys.retry_max_ms = 10000;

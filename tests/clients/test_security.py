@@ -80,16 +80,16 @@ def b64(data: bytes) -> str:
 class Tokens:
     """An issuer of JSON web tokens with one RSA key."""
 
-    def __init__(self, folder: Path) -> None:
-        self.key = folder / "jwt.key"
+    def __init__(self, folder: Path, kid: str = "k1") -> None:
+        self.key, self.kid = folder / f"{kid}.key", kid
         openssl("genrsa", "-out", str(self.key), "2048")
         modulus = openssl("rsa", "-in", str(self.key), "-noout", "-modulus").decode().split("=")[1].strip()
-        self.jwks = {"keys": [{"kty": "RSA", "kid": "k1", "use": "sig", "alg": "RS256", "n": b64(bytes.fromhex(modulus)), "e": "AQAB"}]}
+        self.jwks = {"keys": [{"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": b64(bytes.fromhex(modulus)), "e": "AQAB"}]}
 
     def token(self, sub: str, lifetime: float = 300, **claims) -> str:
         now = time.time()
         body = {"sub": sub, "iat": int(now) - 1, "exp": now + lifetime, "iss": "test-issuer", "aud": "kafka"} | claims
-        signed = b64(json.dumps({"alg": "RS256", "kid": "k1"}).encode()) + "." + b64(json.dumps(body).encode())
+        signed = b64(json.dumps({"alg": "RS256", "kid": self.kid}).encode()) + "." + b64(json.dumps(body).encode())
         signature = openssl("dgst", "-sha256", "-sign", str(self.key), stdin=signed)
         return signed + "." + b64(signature)
 
@@ -494,6 +494,50 @@ sasl.oauthbearer.expected.audience=kafka
     with pytest.raises(AssertionError, match="nobody answers"):
         server.start()
     server.process = None
+
+
+def test_a_new_key_and_a_key_server_that_hangs(scratch, new_server):
+    """A token of an unknown key has the set fetched at once, though it is new; and a server that stops waits for no key server."""
+    folder = scratch / "new-key"
+    folder.mkdir(parents=True)
+    old, new, other, keys = Tokens(folder), Tokens(folder, "k2"), Tokens(folder, "k3"), KeyServer()
+    keys.keys = old.jwks
+    ports = free_ports(2)
+    path = folder / "server.properties"
+    path.write_text(f"""listeners=A://127.0.0.1:{ports[0]},B://127.0.0.1:{ports[1]}
+listener.security.protocol.map=A:SASL_PLAINTEXT,B:SASL_PLAINTEXT
+sasl.enabled.mechanisms=OAUTHBEARER
+sasl.oauthbearer.jwks.endpoint.url={keys.url}
+sasl.oauthbearer.expected.audience=kafka
+""")
+    server = new_server(settings={"broker.properties": str(path)}).start()
+
+    def good(port: int, token: str) -> bool:
+        raw = Raw(port)
+        assert raw.handshake("OAUTHBEARER")[0] == 0
+        error, rest = raw.authenticate(f"n,,\x01auth=Bearer {token}\x01\x01".encode())
+        assert error == 0
+        return rest[2:6] == bytes(4)
+
+    assert keys.asked == 2 and good(ports[0], old.token("carol"))
+    keys.keys = {"keys": [*old.jwks["keys"], *new.jwks["keys"]]}
+    deadline = time.monotonic() + 8  # the next time by the clock is in an hour
+    while not good(ports[0], new.token("carol")):
+        assert time.monotonic() < deadline, server.log()
+    assert keys.asked == 3 and good(ports[0], old.token("carol"))
+    keys.go_on.clear()
+    for port in ports:  # A has asked a moment ago; B asks, and hangs
+        assert not good(port, other.token("carol"))
+    deadline = time.monotonic() + 8
+    while keys.asked == 3:
+        assert time.monotonic() < deadline, server.log()
+    began = time.monotonic()
+    server.stop()
+    took = time.monotonic() - began
+    keys.go_on.set()
+    keys.shutdown()
+    keys.server_close()
+    assert took < 4 and keys.asked == 4, took
 
 
 def test_sessions_end_and_are_renewed(secured):
