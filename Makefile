@@ -4,7 +4,7 @@
 #   make check      unit tests, floors, style, stale generated files (< 30 s)
 #   make unit-ROOM  the unit tests of one room, e.g. make V=asan unit-log
 #   make tsan       the unit tests of the rooms with threads under ThreadSanitizer (a minute)
-#   make conformance  other people's clients, tools and tests against our server (two hours; tests/conformance/README.md)
+#   make conformance  other people's clients, tools and tests against our server (tests/conformance/README.md)
 #   make soak       crash tests with ever new seeds and fuzz targets, each half for SOAK_SECONDS (600) on every processor
 V ?= release
 B := build/$(V)
@@ -144,7 +144,7 @@ soak: all $(FUZZ)
 conformance: all
 	@NICE=5 tests/conformance/run
 conformance-short: all
-	@SHORT=1 tests/conformance/run clients librdkafka kafka_tools streams connect
+	@SHORT=1 tests/conformance/run
 
 bench: all $(BENCH)
 	@bench/run

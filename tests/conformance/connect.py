@@ -5,20 +5,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, java_command
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return int(s.getsockname()[1])
+from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, free_port, java_command, kafka_home, main_of
 
 
 def ask(url: str, body: object | None = None) -> object:
@@ -103,6 +96,7 @@ def case(exactly_once: str, results: Results, keep: bool) -> None:
 def main() -> int:
     args = arguments(__doc__ or "").parse_args()
     results = Results("connect", "Kafka Connect, distributed", "Kafka 4.3.1", keep=bool(args.only), short=args.short)
+    kafka_home()
     for exactly_once in ("disabled",) if args.short else ("disabled", "enabled"):
         if not args.only or any(o in exactly_once for o in args.only):
             case(exactly_once, results, args.keep)
@@ -110,4 +104,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main_of(main)

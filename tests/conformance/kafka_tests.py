@@ -12,15 +12,17 @@ can pass at all.
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import re
+import shutil
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib import HERE, KAFKA_VERSION, WORK, Results, arguments, environment, java, shared_peers
+from lib import HERE, KAFKA_VERSION, WORK, Results, Unavailable, arguments, ending, environment, groups, java, main_of, only_one, prepare, say, shared_peers
 
 # Classes of which no test can pass from outside, and why (the harness says the same one by one, but slowly);
 # with a dot, single tests that fail with Apache Kafka as the outside broker (--peer) too; in quotes, one set of arguments of a test.
@@ -100,18 +102,23 @@ EVENT = re.compile(r"^JUnit Jupiter > (\w+) > (.*) :: (STARTED|SUCCESSFUL|FAILED
 class Harness:
     """The jars of Kafka's tests (fetched by the peers' harness at first use) and our compiled stand-ins."""
 
-    def __init__(self, peers: Path) -> None:
+    def __init__(self, peers: Path, part: str) -> None:
         self.peers = peers
-        listed = subprocess.run([str(peers / "conformance/run"), "--list"], check=True, capture_output=True, text=True, env=environment()).stdout
+        say("the list of Apache Kafka's tests (the harness fetches their jars by Maven the first time)")
+        with only_one("kafka-tests"):
+            done = subprocess.run([str(peers / "conformance/run"), "--list"], capture_output=True, text=True, env=environment())
+        if done.returncode != 0:
+            raise Unavailable(f"the jars of Kafka's tests: {' '.join(done.stderr.split())[-300:]}")
+        listed = done.stdout
         self.classes: list[str] = re.findall(r"org\.apache\.kafka\.\S+", listed)
         home = Path(os.environ.get("KAFKA_HOME", Path(os.environ.get("TMPDIR", "/tmp")) / "kafka-peer"))
         self.libs = home / f"conformance-{os.environ.get('KAFKA_VERSION', KAFKA_VERSION)}/libs"
-        self.stand_ins = WORK / "outside"
+        self.stand_ins = WORK / f"outside-{part}"
         self.stand_ins.mkdir(parents=True, exist_ok=True)
         sources = [peers / "conformance/src" / f"{name}.java" for name in ("EmbeddedKafkaCluster", "ExternalBroker")]
         sources += sorted((HERE / "java/outside").glob("*.java"))
         compiler = Path(java()).with_name("javac")
-        subprocess.run([compiler, "--release", "17", "-proc:none", "-nowarn", "-d", self.stand_ins, "-cp", f"{self.libs}/*", *sources], check=True)
+        prepare("compile what stands in for Kafka's own cluster", [compiler, "--release", "17", "-proc:none", "-nowarn", "-d", self.stand_ins, "-cp", f"{self.libs}/*", *sources], 120)
 
     def command(self, name: str, test: str, excluded: list[str]) -> list[str]:
         """Runs the class, or of it `test`, without the tests excluded."""
@@ -123,41 +130,81 @@ class Harness:
         return [java(), "-Xmx1500m", f"-Dlog4j2.configurationFile={log}", "-cp", f"{self.stand_ins}:{self.libs}/*", "org.junit.platform.console.ConsoleLauncher", *options]
 
 
-def events(command: list[str], limit: int, log: Path, broker: Path, peers: Path) -> Iterator[tuple[str, str, str, float, str]]:
-    """(class, test, state, seconds, first line of the failure) as they come."""
-    command = ["timeout", "-k", "10", str(limit), command[0], f"-Dbroker.script={broker}", *command[1:]]
+def events(command: list[str], limit: int, log: Path, broker: Path, peers: Path, ended: list[int]) -> Iterator[tuple[str, str, str, float, str]]:
+    """(class, test, state, seconds, first line of the failure) as they come; then the exit code is in `ended`."""
+    folder = Path(tempfile.mkdtemp(prefix="kafka-tests-"))  # of the tests and their brokers
+    command = ["timeout", "-k", "10", str(limit), command[0], f"-Dbroker.script={broker}", f"-Djava.io.tmpdir={folder}", *command[1:]]
     env = environment(PEERS=str(peers))
     for name in ("MILLRACE_TEST_PROGRAM",):
         if name in os.environ:
             env[name] = os.environ[name]
     with log.open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env, stdin=subprocess.DEVNULL, start_new_session=True)
     assert process.stdout is not None
+    groups.add(process.pid)
     began: dict[tuple[str, str], float] = {}
     open_event: tuple[str, str, str, float] | None = None
-    for line in process.stdout:
-        found = EVENT.match(line)
+    try:
+        for line in process.stdout:
+            found = EVENT.match(line)
+            if open_event is not None:
+                yield (*open_event, "" if found else " ".join(line.split())[:240])
+                open_event = None
+            if not found:
+                continue
+            cls, test, state = found.groups()
+            short = re.sub(r"(\[\d+\]) \{.*", r"\1", test)  # the properties of the broker
+            short = re.sub(r"^.* > ", "", short)
+            if state == "STARTED":
+                began[(cls, short)] = time.monotonic()
+                continue
+            seconds = time.monotonic() - began.pop((cls, short), time.monotonic())
+            if state == "SUCCESSFUL" or (state == "SKIPPED"):
+                yield cls, short, state, seconds, ""
+            else:
+                open_event = (cls, short, state, seconds)
         if open_event is not None:
-            yield (*open_event, "" if found else " ".join(line.split())[:240])
-            open_event = None
-        if not found:
-            continue
-        cls, test, state = found.groups()
-        short = re.sub(r"(\[\d+\]) \{.*", r"\1", test)  # the properties of the broker
-        short = re.sub(r"^.* > ", "", short)
-        if state == "STARTED":
-            began[(cls, short)] = time.monotonic()
-            continue
-        seconds = time.monotonic() - began.pop((cls, short), time.monotonic())
-        if state == "SUCCESSFUL" or (state == "SKIPPED"):
-            yield cls, short, state, seconds, ""
-        else:
-            open_event = (cls, short, state, seconds)
-    if open_event is not None:
-        yield (*open_event, "")
-    process.wait()
+            yield (*open_event, "")
+        ended.append(process.wait())
+    finally:
+        if process.poll() is None:
+            process.terminate()  # timeout passes it on
+            process.wait()
+        groups.discard(process.pid)
+        for pid in folder.glob("external-broker*/pid"):  # of a test that was cut
+            subprocess.run([broker, "stop"], env=env | {"DIR": str(pid.parent)}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        shutil.rmtree(folder, ignore_errors=True)
     for (cls, test), since in began.items():
         yield cls, test, "FAILED", time.monotonic() - since, "the run ended (time limit) while it ran"
+
+
+def one_class(harness: Harness, results: Results, broker: Path, name: str, test: str, end: float, peer: bool) -> None:
+    """A class, or one test of it, in a JVM of its own: one that hangs does not take the others with it."""
+    left, last = int(end - time.monotonic()), name.rsplit(".", 1)[1]
+    if ending():
+        return
+    if left < 30:
+        results.add(last, "failed", why="no time was left")
+        return
+    if not test:
+        results.again(last)
+    known = {} if test or peer else {key.partition(".")[2]: why for key, why in EXCLUDED.items() if key.startswith(last + ".") and '"' not in key}
+    for excluded, why in known.items():
+        results.add(f"{last}.{excluded}", "excluded", why=why)
+    seen = 0
+    ended: list[int] = []
+    log = WORK / f"logs/{'peer-' if peer else ''}{name}.log"
+    for cls, what, state, seconds, why in events(harness.command(name, test, list(known)), min(left, 1200), log, broker, harness.peers, ended):
+        seen += 1
+        state = {"SUCCESSFUL": "passed", "FAILED": "failed"}.get(state, "excluded")
+        if state == "failed" and not peer and f"{cls}.{what}" in EXCLUDED:
+            state, why = "excluded", EXCLUDED[f"{cls}.{what}"]
+        why = why.replace("org.opentest4j.", "") or ("skipped by the test itself" if state == "excluded" else "")
+        results.add(f"{cls}.{what}", state, seconds, why)
+    if seen == 0 and last.startswith("Abstract"):
+        results.add(last, "excluded", why="abstract: has no tests of its own")
+    elif seen == 0 and (not known or ended != [0]):
+        results.add(last, "failed", why=f"nothing ran; exit {ended} ({log})")
 
 
 def main() -> int:
@@ -165,6 +212,7 @@ def main() -> int:
     parser.add_argument("--streams", action="store_true", help="the classes of Kafka Streams")
     parser.add_argument("--peer", action="store_true", help="Apache Kafka is the broker")
     parser.add_argument("--limit", type=int, default=7200, help="seconds for all")
+    parser.add_argument("-j", type=int, default=1, help="classes that run at a time (with --peer always one)")
     args = parser.parse_args()
     title = "Apache Kafka's integration tests: " + ("Streams" if args.streams else "clients")
     part = "kafka-tests-streams" if args.streams else "kafka-tests"
@@ -173,7 +221,7 @@ def main() -> int:
     if peers is None:
         results.add("all", "excluded", why="the peers' harness (shared/peers/kafka) is not on this machine")
         return results.end()
-    harness = Harness(peers)
+    harness = Harness(peers, results.part)
     broker = HERE / ("broker-kafka" if args.peer else "broker-millrace")
     words = [o.partition(".") for o in args.only]
     whole = {name.rsplit(".", 1)[1] for name in harness.classes}  # a class's whole name is no part of others
@@ -190,32 +238,12 @@ def main() -> int:
             continue
         picked += [(name, test) for test in (tests if tests and "" not in tests else [""])]
     (WORK / "logs").mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    for name, test in picked:  # one JVM a class: one that hangs does not take the others with it
-        left, last = int(args.limit - (time.monotonic() - start)), name.rsplit(".", 1)[1]
-        if left < 30:
-            results.add(last, "failed", why="no time was left")
-            continue
-        if not test:
-            results.again(last)
-        known = {} if test or args.peer else {key.partition(".")[2]: why for key, why in EXCLUDED.items() if key.startswith(last + ".") and '"' not in key}
-        for excluded, why in known.items():
-            results.add(f"{last}.{excluded}", "excluded", why=why)
-        seen = 0
-        log = WORK / f"logs/{'peer-' if args.peer else ''}{name}.log"
-        for cls, what, state, seconds, why in events(harness.command(name, test, list(known)), min(left, 1200), log, broker, peers):
-            seen += 1
-            state = {"SUCCESSFUL": "passed", "FAILED": "failed"}.get(state, "excluded")
-            if state == "failed" and not args.peer and f"{cls}.{what}" in EXCLUDED:
-                state, why = "excluded", EXCLUDED[f"{cls}.{what}"]
-            why = why.replace("org.opentest4j.", "") or ("skipped by the test itself" if state == "excluded" else "")
-            results.add(f"{cls}.{what}", state, seconds, why)
-        if seen == 0 and last.startswith("Abstract"):
-            results.add(last, "excluded", why="abstract: has no tests of its own")
-        elif seen == 0 and not known:
-            results.add(last, "failed", why="nothing ran")
+    end = time.monotonic() + args.limit
+    with concurrent.futures.ThreadPoolExecutor(1 if args.peer else args.j) as pool:
+        for job in [pool.submit(one_class, harness, results, broker, name, test, end, args.peer) for name, test in picked]:
+            job.result()
     return results.end()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main_of(main)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import time
 
-from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, java_command, kafka_home, shared_peers
+from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, java_command, kafka_home, main_of, say, shared_peers
 
 LIMIT = 90
 SHORT = ("api-versions", "topic-", "console", "get-offsets", "producer-performance", "verifiable", "group-", "config-topic", "log-dirs", "transactional-copier", "read-committed", "share-consumer", "acl-")
@@ -85,7 +84,8 @@ def main() -> int:
     args = arguments(__doc__ or "").parse_args()
     results = Results("kafka-tools", "Apache Kafka's command line tools", "Kafka 4.3.1", keep=bool(args.only), short=args.short)
     kafka_home()
-    server = Server(properties={"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS"}).start()
+    # one partition, as check-tools expects: TransactionalMessageCopier reads partition 0 of a topic that another tool filled
+    server = Server(properties={"num.partitions": "1", "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS"}).start()
     if not args.only:
         own(server, results)
         own_features(server, results)
@@ -96,4 +96,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main_of(main)

@@ -9,23 +9,86 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
 
 TOP = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 WORK = TOP / "build/conformance"
 PROGRAM = Path(os.environ.get("MILLRACE_TEST_PROGRAM", TOP / "build/release/millrace"))
+
+
+groups: set[int] = set()  # process groups of programs that run, ended with us
+_ending = False
+
+
+def _end(*_: object) -> None:
+    """SIGTERM: what was started is ended, and nothing more begins."""
+    global _ending
+    _ending = True
+    for group in list(groups):
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    sys.exit(143)
+
+
+signal.signal(signal.SIGTERM, _end)
+
+
+def ending() -> bool:
+    """Whether we were told to end: whoever works through a list begins nothing more."""
+    return _ending
+
+
+class Unavailable(Exception):
+    """Something of a registry could not be had, or not be built."""
+
+
+def say(text: str) -> None:
+    """What is being done: `run` shows these lines."""
+    print(f"== {text}", flush=True)
+
+
+@contextmanager
+def only_one(what: str) -> Iterator[None]:
+    """Parts that run beside one another prepare what they share one after the other."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    with (WORK / f".{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def prepare(what: str, command: Sequence[str | Path], limit: float = 600, cwd: Path | None = None, tries: int = 1) -> None:
+    """Runs a step that fetches or builds something, says so, and when it fails shows the end of its log (logs/prepare-NAME.log)."""
+    log = WORK / f"logs/prepare-{Path(str(command[0])).name}-{os.getpid()}.log"
+    say(what)
+    if "/" not in str(command[0]) and shutil.which(str(command[0])) is None:
+        raise Unavailable(f"{what}: {command[0]} is not installed")
+    for again in range(tries):
+        log.unlink(missing_ok=True)
+        code = run(command, limit, log, cwd=cwd)
+        if code == 0:
+            log.unlink()
+            return
+        if again + 1 < tries:
+            say(f"{what}: exit {code}, once more")
+    text = log.read_text(errors="replace").strip()
+    print(text[-3000:], flush=True)
+    raise Unavailable(f"{what}: " + ("time limit" if code == 124 else f"exit {code}") + f": {' '.join((text.splitlines() or [''])[-1].split())[:160]} ({log})")
 
 
 def shared_peers() -> Path | None:
@@ -117,20 +180,24 @@ class Server:
 
 def run(command: Sequence[str | Path], limit: float, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, stdin: str | None = None) -> int:
     """Runs it in a process group of its own; after `limit` seconds the group is ended and 124 returned. Output goes to `log`."""
+    if _ending:
+        return 143
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd, env=dict(env) if env else environment(), start_new_session=True)
         if stdin is not None and process.stdin is not None:
             process.stdin.write(stdin.encode())
             process.stdin.close()
+        groups.add(process.pid)
         try:
             return process.wait(limit)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt) as e:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(e, KeyboardInterrupt):
-                raise
+        except subprocess.TimeoutExpired:
             return 124
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            groups.discard(process.pid)
 
 
 def revision() -> str:
@@ -172,12 +239,14 @@ class Results:
                 self.lines = {line["name"]: json.dumps(line) for line in lines}
         self.differs = {k: v for k, v in self.now.items() if self.head["revision"] != self.now["revision"]}
         self.added: set[str] = set()
+        self.lock = threading.RLock()  # tests may run beside one another
         self.again(SERVER_ENDS)
 
     def again(self, group: str) -> None:
         """Forgets what an earlier run said of `group` and of what begins with `group.` or `group:`."""
-        self.lines = {name: line for name, line in self.lines.items() if name != group and not name.startswith((group + ".", group + ":"))}
-        self.write()
+        with self.lock:
+            self.lines = {name: line for name, line in self.lines.items() if name != group and not name.startswith((group + ".", group + ":"))}
+            self.write()
 
     def write(self) -> None:
         new = self.file.with_suffix(".new")
@@ -185,16 +254,17 @@ class Results:
         new.replace(self.file)
 
     def add(self, name: str, state: str, seconds: float = 0.0, why: str = "") -> None:
-        setattr(self, state, getattr(self, state) + 1)
-        times = 2
-        plain = name
-        while name in self.added:
-            name, times = f"{plain} ({times})", times + 1
-        self.added.add(name)
-        self.lines.pop(name, None)
-        self.lines[name] = json.dumps({"part": self.part, "name": name, "state": state, "seconds": round(seconds, 1), "why": why, **self.differs})
-        self.write()
-        print(f"{ {'passed': 'ok   ', 'failed': 'FAIL ', 'excluded': '-    '}[state]} {name:<60} {seconds:6.1f} s  {why}", flush=True)
+        with self.lock:
+            setattr(self, state, getattr(self, state) + 1)
+            times = 2
+            plain = name
+            while name in self.added:
+                name, times = f"{plain} ({times})", times + 1
+            self.added.add(name)
+            self.lines.pop(name, None)
+            self.lines[name] = json.dumps({"part": self.part, "name": name, "state": state, "seconds": round(seconds, 1), "why": why, **self.differs})
+            self.write()
+            print(f"{ {'passed': 'ok   ', 'failed': 'FAIL ', 'excluded': '-    '}[state]} {name:<60} {seconds:6.1f} s  {why}", flush=True)
 
     def end(self) -> int:
         if not self.keep:
@@ -204,13 +274,20 @@ class Results:
         return 1 if self.failed else 0
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return int(s.getsockname()[1])
+
+
 def npm(package: str, version: str, folder: Path) -> None:
     """Installs one npm package, without its install scripts, into `folder`."""
-    if (folder / "node_modules" / package / "package.json").exists():
+    done = folder / "node_modules" / package / "package.json"
+    if done.exists() and json.loads(done.read_text())["version"] == version:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "package.json").exists() or (folder / "package.json").write_text("{}\n")
-    subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"{package}@{version}"], cwd=folder, check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "package.json").write_text("{}\n")
+    prepare(f"npm: {package} {version}", ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"{package}@{version}"], cwd=folder, tries=2)
 
 
 KAFKA_VERSION = "4.3.1"
@@ -227,7 +304,7 @@ def java() -> str:
     """The newest JDK of those beside the `java` of PATH."""
     found = shutil.which("java")
     if found is None:
-        raise RuntimeError("no java on PATH")
+        raise Unavailable("no java on PATH")
     homes = [p for p in Path("/usr/lib/jvm").glob("*/bin/java")] or [Path(found)]
 
     def major(path: Path) -> int:
@@ -243,10 +320,13 @@ def java() -> str:
 def kafka_home() -> Path:
     """Kafka's jars under build/conformance/kafka/libs and, beside them, bin/ with the few commands that librdkafka's tests call."""
     libs, done = KAFKA_HOME / "libs", KAFKA_HOME / ".complete"
-    if not done.exists() or done.read_text() != KAFKA_VERSION:
+    with only_one("kafka"):
+        if done.exists() and done.read_text() == KAFKA_VERSION:
+            return KAFKA_HOME
         shutil.rmtree(KAFKA_HOME, ignore_errors=True)
         libs.mkdir(parents=True)
-        subprocess.run(["mvn", "-B", "-ntp", "-q", "-Dstyle.color=never", "-f", HERE / "java/pom.xml", "dependency:copy-dependencies", f"-Dkafka.version={KAFKA_VERSION}", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"], check=True)
+        copy = ["dependency:copy-dependencies", f"-Dkafka.version={KAFKA_VERSION}", "-DincludeScope=runtime", f"-DoutputDirectory={libs}"]
+        prepare(f"Maven: the jars of Apache Kafka {KAFKA_VERSION}", ["mvn", "-B", "-ntp", "-q", "-Dstyle.color=never", "-f", HERE / "java/pom.xml", *copy], tries=2)
         (KAFKA_HOME / "bin").mkdir()
         for name, main in KAFKA_COMMANDS.items():
             script = KAFKA_HOME / "bin" / name
@@ -269,3 +349,13 @@ def arguments(doc: str) -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help="leave the data directory")
     parser.add_argument("only", nargs="*", help="only what holds one of these words")
     return parser
+
+
+def main_of(part: Callable[[], int]) -> None:
+    """The end of each script: what cannot be had is a failure with its words, not a trace."""
+    try:
+        code = part()
+    except Unavailable as e:
+        print(f"{'FAIL ':<5} cannot be had: {e}\n0 passed, 1 failed", flush=True)
+        code = 1
+    sys.exit(code)

@@ -13,16 +13,15 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import librdkafka_setups
-from lib import PROGRAM, SERVER_ENDS, WORK, Results, Server, arguments, environment, java, kafka_home, run
+from lib import PROGRAM, SERVER_ENDS, WORK, Results, Server, arguments, environment, java, kafka_home, main_of, only_one, prepare, run, say
 
 PACKAGE, VERSION = "@confluentinc/kafka-javascript", "1.10.1"
-SOURCE = WORK / "npm/package/deps/librdkafka"
+FOLDER = WORK / f"librdkafka-npm-{VERSION}"
+SOURCE = FOLDER / "package/deps/librdkafka"
 
 # Never run, and why.
 EXCLUDED = {
@@ -51,42 +50,42 @@ BROKER = {"group.initial.rebalance.delay.ms": "500", "authorizer.class.name": "o
 LIMIT = {"0038": 300, "0081": 400, "0103": 400, "0113": 600, "0056": 300, "0102": 300, "0170": 600, "0173": 300, "0174": 1500, "0177": 600, "0178": 900, "0179": 300, "0184": 600, "0185": 600}
 
 
-def rapidjson() -> Path:
-    """Headers that a few tests want, out of Debian's package; where they cannot be had, those tests skip themselves."""
-    folder = WORK / "rapidjson"
-    if not folder.exists() and not Path("/usr/include/rapidjson").exists() and shutil.which("apt-get"):
-        folder.mkdir(parents=True)
-        if run(["apt-get", "download", "-q", "rapidjson-dev"], 120, WORK / "logs/rapidjson.log", cwd=folder) == 0:
-            run(["dpkg", "-x", *folder.glob("*.deb"), folder], 60, WORK / "logs/rapidjson.log")
-    return folder / "usr/include"
-
-
 def java_programs(home: str) -> None:
-    """The suite's small Java programs (a transactional producer, a hash), where there is a JDK."""
-    folder, compiler = SOURCE / "tests/java", Path(java()).parent / "javac"
-    if not (folder / "TransactionProducerCli.class").exists():
-        run([compiler, "-nowarn", "-cp", f"{home}/libs/*", *folder.glob("*.java")], 120, WORK / "logs/librdkafka-build.log", cwd=folder)
+    """The suite's small Java programs (a transactional producer, a hash)."""
+    folder = SOURCE / "tests/java"
+    with only_one("librdkafka"):
+        if not (folder / "TransactionProducerCli.class").exists():
+            prepare("compile the suite's Java programs", [Path(java()).parent / "javac", "-nowarn", "-cp", f"{home}/libs/*", *folder.glob("*.java")], 120, cwd=folder)
 
 
-def build() -> Path:
-    runner = SOURCE / "tests/test-runner"
-    if runner.exists():
-        return runner
-    (WORK / "npm").mkdir(parents=True, exist_ok=True)
-    if not SOURCE.exists():
-        subprocess.run(["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent"], cwd=WORK / "npm", check=True)
-        subprocess.run(["tar", "xzf", f"confluentinc-kafka-javascript-{VERSION}.tgz"], cwd=WORK / "npm", check=True)
-    # Its own cluster has three brokers; where a test asks for three copies of its topic, one does.
-    for file in [*(SOURCE / "tests").glob("0*.c"), *(SOURCE / "tests").glob("0*.cpp")]:
+def source() -> None:
+    """The package, unpacked; where a test asks for three copies of its topic (its own cluster has three brokers), one does."""
+    new = FOLDER.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    prepare(f"npm: {PACKAGE} {VERSION}, which has librdkafka's tests", ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent"], cwd=new, tries=2)
+    prepare("unpack it", ["tar", "xzf", *new.glob("*.tgz")], 120, cwd=new)
+    tests = new / SOURCE.relative_to(FOLDER) / "tests"
+    for file in [*tests.glob("0*.c"), *tests.glob("0*.cpp")]:
         text = file.read_text()
         changed = re.sub(r"(create_topic(?:_wait_exists)?\([^;]*?), 3((?:, 5000)?\))", r"\1, 1\2", text)
         if changed != text:
             file.write_text(changed)
-    log = WORK / "logs/librdkafka-build.log"
-    for command, where in ((["./configure", "--disable-gssapi", f"--CPPFLAGS=-isystem {rapidjson()}"], SOURCE), (["make", "-s", "-j2", "libs"], SOURCE), (["make", "-s", "-j2", "test-runner"], SOURCE / "tests")):
-        if run(command, 1800, log, cwd=where) != 0:
-            sys.exit(f"librdkafka does not build: {log}")
-    return runner
+    new.rename(FOLDER)
+
+
+def build() -> None:
+    with only_one("librdkafka"):
+        if not FOLDER.exists():
+            source()
+        if (SOURCE / "tests/test-runner").exists():
+            return
+        jobs = f"-j{os.cpu_count()}"
+        if not Path("/usr/include/rapidjson").exists():
+            say("without rapidjson (Debian's rapidjson-dev) some tests will skip themselves")
+        prepare("configure librdkafka", ["./configure", "--disable-gssapi"], 300, cwd=SOURCE)
+        prepare("build librdkafka (about a minute)", ["make", "-s", jobs, "libs"], 1200, cwd=SOURCE)
+        prepare("build its tests (about two minutes)", ["make", "-s", jobs, "test-runner"], 1200, cwd=SOURCE / "tests")
 
 
 def broker_tests() -> dict[str, list[tuple[str, str]]]:
@@ -116,8 +115,7 @@ def one(number: str, scenario: str, setup: str, conf: str, more: dict[str, str],
         RDKAFKA_TEST_CONF=str(folder / "test.conf"), TESTS=number, TEST_REPORT=str(folder / "report.json"), LD_LIBRARY_PATH=f"{SOURCE}/src:{SOURCE}/src-cpp",
         BROKERS=server.address, TEST_KAFKA_VERSION="4.2.0", RDKAFKA_GITVER="x", CI="y", **more,
     )
-    if options["java"]:
-        env |= {"KAFKA_PATH": str(options["java"]), "PATH": f"{Path(java()).parent}:{os.environ['PATH']}"}
+    env |= {"KAFKA_PATH": str(options["java"]), "PATH": f"{Path(java()).parent}:{os.environ['PATH']}"}
     if options["protocol"]:
         env["TEST_CONSUMER_GROUP_PROTOCOL"] = str(options["protocol"])
     command = [str(SOURCE / "tests/test-runner"), "-p1", "-L", "-s", scenario] + ([] if options["full"] or setup or number >= "0170" or (number in WHOLE and not (number == "0045" and options["protocol"] == "consumer")) else ["-Q"])  # the share tests do nothing in quick mode
@@ -151,12 +149,8 @@ def main() -> int:
     tests = broker_tests()
     numbers = [n for n in tests if (not args.only or any(n.startswith(o) for o in args.only)) and (not args.short or n in SHORT)]
     results = Results("librdkafka" + (f"-{args.protocol}" if args.protocol else ""), "librdkafka's test-suite" + (f", group.protocol={args.protocol}" if args.protocol else ""), f"npm {PACKAGE} {VERSION}", keep=bool(args.only), short=args.short)
-    try:
-        home = str(kafka_home()) if shutil.which("mvn") else ""
-    except subprocess.CalledProcessError:
-        home = ""
-    if home:
-        java_programs(home)
+    home = str(kafka_home())
+    java_programs(home)
     options: dict[str, str | bool] = {"full": args.full, "protocol": args.protocol or "", "java": home}
     servers = {
         name: Server(BROKER | more).start() for name, more in (("default", {}), ("noautocreate", {"auto.create.topics.enable": "false"}))
@@ -204,4 +198,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     assert PROGRAM.exists(), f"{PROGRAM} is not built"
-    sys.exit(main())
+    main_of(main)

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers with TLS and with log-in, for those of librdkafka's tests that do nothing without; what their own cluster would tell them in the environment.
 
-A set-up is started when the first test asks for it. Certificates are made by openssl, below build/conformance.
+A set-up is started when the first test asks for it. Certificates are made by openssl, in a folder that goes with the run.
 """
 
 from __future__ import annotations
 
+import atexit
 import shutil
-import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib import PROGRAM, WORK, Server
+from lib import PROGRAM, Server, free_port
 
 USER, PASSWORD = "tester", "tester-secret"
 REAUTH_MS = 5000  # a test of re-authentication takes a little more than one of these
@@ -29,21 +30,14 @@ class Setup:
     env: dict[str, str] = field(default_factory=dict)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 def openssl(folder: Path, *args: str) -> None:
     subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
 
 
 def certificates() -> Path:
     """ca (trusted by both), other (trusted by nobody), server and client, the client's in every form that the test reads."""
-    folder = WORK / "librdkafka-tls"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = Path(tempfile.mkdtemp(prefix="librdkafka-tls-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "server.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     for ca in ("ca", "other"):
         openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from lib import WORK, Results, Server, arguments, environment, java, java_command, kafka_home, run
+from lib import WORK, Results, Server, arguments, environment, java, java_command, kafka_home, main_of, prepare, run
 
 HALF = 2000
 
@@ -22,7 +21,8 @@ def compiled() -> Path:
     classes = WORK / "classes"
     classes.mkdir(parents=True, exist_ok=True)
     source = Path(__file__).parent / "java/StreamsProof.java"
-    subprocess.run([str(Path(java()).parent / "javac"), "--release", "17", "-nowarn", "-cp", f"{kafka_home()}/libs/*", "-d", str(classes), str(source)], check=True)
+    libs = f"{kafka_home()}/libs/*"
+    prepare(f"compile {source.name}", [Path(java()).parent / "javac", "--release", "17", "-nowarn", "-cp", libs, "-d", classes, source], 120)
     return classes
 
 
@@ -94,4 +94,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main_of(main)
