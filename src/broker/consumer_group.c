@@ -137,6 +137,7 @@ void consumer_regex_drop(struct consumer_group *g, struct consumer_regex *x) {
     map_remove(&g->regexes, str_c(x->text));
     unsubscribe(g, &x->topics);
     names_fini(&x->topics);
+    consumer_regex_rights_fini(x);
     mem_free(x->text);
     mem_free(x);
 }
@@ -302,7 +303,9 @@ int32_t consumer_next_heartbeat_ms(const struct consumer_member *m) {
     const struct consumer_group *g = m->group;
     const struct coordinator *c = g->head->coordinator;
     int32_t ms = (int32_t)group_config_i64(g->head, "consumer.heartbeat.interval.ms", c->consumer.heartbeat_ms);
-    bool changed = g->changed_us > 0 && loop_now_us(c->loop) - g->changed_us < (int64_t)ms * 1000;
+    if (g->epoch > g->assignment_epoch && m->state == CONSUMER_STABLE) return assignment_heartbeat_ms(assignment_wait_ms(g->head, &g->pace, "consumer"), ms);
+    const struct consumer_regex *x = m->regex == NULL ? NULL : map_getc(&g->regexes, m->regex);
+    bool changed = (g->changed_us > 0 && loop_now_us(c->loop) - g->changed_us < (int64_t)ms * 1000) || (x != NULL && !x->resolved);
     if (!changed && m->state == CONSUMER_STABLE && m->epoch == g->assignment_epoch) return ms;
     int32_t often = ms / OFTEN < LEAST_MS ? LEAST_MS : ms / OFTEN;
     return often < ms ? often : ms;
@@ -450,8 +453,9 @@ static void target_init(struct target_work *w, struct consumer_group *g) {
 }
 
 void consumer_update_target(struct consumer_group *g, struct group_records *r) {
-    if (g->epoch <= g->assignment_epoch) return;
+    if (g->epoch <= g->assignment_epoch || assignment_wait_ms(g->head, &g->pace, "consumer") > 0) return;
     struct target_work w;
+    size_t size = g->members.n;
     target_init(&w, g);
     assignor_named(consumer_assignor(g))(w.topics, w.n_topics, w.members, w.n_members);
     for (size_t i = 0; i < w.n_members; i++) {
@@ -464,6 +468,8 @@ void consumer_update_target(struct consumer_group *g, struct group_records *r) {
         partition_set_fini(&w.members[i].out);
     }
     g->assignment_epoch = g->epoch;
+    for (size_t i = 0; i < w.n_topics; i++) size += (size_t)w.topics[i].partitions;
+    assignment_computed(g->head, &g->pace, size);
     consumer_put_target_epoch(g, r);
     for (size_t i = 0; i < w.lists.n; i++) mem_free(w.lists.p[i]);
     vec_fini(&w.lists);
@@ -503,25 +509,36 @@ static int64_t ages_since(const struct group *g, int64_t commit_ms) {
     return commit_ms;
 }
 
-static int check_epoch(const struct consumer_member *m, int32_t epoch) {
-    if (epoch == m->epoch) return 0;
-    return m->classic ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
+static int stale(const struct consumer_member *m) { return m->classic ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH; }
+
+// A commit of an older epoch is as good as one of today for what the member has had since then (KIP-1251). Topics that are not there are
+// answered one by one.
+static bool has_had(const struct consumer_member *m, const struct group_commit *x) {
+    for (size_t i = 0; i < x->n_offsets; i++) {
+        struct topic_partition tp = {.partition = x->offsets[i].partition};
+        if (!topics_id(m->group->head->coordinator->broker, x->offsets[i].topic, tp.partition, tp.topic)) continue;
+        const struct topic_partition *has = partition_set_find(&m->assigned, &tp);
+        if (has == NULL) has = partition_set_find(&m->revoking, &tp);
+        if (has == NULL || x->generation < has->epoch) return false;
+    }
+    return true;
 }
 
 static int check_commit(struct group *head, const struct group_commit *x) {
     const struct consumer_group *g = own(head);
     if (x->generation < 0 && g->members.n == 0) return 0; // an admin client
+    bool in_txn = x->transactional_id != NULL; // its epochs are generations to it
+    if (in_txn && group_commit_is_anonymous(x)) return 0;
     const struct consumer_member *m = x->member_id == NULL ? NULL : consumer_member_find(g, x->member_id);
     if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
-    bool in_txn = x->transactional_id != NULL; // its epochs are generations to it
     if (!m->classic && !in_txn && !x->knows_epochs) return KAFKA_UNSUPPORTED_VERSION;
-    int error = check_epoch(m, x->generation);
-    return error != 0 && in_txn ? KAFKA_ILLEGAL_GENERATION : error;
+    if (x->generation == m->epoch || (x->generation < m->epoch && has_had(m, x))) return 0;
+    return in_txn ? KAFKA_ILLEGAL_GENERATION : stale(m);
 }
 
 static int check_fetch(struct group *head, const char *member_id, int32_t member_epoch) {
     const struct consumer_member *m = consumer_member_find(own(head), member_id);
-    return m == NULL ? KAFKA_UNKNOWN_MEMBER_ID : check_epoch(m, member_epoch);
+    return m == NULL ? KAFKA_UNKNOWN_MEMBER_ID : member_epoch == m->epoch ? 0 : stale(m);
 }
 
 static void free_own(struct group *head) {
@@ -576,7 +593,6 @@ static void loaded(struct group *head) {
         consumer_touch(m);
         consumer_rebalance_timer(m);
     }
-    consumer_resolve_loaded(g);
     topics_changed(head, NULL);
 }
 

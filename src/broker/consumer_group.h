@@ -8,6 +8,7 @@
 #ifndef BROKER_CONSUMER_GROUP_H
 #define BROKER_CONSUMER_GROUP_H
 
+#include "broker/assignment_pace.h"
 #include "broker/coordinator.h"
 #include "broker/group_records.h"
 #include "broker/partition_set.h"
@@ -46,6 +47,8 @@ struct consumer_regex {
     char *text;
     size_t members;
     bool resolved;
+    bool known;                 // the rights are those of the last member that came with it; after a start nobody came yet
+    struct topic_rights rights; // its texts are owned
     name_list topics;
     int64_t version, time_ms;
 };
@@ -57,6 +60,7 @@ struct consumer_owners { // of one topic's partitions
 struct consumer_group {
     struct group *head;
     int32_t epoch, assignment_epoch;
+    struct assignment_pace pace;
     int64_t changed_us;    // when the epoch last changed in this process; 0 = never
     int64_t metadata_hash; // of the subscribed topics, as stored
     struct map members;    // id -> consumer_member
@@ -88,7 +92,7 @@ void consumer_own(struct consumer_member *m, struct partition_set *assigned, str
 bool consumer_is_free(const struct consumer_group *g, const struct topic_partition *tp);
 bool consumer_refresh_topics(struct consumer_group *g); // looks the subscribed topics up; true = what was stored is not so any more
 void consumer_bump(struct consumer_group *g, struct group_records *r);
-void consumer_update_target(struct consumer_group *g, struct group_records *r); // if the group's epoch is ahead of it
+void consumer_update_target(struct consumer_group *g, struct group_records *r); // if the group's epoch is ahead of it, and it is time
 const char *consumer_assignor(const struct consumer_group *g); // the one most members want
 int32_t consumer_session_ms(const struct consumer_member *m);
 int32_t consumer_next_heartbeat_ms(const struct consumer_member *m); // what its answer asks for
@@ -99,8 +103,9 @@ void consumer_member_fence(struct consumer_member *m, const char *why); // the s
 char *consumer_strdup(const char *s); // NULL stays NULL
 
 // ---- consumer_group_reconcile.c ----
-// Takes the member one step towards its target. `owned` is what it says it has, NULL = not said. True = something changed.
-bool consumer_reconcile(struct consumer_member *m, const struct partition_set *owned, struct group_records *r);
+// Takes the member one step towards its target. `owned` is what it says it has, NULL = not said. A member whose subscription changed gives up
+// what it does not subscribe any more at once, before there is a target for the new one. True = something changed.
+bool consumer_reconcile(struct consumer_member *m, const struct partition_set *owned, bool subscription_changed, struct group_records *r);
 void consumer_rebalance_timer(struct consumer_member *m); // runs while the member has to give partitions up
 bool consumer_waits_for_others(const struct consumer_member *m); // a partition of its target is not free yet
 
@@ -118,8 +123,9 @@ void consumer_put_tombstones(const struct group *head, struct group_records *r);
 
 // ---- consumer_group_regex.c ----
 bool consumer_regex_ok(const char *text, char *why, size_t why_n); // compiles
-void consumer_resolve(struct consumer_group *g); // all of the group's regular expressions, off the loop
-void consumer_resolve_loaded(struct consumer_group *g); // after the start: if there are any
+void consumer_resolve(struct consumer_group *g); // all of the group's regular expressions whose members are known, off the loop
+void consumer_regex_used(struct consumer_member *m, const struct topic_rights *rights); // by a heartbeat; one that was not known is resolved
+void consumer_regex_rights_fini(struct consumer_regex *x);
 
 // ---- consumer_group_classic.c ----
 void consumer_join_classic(struct group *head, struct group_join *j);

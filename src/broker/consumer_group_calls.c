@@ -249,8 +249,8 @@ static bool set_text(char **at, const char *next) { // NULL = as before
     return true;
 }
 
-// What the member says of itself. Bumps the group's epoch when its subscription is another one.
-static void update(struct consumer_group *g, struct consumer_member *m, const struct consumer_heartbeat *h, struct group_records *r) {
+// What the member says of itself. Bumps the group's epoch when its subscription is another one. True = it is.
+static bool update(struct consumer_group *g, struct consumer_member *m, const struct consumer_heartbeat *h, struct group_records *r) {
     bool changed = m->classic || m->epoch == 0, bump = g->epoch == 0;
     if (m->classic) {
         m->classic = false;
@@ -270,18 +270,21 @@ static void update(struct consumer_group *g, struct consumer_member *m, const st
         m->rebalance_ms = h->rebalance_timeout_ms;
         changed = true;
     }
-    if (h->topics != NULL && consumer_set_topics(m, h->topics, h->n_topics)) changed = bump = true;
+    bool subscribed = h->topics != NULL && consumer_set_topics(m, h->topics, h->n_topics);
+    if (subscribed) changed = bump = true;
     if (h->regex != NULL && consumer_set_regex(m, h->regex)) {
         const struct consumer_regex *x = m->regex == NULL ? NULL : map_getc(&g->regexes, m->regex);
-        changed = true;
+        changed = subscribed = true;
+        if (x == NULL || x->resolved) bump = true; // else the epoch goes up when its topics are known
         consumer_regex_sweep(g, r);
-        if (x == NULL || x->resolved) bump = true;
-        else consumer_resolve(g); // the epoch goes up when its topics are known
     }
+    consumer_regex_used(m, &h->rights);
     if (changed) consumer_put_member(m, r);
-    if (!bump) return;
-    (void)consumer_refresh_topics(g);
-    consumer_bump(g, r);
+    if (bump) {
+        (void)consumer_refresh_topics(g);
+        consumer_bump(g, r);
+    }
+    return subscribed;
 }
 
 static void owned_set(const struct consumer_heartbeat *h, struct partition_set *out) {
@@ -312,9 +315,9 @@ static void beat(struct coordinator *c, struct consumer_heartbeat *h, struct con
     bool joins = h->member_epoch == CONSUMER_EPOCH_JOIN;
     bool full = h->rebalance_timeout_ms != -1 && (h->topics != NULL || h->regex != NULL) && h->owned != NULL;
     partition_set_copy(&before, &m->assigned);
-    update(g, m, h, r);
+    bool subscribed = update(g, m, h, r);
     consumer_update_target(g, r);
-    (void)consumer_reconcile(m, said, r);
+    (void)consumer_reconcile(m, said, subscribed, r);
     consumer_touch(m);
     h->out_member_id = arena_strdup(h->call.arena, m->id);
     h->out_member_epoch = m->epoch;

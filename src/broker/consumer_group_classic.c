@@ -143,7 +143,7 @@ static void join_as(struct consumer_group *g, struct group_join *j, const char *
         consumer_bump(g, r);
     }
     consumer_update_target(g, r);
-    (void)consumer_reconcile(m, &s->owned, r);
+    (void)consumer_reconcile(m, &s->owned, bump, r);
     struct loop *loop = head->coordinator->loop;
     loop_timer_cancel(loop, &m->join);
     loop_timer_cancel(loop, &m->rebalance);
@@ -181,6 +181,12 @@ void consumer_join_classic(struct group *head, struct group_join *j) {
     partition_set_fini(&s.owned);
 }
 
+// There is a newer target, or its join would compute one.
+static bool has_news(const struct consumer_member *m) {
+    const struct consumer_group *g = m->group;
+    return m->epoch < g->assignment_epoch || (m->epoch < g->epoch && assignment_wait_ms(g->head, &g->pace, "consumer") == 0);
+}
+
 // ---- sync, heartbeat, leave -----------------------------------------------------------------------------------------
 
 static void sync_durable(void *arg, int error) {
@@ -195,7 +201,7 @@ void consumer_sync_classic(struct group *head, struct group_sync *s) {
     int error = find_classic(g, s->member_id, s->group_instance_id, s->generation, &m);
     if (error == 0 && (differs(s->protocol_type, "consumer") || differs(s->protocol_name, m->protocols.p[0].name)))
         error = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
-    if (error == 0 && m->epoch < g->epoch && m->state != CONSUMER_UNREVOKED) {
+    if (error == 0 && has_news(m) && m->state != CONSUMER_UNREVOKED) {
         error = KAFKA_REBALANCE_IN_PROGRESS;
         if (m->join.heap_index == 0) expect(m, &m->join, join_over);
     }
@@ -223,7 +229,7 @@ void consumer_heartbeat_classic(struct group *head, struct group_heartbeat *h) {
     int error = find_classic(g, h->member_id, h->group_instance_id, h->generation, &m);
     if (error == 0) {
         consumer_touch(m);
-        if (m->epoch < g->epoch || m->state == CONSUMER_UNREVOKED || (m->state == CONSUMER_UNRELEASED && !consumer_waits_for_others(m))) {
+        if (has_news(m) || m->state == CONSUMER_UNREVOKED || (m->state == CONSUMER_UNRELEASED && !consumer_waits_for_others(m))) {
             error = KAFKA_REBALANCE_IN_PROGRESS;
             if (m->join.heap_index == 0) expect(m, &m->join, join_over);
         }
@@ -288,6 +294,7 @@ static void upgrade_member(struct consumer_group *to, const struct classic_group
     for (size_t i = 0; i < assigned.n; i++)
         if (consumer_is_free(to, &assigned.p[i])) assigned.p[kept++] = assigned.p[i];
     assigned.n = kept;
+    for (size_t i = 0; i < assigned.n; i++) assigned.p[i].epoch = g->generation;
     partition_set_copy(&m->target, &assigned);
     consumer_own(m, &assigned, &none);
 }

@@ -60,8 +60,8 @@ void consumer_put_current(const struct consumer_member *m, struct group_records 
     buf_put_be32(v, (uint32_t)m->epoch);
     buf_put_be32(v, (uint32_t)m->previous_epoch);
     buf_put_u8(v, (uint8_t)m->state);
-    partition_set_put(v, &m->assigned);
-    partition_set_put(v, &m->revoking);
+    partition_set_put(v, &m->assigned, true);
+    partition_set_put(v, &m->revoking, true);
     put_no_tags(v);
     group_records_put(r);
 }
@@ -69,7 +69,7 @@ void consumer_put_current(const struct consumer_member *m, struct group_records 
 void consumer_put_target(const struct consumer_member *m, struct group_records *r) {
     group_records_key_of(r, 7, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
-    partition_set_put(v, &m->target);
+    partition_set_put(v, &m->target, false);
     put_no_tags(v);
     group_records_put(r);
 }
@@ -77,8 +77,7 @@ void consumer_put_target(const struct consumer_member *m, struct group_records *
 void consumer_put_target_epoch(const struct consumer_group *g, struct group_records *r) {
     group_records_key_of(r, 6, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
-    buf_put_be32(v, (uint32_t)g->assignment_epoch);
-    put_no_tags(v);
+    assignment_put(v, g->assignment_epoch, &g->pace);
     group_records_put(r);
 }
 
@@ -253,10 +252,7 @@ bool consumer_replay_target_epoch(struct coordinator *c, struct rd *key, struct 
     struct consumer_group *g = group_of(c, key, value != NULL);
     if (value == NULL) return true;
     (void)rd_be16(value);
-    int32_t epoch = (int32_t)rd_be32(value);
-    if (g == NULL || value->failed) return false;
-    g->assignment_epoch = epoch;
-    return true;
+    return g != NULL && assignment_get(value, &g->assignment_epoch, &g->pace);
 }
 
 // Kafka may write a target before its member's own record; for us a member is one with its record, which comes first.
@@ -269,7 +265,7 @@ bool consumer_replay_target(struct coordinator *c, struct rd *key, struct rd *va
     }
     if (m == NULL) return false;
     (void)rd_be16(value);
-    partition_set_get(value, &m->target);
+    partition_set_get(value, &m->target, 0);
     return !value->failed;
 }
 
@@ -289,8 +285,9 @@ bool consumer_replay_current(struct coordinator *c, struct rd *key, struct rd *v
     m->previous_epoch = (int32_t)rd_be32(value);
     uint8_t state = rd_u8(value);
     m->state = state <= CONSUMER_UNRELEASED ? (enum consumer_member_state)state : CONSUMER_UNRELEASED;
-    partition_set_get(value, &assigned);
-    partition_set_get(value, &revoking);
+    int32_t epoch = m->epoch < 0 ? 0 : m->epoch; // where none are stored
+    partition_set_get(value, &assigned, epoch);
+    partition_set_get(value, &revoking, epoch);
     consumer_own(m, &assigned, &revoking);
     return !value->failed;
 }

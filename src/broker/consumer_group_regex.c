@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Regular expressions of subscriptions: matched against the names of all topics on the pool, the result taken over on the loop. They are
-// resolved when a member brings a new one, when topics come and go, and from time to time.
+// resolved when a member brings a new one, when topics come and go, and from time to time. Only topics count that the member who last came with
+// the expression may describe; after a start nobody has come yet, and what was stored stands until somebody does.
 //
 // A match covers the whole name, as in Kafka. PCRE2 is asked for what RE2 knows in linear time by limits on steps and memory: an expression that
 // passes them matches nothing, and the log says so.
@@ -46,6 +47,7 @@ struct resolving {
     struct arena arena;
     const char *group_id;
     const char **texts;
+    struct topic_rights *rights;
     struct resolved {
         const char **topics;
         size_t n;
@@ -53,6 +55,10 @@ struct resolving {
     size_t n;
     int64_t version;
 };
+
+static bool may_see(const struct topic_rights *r, const char *topic) {
+    return r->may_describe == NULL || r->may_describe(r->authorizer, r->principal, r->host, topic);
+}
 
 static bool matches(const pcre2_code *code, pcre2_match_data *data, pcre2_match_context *limits, const char *name) {
     int rc = pcre2_match(code, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, data, limits);
@@ -74,7 +80,8 @@ static void resolve_on_pool(void *arg) {
         pcre2_match_data *data = code == NULL ? NULL : pcre2_match_data_create_from_pattern(code, NULL);
         w->results[i].topics = ARENA_ARRAY(&w->arena, const char *, n + 1);
         for (size_t t = 0; data != NULL && t < n; t++)
-            if (!topics[t].internal && matches(code, data, limits, topics[t].name)) w->results[i].topics[w->results[i].n++] = topics[t].name;
+            if (!topics[t].internal && matches(code, data, limits, topics[t].name) && may_see(&w->rights[i], topics[t].name))
+                w->results[i].topics[w->results[i].n++] = topics[t].name;
         pcre2_match_data_free(data);
         pcre2_code_free(code);
     }
@@ -116,6 +123,14 @@ static void resolved(void *arg) {
     coordinator_back(c);
 }
 
+static void add_text(struct resolving *w, const struct consumer_regex *x) {
+    if (!x->known) return;
+    const struct topic_rights *r = &x->rights;
+    w->rights[w->n] = (struct topic_rights){r->may_describe, r->authorizer, r->principal == NULL ? NULL : arena_strdup(&w->arena, r->principal),
+                                            r->host == NULL ? NULL : arena_strdup(&w->arena, r->host)};
+    w->texts[w->n++] = arena_strdup(&w->arena, x->text);
+}
+
 void consumer_resolve(struct consumer_group *g) {
     struct coordinator *c = g->head->coordinator;
     g->resolve_again = g->resolving;
@@ -127,18 +142,39 @@ void consumer_resolve(struct consumer_group *g) {
     w->coordinator = c;
     w->group_id = arena_strdup(&w->arena, g->head->id);
     w->texts = ARENA_ARRAY(&w->arena, const char *, g->regexes.n);
+    w->rights = ARENA_ARRAY(&w->arena, struct topic_rights, g->regexes.n);
     w->version = coordinator_now_ms(c);
-    for (size_t it = 0; (e = map_next(&g->regexes, &it)) != NULL;) w->texts[w->n++] = arena_strdup(&w->arena, e->key);
-    if (broker_submit(c->broker, resolve_on_pool, w, c->loop, resolved, &err) == ERR_OK) {
+    for (size_t it = 0; (e = map_next(&g->regexes, &it)) != NULL;) add_text(w, e->value);
+    if (w->n > 0 && broker_submit(c->broker, resolve_on_pool, w, c->loop, resolved, &err) == ERR_OK) {
         g->resolving = true;
         c->resolving++;
         return;
     }
+    if (w->n > 0) loop_timer_set(c->loop, &g->refresh, 1000000, refresh_due, g); // the pool's queue is full
     arena_fini(&w->arena);
     mem_free(w);
-    loop_timer_set(c->loop, &g->refresh, 1000000, refresh_due, g); // the pool's queue is full
 }
 
-void consumer_resolve_loaded(struct consumer_group *g) {
-    if (g->regexes.n > 0) consumer_resolve(g);
+// ---- whose they are -------------------------------------------------------------------------------------------------
+
+void consumer_regex_rights_fini(struct consumer_regex *x) {
+    mem_free((char *)(uintptr_t)x->rights.principal);
+    mem_free((char *)(uintptr_t)x->rights.host);
+    x->rights = (struct topic_rights){0};
+    x->known = false;
+}
+
+static bool same_text(const char *a, const char *b) { return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0; }
+
+void consumer_regex_used(struct consumer_member *m, const struct topic_rights *rights) {
+    struct consumer_regex *x = m->regex == NULL ? NULL : map_getc(&m->group->regexes, m->regex);
+    if (x == NULL) return;
+    bool known = x->known;
+    if (!known || x->rights.may_describe != rights->may_describe || !same_text(x->rights.principal, rights->principal) ||
+        !same_text(x->rights.host, rights->host)) {
+        consumer_regex_rights_fini(x);
+        x->rights = (struct topic_rights){rights->may_describe, rights->authorizer, consumer_strdup(rights->principal), consumer_strdup(rights->host)};
+        x->known = true;
+    }
+    if (!known) consumer_resolve(m->group);
 }

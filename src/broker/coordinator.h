@@ -28,6 +28,10 @@ struct group_ops { // one table per type of group
     int (*check_fetch)(struct group *g, const char *member_id, int32_t member_epoch); // the same for OffsetFetch with a member
     void (*put_live)(const struct group *g, struct group_records *r);       // all records that make it again, but its offsets
     void (*put_tombstones)(const struct group *g, struct group_records *r); // for all of these
+    // Deletion: `deleting` when the group has left the map and its tombstones are to be written, besides `stop`: nothing writes for it any more;
+    // `deleted` when they are durable. NULL = nothing to do. When they fail it comes back as it was.
+    void (*deleting)(struct group *g);
+    void (*deleted)(struct group *g);
     void (*topics_changed)(struct group *g, const char *topic /* NULL = any */); // created, deleted or grown; NULL function = no matter
     void (*loaded)(struct group *g); // after the start's replay, on the loop: timers; NULL = nothing to do
     // Takes away what is kept beside an empty group, before its tombstones: false = nothing is. Else done(arg) comes with *code set.
@@ -81,7 +85,8 @@ struct coordinator {
     struct group_records *last_write; // the last one submitted, while it is under way
     struct map txn_pending; // producer id -> offsets of its open transaction (txn_offsets.h)
     struct loop_timer tick;
-    struct loop_event *stopped;
+    struct loop_event *stopped; // set when nothing runs on the pool and nothing is written
+    struct loop_event *ended;   // when nothing runs on the pool
     bool stopping;
     struct share *share; // share_inside.h; set on the loop when it starts
 };
@@ -104,6 +109,7 @@ int64_t coordinator_now_ms(const struct coordinator *c);
 void coordinator_back(struct coordinator *c); // work of `resolving` came back from the pool
 void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn); // fn(call) on the coordinator's loop
 struct coordinator *coordinator_of(const struct group_call *call);
+void coordinator_check_stopped(struct coordinator *c); // after a write, or that
 void coordinator_answer(struct group_call *call, int error, const char *message); // posts call->done
 void classic_own_new(struct group *head); // head->own of an empty classic group
 struct group *classic_head(struct coordinator *c, const char *id); // the group, made as an empty classic one if it is not there; NULL = too many
@@ -123,6 +129,10 @@ void offsets_of_commit(const struct group_offset *o, int64_t time, struct commit
 void offsets_set(struct group *g, const struct committed *o); // copies
 void offsets_drop(struct group *g, const char *topic, int32_t partition, int64_t order); // unless it was written behind `order`
 int offsets_check_commit(struct coordinator *c, const struct group_commit *x); // of the whole group; 0 = the group may be made
+// Says nothing of its member: an administrator's, or a producer's from before KIP-447.
+static inline bool group_commit_is_anonymous(const struct group_commit *x) {
+    return x->generation < 0 && (x->member_id == NULL || x->member_id[0] == '\0') && x->group_instance_id == NULL;
+}
 // Sets each offset's error, and puts the records of the good ones; none when error is not 0.
 void offsets_put_commit(struct coordinator *c, struct group_records *r, struct group_commit *x, int error);
 

@@ -203,6 +203,15 @@ int64_t broker_group_config_i64(struct broker *b, struct str group, const char *
     return v;
 }
 
+bool broker_group_config_is_set(struct broker *b, struct str group, const char *name) {
+    for (size_t i = 0; i < GROUP_ROWS; i++) {
+        const struct config_row *row = &group_rows[i].row;
+        if (strcmp(row->name, name) == 0)
+            return own_value(b, RESOURCE_GROUP, group, name) != NULL || (row->broker_name != NULL && configs_broker_is_set(b, row->broker_name));
+    }
+    return false;
+}
+
 // ---- describing ---------------------------------------------------------------------------------------------------------
 
 // Every place where the value is set, the one in force first: the resource itself, then the broker's config of which it is the default.

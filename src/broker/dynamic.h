@@ -31,6 +31,7 @@ const char *broker_config_of_listener(struct broker *b, const char *name);
 // A group's config: its own, or what the broker has for all groups.
 const char *broker_group_config(struct broker *b, struct str group, const char *name); // [any] "" = no such config
 int64_t broker_group_config_i64(struct broker *b, struct str group, const char *name, int64_t otherwise); // [any]
+bool broker_group_config_is_set(struct broker *b, struct str group, const char *name); // [any] for it or for the broker: not the default is in force
 bool broker_pattern_matches(const char *pattern, const char *text); // PCRE2, the whole text. False also when it is no pattern
 
 #endif

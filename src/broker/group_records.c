@@ -73,7 +73,7 @@ static void write_done(struct broker_produce *p) {
     }
     for (size_t i = 0; i < r->waiters.n; i++) r->waiters.p[i].fn(r->waiters.p[i].arg, p->kafka_error == 0 ? 0 : KAFKA_COORDINATOR_NOT_AVAILABLE);
     group_records_free(r);
-    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
+    coordinator_check_stopped(c);
 }
 
 static void write_start(struct group_records *r) {

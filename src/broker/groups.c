@@ -36,9 +36,16 @@ int64_t group_config_i64(const struct group *g, const char *name, int64_t otherw
     return broker_group_config_i64(g->coordinator->broker, str_c(g->id), name, otherwise);
 }
 
+void coordinator_check_stopped(struct coordinator *c) {
+    if (c->resolving > 0) return;
+    if (c->ended != NULL) loop_event_set(c->ended);
+    c->ended = NULL;
+    if (c->stopped != NULL && c->writes == 0) loop_event_set(c->stopped);
+}
+
 void coordinator_back(struct coordinator *c) {
     c->resolving--;
-    if (c->stopped != NULL && c->resolving == 0 && c->writes == 0) loop_event_set(c->stopped);
+    coordinator_check_stopped(c);
 }
 
 int64_t coordinator_now_ms(const struct coordinator *c) { return sys_now_us(c->broker->sys) / 1000; }
@@ -130,6 +137,7 @@ static void delete_deleted(void *arg, int error) {
     bool back = error != 0 && group_find(c, d->group_id) == NULL;
     if (error == 0) offsets_forget_group(c, d->group_id, d->order);
     else if (!back) offsets_put_back(c, d->group_id, &d->group->offsets);
+    if (error == 0 && d->group->ops->deleted != NULL) d->group->ops->deleted(d->group);
     if (back) map_put(&c->groups, str_c(d->group->id), d->group);
     else group_free(d->group);
     coordinator_answer(&d->call, error, "");
@@ -157,6 +165,8 @@ static void delete_ready(void *arg, int write_error) {
     offsets_put_tombstones(g, r);
     g->ops->put_tombstones(g, r);
     d->group = map_remove(&c->groups, str_c(g->id));
+    d->group->ops->stop(d->group);
+    if (d->group->ops->deleting != NULL) d->group->ops->deleting(d->group);
     d->order = c->submitted + 1;
     group_records_submit(r, NULL, delete_deleted, d); // there is a record at least: the group's own
 }
@@ -270,13 +280,14 @@ static void stop_on_loop(void *arg) {
     struct coordinator *c = s->coordinator;
     end_members(c);
     c->stopped = &s->event;
-    if (c->writes == 0 && c->resolving == 0) loop_event_set(c->stopped);
+    coordinator_check_stopped(c);
 }
 
 static void end_on_loop(void *arg) {
     struct stopping *s = arg;
     end_members(s->coordinator);
-    loop_event_set(&s->event);
+    s->coordinator->ended = &s->event;
+    coordinator_check_stopped(s->coordinator);
 }
 
 static void stop_with(struct coordinator *c, loop_fn *fn) {

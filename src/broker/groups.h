@@ -173,7 +173,7 @@ struct group_describe { // of a classic group
 void group_describe(struct broker *b, struct group_describe *d);
 
 struct group_delete {
-    struct group_call call; // NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND, GROUP_DELETION_FAILED with a message
+    struct group_call call; // NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND, GROUP_DELETION_FAILED with a message; COORDINATOR_NOT_AVAILABLE: try again
     const char *group_id;
     struct group *group; // the coordinator's: what is deleted, until that is durable
     int64_t order;       // the coordinator's
@@ -187,6 +187,12 @@ struct group_partition {
     const char *topic; // describe: out, its name, "" when it is gone
     int32_t partition;
 };
+struct topic_rights { // of whoever sent a request: what the authorizer is asked. may_describe NULL = everything is allowed
+    // Any thread, until groups_stop has returned.
+    bool (*may_describe)(void *authorizer, const char *principal, const char *host, const char *topic);
+    void *authorizer;
+    const char *principal, *host;
+};
 struct consumer_heartbeat {
     struct group_call call; // with a message
     const char *group_id, *member_id, *group_instance_id, *rack_id, *client_id, *client_host; // member_id "" on a first join before v1
@@ -195,6 +201,7 @@ struct consumer_heartbeat {
     const char *const *topics;    // names subscribed; NULL = as before
     size_t n_topics;
     const char *regex;            // NULL = as before, "" = none
+    struct topic_rights rights;   // a regular expression matches only topics that the member may describe
     const char *assignor;         // NULL = as before
     const struct group_partition *owned; // NULL = as before
     size_t n_owned;
@@ -355,7 +362,8 @@ struct streams_description {
 void group_streams_description(struct broker *b, struct streams_description *d);
 
 // Before the doors close: joins and syncs that wait are answered (COORDINATOR_NOT_AVAILABLE), later ones are refused; so that no door waits
-// for a group's rebalance. From a thread that may block, with the loops running; more than once is fine.
+// for a group's rebalance. No authorizer is asked any more when it returns. From a thread that may block, with the loops running; one after the
+// other, more than once is fine.
 void groups_stop(struct broker *b);
 
 struct producer_id_init {

@@ -12,6 +12,7 @@ void partition_set_add(struct partition_set *s, const uint8_t topic[16], int32_t
     struct topic_partition *tp = vec_push(s);
     memcpy(tp->topic, topic, sizeof tp->topic);
     tp->partition = partition;
+    tp->epoch = 0;
 }
 
 static int compare(const void *a, const void *b) { return topic_partition_cmp(a, b); }
@@ -92,28 +93,62 @@ size_t partition_set_run(const struct partition_set *s, size_t at) {
     return end;
 }
 
-void partition_set_put(struct buf *out, const struct partition_set *s) {
+const struct topic_partition *partition_set_find(const struct partition_set *s, const struct topic_partition *tp) {
+    return s->n == 0 ? NULL : bsearch(tp, s->p, s->n, sizeof *s->p, compare);
+}
+
+void partition_set_put_run(struct buf *out, const struct partition_set *s, size_t at, size_t end, bool with_epochs) {
+    put_compact_count(out, end - at);
+    for (size_t k = at; k < end; k++) buf_put_be32(out, (uint32_t)s->p[k].partition);
+    if (!with_epochs) {
+        put_no_tags(out);
+        return;
+    }
+    struct buf tag = {0};
+    put_compact_count(&tag, end - at);
+    for (size_t k = at; k < end; k++) buf_put_be32(&tag, (uint32_t)s->p[k].epoch);
+    buf_put_uvarint(out, 1);
+    buf_put_uvarint(out, 0); // tag 0: AssignmentEpochs
+    buf_put_uvarint(out, tag.n);
+    buf_put_str(out, buf_str(&tag));
+    buf_fini(&tag);
+}
+
+void partition_set_put(struct buf *out, const struct partition_set *s, bool with_epochs) {
     size_t topics = 0;
     for (size_t i = 0; i < s->n; i = partition_set_run(s, i)) topics++;
     put_compact_count(out, topics);
     for (size_t i = 0, end; i < s->n; i = end) {
         end = partition_set_run(s, i);
         buf_put(out, s->p[i].topic, 16);
-        put_compact_count(out, end - i);
-        for (size_t k = i; k < end; k++) buf_put_be32(out, (uint32_t)s->p[k].partition);
-        put_no_tags(out);
+        partition_set_put_run(out, s, i, end, with_epochs);
     }
 }
 
-void partition_set_get(struct rd *r, struct partition_set *out) {
+void partition_set_get_run(struct rd *r, struct partition_set *out, const uint8_t topic[16], int32_t epoch) {
+    size_t first = out->n;
+    for (size_t n = get_compact_count(r); n > 0 && !r->failed; n--) {
+        int32_t partition = (int32_t)rd_be32(r);
+        if (r->failed || topic == NULL) continue;
+        partition_set_add(out, topic, partition);
+        vec_last(out)->epoch = epoch;
+    }
+    for (uint64_t tags = rd_uvarint(r); tags > 0 && !r->failed; tags--) {
+        uint64_t tag = rd_uvarint(r), size = rd_uvarint(r);
+        const uint8_t *p = size > rd_left(r) ? NULL : rd_bytes(r, (size_t)size);
+        if (p == NULL) r->failed = true;
+        struct rd in = rd_of(p, p == NULL ? 0 : (size_t)size);
+        size_t n = r->failed || tag != 0 ? 0 : get_compact_count(&in);
+        for (size_t i = 0; i < n && first + i < out->n; i++) out->p[first + i].epoch = (int32_t)rd_be32(&in);
+        if (in.failed) r->failed = true;
+    }
+}
+
+void partition_set_get(struct rd *r, struct partition_set *out, int32_t epoch) {
     out->n = 0;
     for (size_t topics = get_compact_count(r); topics > 0 && !r->failed; topics--) {
         const uint8_t *id = rd_bytes(r, 16);
-        for (size_t n = get_compact_count(r); n > 0 && !r->failed; n--) {
-            int32_t partition = (int32_t)rd_be32(r);
-            if (!r->failed) partition_set_add(out, id, partition);
-        }
-        skip_tags(r);
+        partition_set_get_run(r, out, id, epoch);
     }
     partition_set_sort(out);
 }

@@ -65,9 +65,17 @@ void share_member_free(struct share_member *m) {
 
 void share_group_changed(struct share_group *g, struct group_records *r) {
     g->epoch++;
+    share_put_group(r, g);
+    share_update_target(g, r);
+}
+
+void share_update_target(struct share_group *g, struct group_records *r) {
+    if (g->epoch <= g->assignment_epoch || assignment_wait_ms(g->head, &g->pace, "share") > 0) return;
+    size_t size = g->members.n;
+    for (size_t i = 0; i < g->initialized.n; i++) size += g->initialized.p[i].partitions.n;
     share_assign(g);
     g->assignment_epoch = g->epoch;
-    share_put_group(r, g);
+    assignment_computed(g->head, &g->pace, size);
     share_put_target(r, g);
 }
 
@@ -103,7 +111,7 @@ struct share_round { // initializations of a group under way
     struct coordinator *coordinator;
     struct share_group *group; // NULL = it is gone
     size_t left;
-    share_topics done;
+    share_topics done, failed;
 };
 struct initialize {
     struct share_write write;
@@ -111,14 +119,31 @@ struct initialize {
     char *group, *topic;
 };
 
+static void add_all(share_topics *to, const share_topics *from) {
+    for (size_t i = 0; i < from->n; i++)
+        for (size_t k = 0; k < from->p[i].partitions.n; k++) share_topics_add(to, from->p[i].id, from->p[i].name, from->p[i].partitions.p[k]);
+}
+
+static void retry_due(void *arg) {
+    struct share_group *g = arg;
+    share_topics_clear(&g->failed);
+    (void)share_group_initialize(g);
+}
+
+static void retry_later(struct share_group *g) {
+    const struct broker *b = g->head->coordinator->broker;
+    int64_t ms = configs_broker_i64(b, "group.share.initialize.retry.interval.ms", 30000), least = configs_broker_i64(b, "offsets.commit.timeout.ms", 5000);
+    if (g->retry.heap_index == 0) loop_timer_set(g->head->coordinator->loop, &g->retry, (ms < least ? least : ms) * 1000, retry_due, g);
+}
+
 static void round_ended(struct share_round *x) {
     struct share_group *g = x->group;
     if (g != NULL) {
         g->round = NULL;
         bool any = x->done.n > 0;
-        for (size_t i = 0; i < x->done.n; i++)
-            for (size_t k = 0; k < x->done.p[i].partitions.n; k++)
-                share_topics_add(&g->initialized, x->done.p[i].id, x->done.p[i].name, x->done.p[i].partitions.p[k]);
+        add_all(&g->initialized, &x->done);
+        add_all(&g->failed, &x->failed);
+        if (x->failed.n > 0 && !x->coordinator->stopping) retry_later(g);
         if (any) {
             struct group_records *r = group_records_new(x->coordinator);
             share_put_state(r, g);
@@ -129,14 +154,16 @@ static void round_ended(struct share_round *x) {
         if (any && x->coordinator->share != NULL) share_fetches_look(x->coordinator->share, g->head->id);
     }
     share_topics_clear(&x->done);
+    share_topics_clear(&x->failed);
     mem_free(x);
 }
 
 static void initialized(struct share_write *w) {
     struct initialize *x = w->arg;
     struct share_round *round = x->round;
-    if (w->error == 0) share_topics_add(&round->done, w->key.topic_id, x->topic, w->key.partition);
-    else log_warn("broker", "the state of a share-partition was not initialized", "group", x->group, "topic", x->topic, "error", w->message, NULL);
+    share_topics_add(w->error == 0 ? &round->done : &round->failed, w->key.topic_id, x->topic, w->key.partition);
+    if (w->error != 0)
+        log_warn("broker", "the state of a share-partition was not initialized", "group", x->group, "topic", x->topic, "error", w->message, NULL);
     mem_free(x->group);
     mem_free(x->topic);
     mem_free(x);
@@ -164,7 +191,7 @@ static void initialize_topic(struct share_group *g, struct share_round *round, c
     struct broker_topic_info t;
     if (!broker_topic_get(g->head->coordinator->broker, str_c(topic), a, &t)) return;
     for (int32_t p = 0; p < t.partitions; p++)
-        if (!share_topics_has(&g->initialized, t.id, p)) initialize_one(g, round, &t, p);
+        if (!share_topics_has(&g->initialized, t.id, p) && !share_topics_has(&g->failed, t.id, p)) initialize_one(g, round, &t, p);
 }
 
 bool share_group_initialize(struct share_group *g) {
@@ -232,10 +259,17 @@ static int check_fetch(struct group *g, const char *member_id, int32_t member_ep
 
 static void put_live(const struct group *g, struct group_records *r) { share_put_all(r, own(g)); }
 
-static void put_tombstones(const struct group *g, struct group_records *r) {
-    share_put_group_tombstones(r, own(g));
-    share_group_forget_state(own(g));
+static void put_tombstones(const struct group *g, struct group_records *r) { share_put_group_tombstones(r, own(g)); }
+
+static void leave_round(struct share_group *g) {
+    if (g->round != NULL) g->round->group = NULL;
+    g->round = NULL;
+    loop_timer_cancel(g->head->coordinator->loop, &g->retry);
+    share_topics_clear(&g->failed);
 }
+
+static void deleting(struct group *g) { leave_round(own(g)); }
+static void deleted(struct group *g) { share_group_forget_state(own(g)); } // not before: the group could still come back
 
 static bool drop_missing_topics(struct share_group *g) {
     struct arena a;
@@ -272,11 +306,13 @@ static void topics_changed(struct group *head, const char *topic) {
 static void loaded(struct group *head) { // members have their sessions anew
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&own(head)->members, &it)) != NULL;) share_member_touch(e->value);
+    if (own(head)->members.n > 0) retry_later(own(head)); // initializations that the end cut short
 }
 
 static void stop(struct group *head) {
     struct share_group *g = own(head);
     struct map_entry *e;
+    loop_timer_cancel(head->coordinator->loop, &g->retry);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) loop_timer_cancel(head->coordinator->loop, &((struct share_member *)e->value)->session);
     for (size_t i = 0; i < g->waiting.n; i++) coordinator_answer(&g->waiting.p[i]->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "");
     g->waiting.n = 0;
@@ -285,7 +321,7 @@ static void stop(struct group *head) {
 static void free_own(struct group *head) {
     struct share_group *g = own(head);
     struct map_entry *e;
-    if (g->round != NULL) g->round->group = NULL;
+    leave_round(g);
     for (size_t i = 0; i < g->waiting.n; i++) coordinator_answer(&g->waiting.p[i]->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "");
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) share_member_free(e->value);
     map_fini(&g->members);
@@ -307,6 +343,8 @@ const struct group_ops share_group_ops = {
     .check_fetch = check_fetch,
     .put_live = put_live,
     .put_tombstones = put_tombstones,
+    .deleting = deleting,
+    .deleted = deleted,
     .topics_changed = topics_changed,
     .loaded = loaded,
     .stop = stop,

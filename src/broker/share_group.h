@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside the broker room: share groups in the coordinator (KIP-932): members, epochs, who reads which partitions.
 //
-// Members are durable, as is the assignment. Each change of members, subscriptions or topics makes a new group epoch and a new assignment at
-// once; a member takes its part of it with its next heartbeat. A partition is assigned only after its state was initialized in
+// Members are durable, as is the assignment. Each change of members, subscriptions or topics makes a new group epoch, and a new assignment when it
+// is time (assignment_pace.h); a member takes its part of it with its next heartbeat. A partition is assigned only after its state was initialized in
 // __share_group_state. All on the coordinator's loop.
 #ifndef BROKER_SHARE_GROUP_H
 #define BROKER_SHARE_GROUP_H
 
+#include "broker/assignment_pace.h"
 #include "broker/group_records.h"
 #include "broker/share_inside.h"
 
@@ -31,9 +32,12 @@ struct share_member {
 struct share_group {
     struct group *head;
     int32_t epoch, assignment_epoch;
+    struct assignment_pace pace;
     struct map members; // id -> share_member
     share_topics initialized; // partitions with state
     struct share_round *round; // initializations under way
+    share_topics failed;       // partitions whose initialization failed: not tried before `retry`
+    struct loop_timer retry;
     VEC(struct share_heartbeat *) waiting; // joined meanwhile
 };
 
@@ -67,7 +71,8 @@ void share_put_group_tombstones(struct group_records *r, const struct share_grou
 struct share_group *share_group_make(struct coordinator *c, const char *id); // or the one that is there; NULL = of another type, or too many
 struct share_member *share_member_new(struct share_group *g, const char *id);
 void share_member_free(struct share_member *m);
-void share_group_changed(struct share_group *g, struct group_records *r); // new epoch, new assignment, their records
+void share_group_changed(struct share_group *g, struct group_records *r); // new epoch, its record; share_update_target
+void share_update_target(struct share_group *g, struct group_records *r); // if the group's epoch is ahead of it, and it is time
 // Partitions that members want and that have no state yet: initialized, then share_group_changed.
 // False: there are none, and nothing is under way.
 bool share_group_initialize(struct share_group *g);

@@ -43,6 +43,7 @@ static void fill_assignment(struct arena *a, const share_topics *from, struct sh
 static void respond(struct share_heartbeat *h, struct share_member *m, struct group_records *r) {
     struct share_group *g = m->group;
     struct coordinator *c = g->head->coordinator;
+    share_update_target(g, r);
     bool moved = !share_topics_equal(&m->assigned, &m->target);
     if (moved || m->epoch != g->assignment_epoch) {
         m->previous_epoch = m->epoch;
@@ -52,6 +53,7 @@ static void respond(struct share_heartbeat *h, struct share_member *m, struct gr
     }
     h->out_epoch = m->epoch;
     h->interval_ms = share_config_of(c->share, g->head->id).heartbeat_ms;
+    if (g->epoch > g->assignment_epoch) h->interval_ms = assignment_heartbeat_ms(assignment_wait_ms(g->head, &g->pace, "share"), h->interval_ms);
     h->with_assignment = h->member_epoch == 0 || h->topics != NULL || moved;
     if (h->with_assignment) fill_assignment(h->call.arena, &m->assigned, &h->assignment, &h->n_assignment);
     share_member_touch(m);

@@ -58,8 +58,7 @@ void share_put_target(struct group_records *r, const struct share_group *g) {
     }
     group_key(r, KEY_TARGET_EPOCH, g);
     struct buf *v = group_records_value(r, 0);
-    buf_put_be32(v, (uint32_t)g->assignment_epoch);
-    put_no_tags(v);
+    assignment_put(v, g->assignment_epoch, &g->pace);
     group_records_put(r);
 }
 
@@ -187,8 +186,7 @@ bool share_target_epoch_replay(struct coordinator *c, struct rd *key, struct rd 
     struct share_group *g = replay_group(c, key, value != NULL, NULL);
     if (g == NULL || value == NULL) return value == NULL && !key->failed;
     (void)rd_be16(value);
-    g->assignment_epoch = (int32_t)rd_be32(value);
-    return !value->failed;
+    return assignment_get(value, &g->assignment_epoch, &g->pace);
 }
 
 // With `make` the member is made: after a compaction what it has may stand in front of its own record, if that was written anew.

@@ -219,10 +219,11 @@ void streams_bump(struct streams_group *g, struct group_records *r) {
 void streams_update_target(struct streams_group *g, struct group_records *r) {
     struct map_entry *e;
     size_t i = 0;
-    if (g->epoch <= g->assignment_epoch) return;
+    if (g->epoch <= g->assignment_epoch || assignment_wait_ms(g->head, &g->pace, "streams") > 0) return;
     struct task_sets *out = mem_zalloc((g->members.n + 1) * sizeof *out);
-    g->standbys = (int32_t)group_config_i64(g->head, "streams.num.standby.replicas", 0);
-    if (g->delay.heap_index == 0) streams_assign(g, out, g->standbys);
+    bool assigns = g->delay.heap_index == 0; // else nobody gets anything yet
+    size_t size = g->members.n;
+    if (assigns) streams_assign(g, out, g->standbys);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL; i++) {
         struct streams_member *m = e->value;
         if (!task_sets_equal(&m->target, &out[i])) {
@@ -233,6 +234,8 @@ void streams_update_target(struct streams_group *g, struct group_records *r) {
     }
     mem_free(out);
     g->assignment_epoch = g->epoch;
+    for (size_t t = 0; g->plan.tasks != NULL && t < g->topology->n_subtopologies; t++) size += (size_t)g->plan.tasks[t];
+    if (assigns) assignment_computed(g->head, &g->pace, size);
     streams_put_target_epoch(g, r);
 }
 
@@ -265,7 +268,7 @@ static bool gave_up(const struct task_sets *revoking, const struct task_sets *ow
     return owned != NULL;
 }
 
-static void step(struct streams_member *m, int32_t epoch, const struct task_sets *owned) {
+static void step(struct streams_member *m, const struct task_sets *owned) {
     struct task_sets kept = {0}, revoking = {0};
     bool unreleased = false;
     for (int i = 0; i < STREAMS_ROLES; i++) {
@@ -275,7 +278,6 @@ static void step(struct streams_member *m, int32_t epoch, const struct task_sets
     m->previous_epoch = m->epoch;
     if (!gave_up(&revoking, owned)) {
         m->state = STREAMS_UNREVOKED;
-        m->epoch = epoch;
         task_sets_move(&m->assigned, &kept);
         task_sets_move(&m->revoking, &revoking);
         return;
@@ -291,6 +293,7 @@ static void step(struct streams_member *m, int32_t epoch, const struct task_sets
             else unreleased = true;
         }
         wanted.n = free;
+        for (size_t k = 0; k < wanted.n; k++) wanted.p[k].epoch = m->group->assignment_epoch;
         partition_set_merge(&kept.of[i], &wanted);
         partition_set_fini(&wanted);
     }
@@ -307,7 +310,7 @@ bool streams_reconcile(struct streams_member *m, const struct task_sets *owned, 
     if (state == STREAMS_UNREVOKED && !gave_up(&m->revoking, owned)) return false;
     task_sets_copy(&before, &m->assigned);
     if (state == STREAMS_UNREVOKED) task_sets_fini(&m->revoking);
-    step(m, state == STREAMS_UNREVOKED && epoch < target ? epoch + 1 : epoch, owned);
+    step(m, owned);
     bool same = m->state == state && m->epoch == epoch && is_none(&m->revoking) && task_sets_equal(&before, &m->assigned);
     task_sets_fini(&before);
     if (same) {
@@ -343,31 +346,52 @@ static const char *state_name(const struct group *head) {
 
 static bool has_members(const struct group *g) { return own(g)->members.n > 0; }
 
-static bool subscribes(const struct group *head, const char *topic) {
-    const struct streams_group *g = own(head);
-    for (size_t i = 0; g->members.n > 0 && g->topology != NULL && i < g->topology->n_subtopologies; i++) {
+// The subtopology that reads a topic; -1 = none.
+static int source_of(const struct streams_group *g, const char *topic) {
+    for (size_t i = 0; g->topology != NULL && i < g->topology->n_subtopologies; i++) {
         const struct streams_subtopology *s = &g->topology->subtopologies[i];
         for (size_t k = 0; k < s->n_sources; k++)
-            if (strcmp(s->sources[k], topic) == 0) return true;
+            if (strcmp(s->sources[k], topic) == 0) return (int)i;
         for (size_t k = 0; k < s->n_repartition_sources; k++)
-            if (strcmp(s->repartition_sources[k].name, topic) == 0) return true;
+            if (strcmp(s->repartition_sources[k].name, topic) == 0) return (int)i;
     }
-    return false;
+    return -1;
 }
+
+static bool subscribes(const struct group *head, const char *topic) { return has_members(head) && source_of(own(head), topic) >= 0; }
 
 static int64_t ages_since(const struct group *g, int64_t commit_ms) {
     (void)g;
     return commit_ms;
 }
 
+// A commit of an older epoch is as good as one of today for the tasks that the member has had since then (KIP-1251). Topics that are not there
+// are answered one by one.
+static bool has_had(const struct streams_member *m, const struct group_commit *x) {
+    for (size_t i = 0; i < x->n_offsets; i++) {
+        struct topic_partition task = {.partition = x->offsets[i].partition};
+        uint8_t id[16];
+        if (!topics_id(m->group->head->coordinator->broker, x->offsets[i].topic, task.partition, id)) continue;
+        int sub = source_of(m->group, x->offsets[i].topic);
+        if (sub < 0) return false;
+        task_id(task.topic, (size_t)sub);
+        const struct topic_partition *has = partition_set_find(&m->assigned.of[STREAMS_ACTIVE], &task);
+        if (has == NULL) has = partition_set_find(&m->revoking.of[STREAMS_ACTIVE], &task);
+        if (has == NULL || x->generation < has->epoch) return false;
+    }
+    return true;
+}
+
 static int check_commit(struct group *head, const struct group_commit *x) {
     const struct streams_group *g = own(head);
     if (x->generation < 0 && g->members.n == 0) return 0;
+    bool in_txn = x->transactional_id != NULL; // its epochs are generations to it
+    if (in_txn && group_commit_is_anonymous(x)) return 0;
     const struct streams_member *m = x->member_id == NULL ? NULL : map_getc(&g->members, x->member_id);
     if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
-    bool in_txn = x->transactional_id != NULL; // its epochs are generations to it
     if (!in_txn && !x->knows_epochs) return KAFKA_UNSUPPORTED_VERSION;
-    return x->generation == m->epoch ? 0 : in_txn ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
+    if (x->generation == m->epoch || (x->generation < m->epoch && has_had(m, x))) return 0;
+    return in_txn ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
 }
 
 static int check_fetch(struct group *head, const char *member_id, int32_t member_epoch) {

@@ -8,6 +8,7 @@
 #ifndef BROKER_STREAMS_GROUP_H
 #define BROKER_STREAMS_GROUP_H
 
+#include "broker/assignment_pace.h"
 #include "broker/coordinator.h"
 #include "broker/group_records.h"
 #include "broker/partition_set.h"
@@ -46,6 +47,7 @@ struct streams_plan { // what the topics that are there make of the topology
 struct streams_group {
     struct group *head;
     int32_t epoch, assignment_epoch, validated_epoch, endpoint_epoch;
+    struct assignment_pace pace;
     int64_t metadata_hash;
     int32_t standbys; // num.standby.replicas of the last assignment
     struct arena arena; // of the topology

@@ -201,6 +201,7 @@ static void fill_statuses(struct streams_group *g, const struct streams_member *
     const char *refused = create_internal(g, h);
     if (g->plan.status >= 0) add_status(h, g->plan.status, refused != NULL ? refused : g->plan.detail);
     if (g->delay.heap_index != 0) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment is delayed: the group waits for more members.");
+    else if (g->epoch > g->assignment_epoch) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment is delayed: its interval is not over.");
     if (g->shutdown_by != NULL)
         add_status(h, STREAMS_SHUTDOWN, arena_printf(a, "Streams group member %.100s encountered a fatal error and requested a shutdown for the "
                                                         "entire application.", g->shutdown_by));
@@ -307,7 +308,9 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     }
     // Topics tell by themselves when they change; while some are missing, each heartbeat looks.
     if ((joins || g->plan.status >= 0) && streams_replan(g)) bump = true;
-    if (g->standbys != group_config_i64(head, "streams.num.standby.replicas", 0)) bump = true;
+    int32_t standbys = (int32_t)group_config_i64(head, "streams.num.standby.replicas", 0);
+    if (g->standbys != standbys) bump = true;
+    g->standbys = standbys;
     if (bump) streams_bump(g, r);
     streams_update_target(g, r);
     (void)streams_reconcile(m, owned, r);
@@ -318,6 +321,7 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     h->out_member_id = arena_strdup(h->call.arena, m->id);
     h->out_member_epoch = m->epoch;
     h->heartbeat_ms = (int32_t)group_config_i64(head, "streams.heartbeat.interval.ms", 5000);
+    if (g->epoch > g->assignment_epoch) h->heartbeat_ms = assignment_heartbeat_ms(assignment_wait_ms(head, &g->pace, "streams"), h->heartbeat_ms);
     h->out_endpoint_epoch = g->endpoint_epoch;
     if (joins || changed) tasks_of(g, &m->assigned, h->call.arena, &h->tasks);
     if (g->endpoint_epoch != h->endpoint_epoch) fill_endpoints(g, h);

@@ -53,16 +53,14 @@ void streams_put_member(const struct streams_member *m, struct group_records *r)
     group_records_put(r);
 }
 
-static void put_tasks(const struct streams_group *g, struct buf *v, const struct partition_set *s) {
+static void put_tasks(const struct streams_group *g, struct buf *v, const struct partition_set *s, bool with_epochs) {
     size_t n = 0;
     for (size_t i = 0; i < s->n; i = partition_set_run(s, i)) n++;
     put_compact_count(v, n);
     for (size_t i = 0, end; i < s->n; i = end) {
         end = partition_set_run(s, i);
         put_compact_string(v, str_c(g->topology->subtopologies[task_subtopology(&s->p[i])].id));
-        put_compact_count(v, end - i);
-        for (size_t k = i; k < end; k++) buf_put_be32(v, (uint32_t)s->p[k].partition);
-        put_no_tags(v);
+        partition_set_put_run(v, s, i, end, with_epochs);
     }
 }
 
@@ -72,8 +70,8 @@ void streams_put_current(const struct streams_member *m, struct group_records *r
     buf_put_be32(v, (uint32_t)m->epoch);
     buf_put_be32(v, (uint32_t)m->previous_epoch);
     buf_put_u8(v, (uint8_t)m->state);
-    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->assigned.of[i]);
-    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->revoking.of[i]);
+    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->assigned.of[i], i == STREAMS_ACTIVE);
+    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->revoking.of[i], i == STREAMS_ACTIVE);
     put_no_tags(v);
     group_records_put(r);
 }
@@ -81,7 +79,7 @@ void streams_put_current(const struct streams_member *m, struct group_records *r
 void streams_put_target(const struct streams_member *m, struct group_records *r) {
     group_records_key_of(r, 21, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
-    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->target.of[i]);
+    for (int i = 0; i < STREAMS_ROLES; i++) put_tasks(m->group, v, &m->target.of[i], false);
     put_no_tags(v);
     group_records_put(r);
 }
@@ -89,8 +87,7 @@ void streams_put_target(const struct streams_member *m, struct group_records *r)
 void streams_put_target_epoch(const struct streams_group *g, struct group_records *r) {
     group_records_key_of(r, 20, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
-    buf_put_be32(v, (uint32_t)g->assignment_epoch);
-    put_no_tags(v);
+    assignment_put(v, g->assignment_epoch, &g->pace);
     group_records_put(r);
 }
 
@@ -218,13 +215,10 @@ bool streams_replay_target_epoch(struct coordinator *c, struct rd *key, struct r
     struct streams_group *g = group_of(c, key, value != NULL);
     if (value == NULL) return true;
     (void)rd_be16(value);
-    int32_t epoch = (int32_t)rd_be32(value);
-    if (g == NULL || value->failed) return false;
-    g->assignment_epoch = epoch;
-    return true;
+    return g != NULL && assignment_get(value, &g->assignment_epoch, &g->pace);
 }
 
-static void get_tasks(const struct streams_group *g, struct rd *r, struct partition_set *out) {
+static void get_tasks(const struct streams_group *g, struct rd *r, struct partition_set *out, int32_t epoch) {
     out->n = 0;
     for (size_t n = get_compact_count(r); n > 0 && !r->failed; n--) {
         struct str id = get_compact_string(r);
@@ -233,11 +227,7 @@ static void get_tasks(const struct streams_group *g, struct rd *r, struct partit
         uint8_t task[16];
         mem_free(name);
         task_id(task, index < 0 ? 0 : (size_t)index);
-        for (size_t k = get_compact_count(r); k > 0 && !r->failed; k--) {
-            int32_t partition = (int32_t)rd_be32(r);
-            if (index >= 0 && !r->failed) partition_set_add(out, task, partition);
-        }
-        skip_tags(r);
+        partition_set_get_run(r, out, index < 0 ? NULL : task, epoch);
     }
     partition_set_sort(out);
 }
@@ -251,7 +241,7 @@ bool streams_replay_target(struct coordinator *c, struct rd *key, struct rd *val
     }
     if (m == NULL) return false;
     (void)rd_be16(value);
-    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->target.of[i]);
+    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->target.of[i], 0);
     return !value->failed;
 }
 
@@ -271,8 +261,8 @@ bool streams_replay_current(struct coordinator *c, struct rd *key, struct rd *va
     m->previous_epoch = (int32_t)rd_be32(value);
     uint8_t state = rd_u8(value);
     m->state = state <= STREAMS_UNRELEASED ? (enum streams_member_state)state : STREAMS_UNRELEASED;
-    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->assigned.of[i]);
-    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->revoking.of[i]);
+    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->assigned.of[i], m->epoch < 0 ? 0 : m->epoch);
+    for (int i = 0; i < STREAMS_ROLES; i++) get_tasks(g, value, &m->revoking.of[i], m->epoch < 0 ? 0 : m->epoch);
     return !value->failed;
 }
 

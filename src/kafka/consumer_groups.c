@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ConsumerGroupHeartbeat and ConsumerGroupDescribe (KIP-848): translation between the messages and broker/groups.h.
 #include "broker/groups.h"
+#include "kafka/authorize.h"
 #include "kafka/conn.h"
+#include "kafka/security.h"
 
 static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
     return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
@@ -67,6 +69,10 @@ static void take_owned(struct kafka_req *q, const struct kafka_consumer_group_he
     h->owned = owned;
 }
 
+static bool may_describe(void *security, const char *principal, const char *host, const char *topic) {
+    return security_may(security, str_c(principal), str_c(host), ACL_DESCRIBE, ACL_TOPIC, str_c(topic));
+}
+
 void kafka_do_consumer_group_heartbeat(struct kafka_req *q) {
     const struct kafka_consumer_group_heartbeat_request *req = q->msg;
     struct consumer_heartbeat *h = ARENA_NEW(&q->arena, struct consumer_heartbeat);
@@ -83,6 +89,7 @@ void kafka_do_consumer_group_heartbeat(struct kafka_req *q) {
     const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
     h->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
     h->member_id_required = q->version >= 1;
+    if (kafka_has_authorizer(q)) h->rights = (struct topic_rights){may_describe, kafka_req_security(q), kafka_req_principal(q), kafka_req_host(q)};
     if (req->subscribed_topic_names.n >= 0) {
         const char **topics = ARENA_ARRAY(&q->arena, const char *, req->subscribed_topic_names.n + 1);
         for (int32_t i = 0; i < req->subscribed_topic_names.n; i++) topics[i] = kafka_req_name(q, req->subscribed_topic_names.p[i]);

@@ -191,10 +191,21 @@ static void test_sets(void **state) {
         partition_set_merge(&both, &common);
         assert_true(partition_set_equal(&both, &a));
         struct buf bytes = {0};
-        partition_set_put(&bytes, &a);
-        struct rd r = rd_of(bytes.p, bytes.n);
-        partition_set_get(&r, &both);
-        assert_true(!r.failed && partition_set_equal(&both, &a));
+        for (size_t i = 0; i < a.n; i++) a.p[i].epoch = (int32_t)rnd(9);
+        for (int with = 0; with < 2; with++) {
+            buf_clear(&bytes);
+            partition_set_put(&bytes, &a, with == 1);
+            struct rd r = rd_of(bytes.p, bytes.n);
+            partition_set_get(&r, &both, 77);
+            assert_true(!r.failed && rd_left(&r) == 0 && partition_set_equal(&both, &a));
+            for (size_t i = 0; i < a.n; i++) {
+                assert_int_equal(both.p[i].epoch, with == 1 ? a.p[i].epoch : 77);
+                assert_ptr_equal(partition_set_find(&both, &a.p[i]), &both.p[i]);
+            }
+            for (size_t i = 0; i < minus.n; i++) assert_null(partition_set_find(&b, &minus.p[i]));
+        }
+        partition_set_common(&both, &a, &b);
+        for (size_t i = 0; i < both.n; i++) assert_int_equal(both.p[i].epoch, partition_set_find(&a, &both.p[i])->epoch);
         buf_fini(&bytes);
         partition_set_fini(&a), partition_set_fini(&b), partition_set_fini(&common), partition_set_fini(&minus), partition_set_fini(&both);
     }

@@ -158,24 +158,27 @@ static void create(struct fixture *f, const char *name, int partitions) {
     assert_int_equal(broker_topic_create(f->broker, name, partitions, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
 }
 
-static int commit(struct fixture *f, const char *member, int32_t epoch, bool new_version) {
+static int commit_of(struct fixture *f, const char *member, int32_t epoch, bool new_version, int32_t partition) {
     struct call c = {.commit = {.group_id = "g", .member_id = member, .generation = epoch, .knows_epochs = new_version, .n_offsets = 1}};
-    c.offset = (struct group_offset){.topic = "a", .partition = 0, .offset = 7};
+    c.offset = (struct group_offset){.topic = "a", .partition = partition, .offset = 7};
     c.commit.offsets = &c.offset;
     int error = run(&c, f, do_commit);
+    if (error != 0) assert_int_equal(c.offset.error, error);
     arena_fini(&c.arena);
-    return error;
+    return c.offset.error;
 }
 
+static int commit(struct fixture *f, const char *member, int32_t epoch, bool new_version) { return commit_of(f, member, epoch, new_version, 0); }
+
 // In a transaction a member's epoch is a generation: the request is older than STALE_MEMBER_EPOCH.
-static void check_txn_commits(struct fixture *f, const char *member, int32_t epoch) {
+static void check_txn_commits(struct fixture *f, const char *member, int32_t epoch, int32_t partition) {
     const struct {
         const char *member;
         int32_t epoch;
         int error;
     } cases[] = {
         {member, epoch - 1, KAFKA_ILLEGAL_GENERATION}, {member, epoch + 1, KAFKA_ILLEGAL_GENERATION}, {member, -1, KAFKA_ILLEGAL_GENERATION},
-        {"nobody", epoch, KAFKA_UNKNOWN_MEMBER_ID},    {member, epoch, 0},
+        {"nobody", epoch, KAFKA_UNKNOWN_MEMBER_ID},    {member, epoch, 0}, {"", -1, 0}, // that one says nothing of its member
     };
     struct call c = {.init = {.transactional_id = "tx", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1}};
     assert_int_equal(run(&c, f, do_txn_init), 0);
@@ -184,7 +187,7 @@ static void check_txn_commits(struct fixture *f, const char *member, int32_t epo
     arena_fini(&c.arena);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         c = (struct call){.commit = {.group_id = "g", .member_id = cases[i].member, .generation = cases[i].epoch, .n_offsets = 1}};
-        c.offset = (struct group_offset){.topic = "a", .partition = 0, .offset = 7};
+        c.offset = (struct group_offset){.topic = "a", .partition = partition, .offset = 7};
         c.commit.offsets = &c.offset;
         c.commit.transactional_id = "tx";
         c.commit.producer_id = id;
@@ -258,11 +261,18 @@ static void test_epochs(void **state) {
     assert_int_equal(beat(f, x, 1, true), 0); // the answer with the new epoch was lost
     assert_int_equal(x->epoch, 2);
     assert_int_equal(beat(f, x, 1, false), KAFKA_FENCED_MEMBER_EPOCH);
-    assert_int_equal(commit(f, x->id, 1, true), KAFKA_STALE_MEMBER_EPOCH);
+    int32_t kept = x->owned.p[0].partition, given = y->owned.p[0].partition;
+    assert_int_equal(commit_of(f, x->id, 1, true, kept), 0); // it has had that since then
+    assert_int_equal(commit_of(f, x->id, 0, true, kept), KAFKA_STALE_MEMBER_EPOCH);
+    assert_int_equal(commit_of(f, x->id, 3, true, kept), KAFKA_STALE_MEMBER_EPOCH);
+    assert_int_equal(commit_of(f, x->id, 1, true, given), KAFKA_STALE_MEMBER_EPOCH);
+    assert_int_equal(commit_of(f, y->id, 1, true, given), KAFKA_STALE_MEMBER_EPOCH);
+    assert_int_equal(commit_of(f, y->id, 2, true, given), 0);
+    assert_int_equal(commit_of(f, x->id, 1, true, 99), KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
     assert_int_equal(commit(f, x->id, 2, false), KAFKA_UNSUPPORTED_VERSION);
     assert_int_equal(commit(f, "nobody", 2, true), KAFKA_UNKNOWN_MEMBER_ID);
     assert_int_equal(commit(f, x->id, 2, true), 0);
-    check_txn_commits(f, x->id, 2);
+    check_txn_commits(f, x->id, 2, given);
     struct call c = {.fetch = {.group_id = "g", .member_id = x->id, .member_epoch = 1, .all = true}};
     assert_int_equal(run(&c, f, do_fetch), KAFKA_STALE_MEMBER_EPOCH);
     arena_fini(&c.arena);

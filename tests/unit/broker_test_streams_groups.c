@@ -20,7 +20,9 @@ struct call {
         struct group_call call;
         struct streams_heartbeat heartbeat;
         struct streams_describe describe;
+        struct group_commit commit;
     };
+    struct group_offset offset;
     struct arena arena;
     struct loop_event event;
     void (*fn)(struct call *c);
@@ -44,6 +46,7 @@ static int run(struct call *c, struct fixture *f, void (*fn)(struct call *c)) {
     return c->call.error;
 }
 static void do_heartbeat(struct call *c) { group_streams_heartbeat(c->f->broker, &c->heartbeat); }
+static void do_commit(struct call *c) { group_commit(c->f->broker, &c->commit); }
 static void do_describe(struct call *c) { group_streams_describe(c->f->broker, &c->describe); }
 
 enum { TASKS = 32 };
@@ -271,11 +274,68 @@ static void test_shutdown(void **state) {
     assert_int_equal(all[1].status, STREAMS_SHUTDOWN);
 }
 
+static int commit(struct fixture *f, const struct client *x, int32_t epoch, const char *topic, int32_t partition) {
+    struct call c = {.commit = {.group_id = "app", .member_id = x->id, .generation = epoch, .knows_epochs = true, .n_offsets = 1}};
+    c.offset = (struct group_offset){.topic = topic, .partition = partition, .offset = 7};
+    c.commit.offsets = &c.offset;
+    int error = run(&c, f, do_commit);
+    arena_fini(&c.arena);
+    return error;
+}
+
+// A commit of an older epoch counts for the tasks that the member has had since then.
+static void check_older_epochs(struct fixture *f, const struct client *old, const struct client *young, int32_t before) {
+    create(f, "other", 4);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < old->n_active; i++) {
+            const char *topic = old->active[i].subtopology[0] == '0' ? "in" : "app-count-repartition";
+            assert_int_equal(commit(f, old, before, topic, old->active[i].partition), 0);
+            assert_int_equal(commit(f, old, 0, topic, old->active[i].partition), KAFKA_STALE_MEMBER_EPOCH);
+            assert_int_equal(commit(f, old, old->epoch + 1, topic, old->active[i].partition), KAFKA_STALE_MEMBER_EPOCH);
+        }
+        for (size_t i = 0; i < young->n_active; i++) {
+            const char *topic = young->active[i].subtopology[0] == '0' ? "in" : "app-count-repartition";
+            assert_int_equal(commit(f, old, before, topic, young->active[i].partition), KAFKA_STALE_MEMBER_EPOCH);
+            assert_int_equal(commit(f, young, before, topic, young->active[i].partition), KAFKA_STALE_MEMBER_EPOCH);
+            assert_int_equal(commit(f, young, young->epoch, topic, young->active[i].partition), 0);
+        }
+        assert_int_equal(commit(f, old, before, "other", 0), KAFKA_STALE_MEMBER_EPOCH);
+        fixture_restart(f, true); // they are stored
+    }
+}
+
+// With an interval, who comes in between has nothing yet, and is told why.
+static void test_interval(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.id = "a", .process = "p"}, {.id = "b", .process = "q"}};
+    const struct broker_kv wait = {"streams.assignment.interval.ms", "15000"}, now = {"streams.assignment.interval.ms", "0"};
+    create(f, "in", 4);
+    assert_int_equal(beat(f, &all[0], true), 0);
+    for (int i = 0; i < 100000 && all[0].n_active != 8; i++) assert_int_equal(beat(f, &all[0], true), 0); // until internal topics are there
+    assert_int_equal(all[0].n_active, 8);
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("app"), &wait, 1, false, NULL), ERR_OK);
+    assert_int_equal(beat(f, &all[1], true), 0);
+    assert_int_equal(all[1].n_active, 0);
+    assert_int_equal(all[1].status, STREAMS_ASSIGNMENT_DELAYED);
+    check_state(f, "Assigning");
+    assert_int_equal(beat(f, &all[0], true), 0);
+    assert_int_equal(all[0].n_active, 8);
+    int32_t before = all[0].epoch;
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("app"), &now, 1, false, NULL), ERR_OK);
+    settle(f, all, 2);
+    assert_int_equal(all[1].status, -1);
+    check_tasks(all, 2, 4, false);
+    check_state(f, "Stable");
+    assert_true(all[0].epoch > before && all[1].n_active == 4);
+    check_older_epochs(f, &all[0], &all[1], before);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tasks, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_copartitions, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_interval, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// See assignment_pace.h. On the coordinator's loop; nothing here allocates, fails, or is durable by itself.
+#include "broker/assignment_pace.h"
+
+#include <stdio.h>
+
+#include "broker/dynamic.h"
+#include "broker/group_records.h"
+
+enum { LARGE = 10000 /* members and partitions */, LEAST_MS = 100 };
+
+int64_t assignment_wait_ms(const struct group *g, const struct assignment_pace *p, const char *type) {
+    char name[64];
+    if (p->at_ms == 0) return 0;
+    (void)snprintf(name, sizeof name, "%s.assignment.interval.ms", type);
+    int64_t interval = group_config_i64(g, name, 1000), since = coordinator_now_ms(g->coordinator) - p->at_ms;
+    if (p->size < LARGE && !broker_group_config_is_set(g->coordinator->broker, str_c(g->id), name))
+        interval = interval * (int64_t)(p->size * p->size) / ((int64_t)LARGE * LARGE);
+    return since < 0 || since >= interval ? 0 : interval - since; // since < 0: the clock was set back
+}
+
+void assignment_computed(const struct group *g, struct assignment_pace *p, size_t size) {
+    *p = (struct assignment_pace){.at_ms = coordinator_now_ms(g->coordinator), .size = size};
+}
+
+int32_t assignment_heartbeat_ms(int64_t wait_ms, int32_t usual_ms) {
+    int64_t ms = wait_ms < LEAST_MS ? LEAST_MS : wait_ms;
+    return ms < usual_ms ? (int32_t)ms : usual_ms;
+}
+
+void assignment_put(struct buf *value, int32_t epoch, const struct assignment_pace *p) {
+    buf_put_be32(value, (uint32_t)epoch);
+    if (p->at_ms == 0) {
+        put_no_tags(value);
+        return;
+    }
+    buf_put_uvarint(value, 1);
+    buf_put_uvarint(value, 0); // tag 0: AssignmentTimestamp
+    buf_put_uvarint(value, 8);
+    buf_put_be64(value, (uint64_t)p->at_ms);
+}
+
+bool assignment_get(struct rd *value, int32_t *epoch, struct assignment_pace *p) {
+    int32_t e = (int32_t)rd_be32(value);
+    int64_t at = 0;
+    for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
+        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
+        const uint8_t *bytes = size > rd_left(value) ? NULL : rd_bytes(value, (size_t)size);
+        if (bytes == NULL) return false;
+        struct rd in = rd_of(bytes, (size_t)size);
+        if (tag == 0) at = (int64_t)rd_be64(&in);
+        if (in.failed) return false;
+    }
+    if (value->failed) return false;
+    *epoch = e;
+    *p = (struct assignment_pace){.at_ms = at};
+    return true;
+}
