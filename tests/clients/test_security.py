@@ -655,6 +655,35 @@ def test_acl_produce_and_consume(guarded):
     assert user.consume(topic, group) == "TOPIC_AUTHORIZATION_FAILED"
 
 
+def test_acl_regular_expressions(guarded):
+    """A subscription by a regular expression (KIP-848) has only those topics that its member may describe."""
+    user, prefix, group = User(guarded), name("re"), name("g")
+    topics = [new_topic(guarded, f"{prefix}-{i}") for i in range(3)]
+    user.allow(ResourceType.GROUP, group, AclOperation.READ)
+    user.allow(ResourceType.TOPIC, topics[0], AclOperation.READ)
+    user.allow(ResourceType.TOPIC, topics[1], AclOperation.READ)
+    user.forbid(ResourceType.TOPIC, topics[1], AclOperation.DESCRIBE)
+    consumer = confluent_kafka.Consumer(user.config | {"group.id": group, "group.protocol": "consumer"})
+    consumer.subscribe([f"^{prefix}.*"])
+
+    def wait_for(wanted: set[str]) -> None:
+        deadline, refused = time.monotonic() + 60, None
+        while {one.topic for one in consumer.assignment()} != wanted:
+            message = consumer.poll(0.2)
+            refused = message.error() if message is not None and message.error() else refused
+            assert time.monotonic() < deadline, (consumer.assignment(), wanted)
+        assert refused is None
+
+    try:
+        wait_for({topics[0]})
+        user.allow(ResourceType.TOPIC, topics[2], AclOperation.READ)
+        late = new_topic(guarded, f"{prefix}-late")  # topics come: the expression is resolved anew, and the rights are asked
+        wait_for({topics[0], topics[2]})
+        assert late not in {one.topic for one in consumer.assignment()}
+    finally:
+        consumer.close()
+
+
 def test_acl_prefix_wildcard_and_host(guarded):
     user, topic = User(guarded), new_topic(guarded, "pre.fix")
     user.allow(ResourceType.TOPIC, "pre.", AclOperation.WRITE, pattern=ResourcePatternType.PREFIXED, host="10.1.2.3")
