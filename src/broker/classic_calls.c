@@ -233,7 +233,7 @@ static void sync_on_loop(void *arg) {
     }
     struct classic_group *g = classic_find(coordinator_of(&s->call), s->group_id);
     struct member *m = NULL;
-    int error = check_sync(g, s, &m);
+    int error = s->group_id[0] == '\0' ? KAFKA_INVALID_GROUP_ID : check_sync(g, s, &m);
     if (error != 0) {
         refuse_sync(s, error);
         return;
@@ -263,7 +263,7 @@ static void heartbeat_on_loop(void *arg) {
     }
     struct classic_group *g = classic_find(coordinator_of(&h->call), h->group_id);
     struct member *m = NULL;
-    int error = find_member(g, h->member_id, h->group_instance_id, &m);
+    int error = h->group_id[0] == '\0' ? KAFKA_INVALID_GROUP_ID : find_member(g, h->member_id, h->group_instance_id, &m);
     if (error == 0 && h->generation != g->generation) error = KAFKA_ILLEGAL_GENERATION;
     if (error == 0) {
         member_touch(m);
@@ -291,6 +291,10 @@ static int leave_one(struct classic_group *g, const struct group_leaver *l) {
 static void leave_on_loop(void *arg) {
     struct group_leave *l = arg;
     bool left = false;
+    if (l->group_id[0] == '\0') {
+        coordinator_answer(&l->call, KAFKA_INVALID_GROUP_ID, "");
+        return;
+    }
     for (size_t i = 0; i < l->n_members; i++) {
         struct group *head = group_find(coordinator_of(&l->call), l->group_id); // a leaving member may change the group's type
         struct group_leaver *x = &l->members[i];

@@ -107,7 +107,21 @@ static bool number_fault(const struct config_row *row, const char *value, char *
     if (!number) (void)snprintf(out, n, "Not a number of type %s", types[row->type]);
     else if (d < row->min) (void)snprintf(out, n, "Value must be at least %.15g", row->min);
     else if (d > row->max) (void)snprintf(out, n, "Value must be no more than %.15g", row->max);
+    else if (d == 0 && strcmp(row->name, "compression.gzip.level") == 0) (void)snprintf(out, n, "Value must be between 1 and 9 or equal to -1");
     else return false;
+    return true;
+}
+
+// Replicas whose traffic is throttled: '*', none, or PARTITION:BROKER pairs.
+static bool throttled_ok(const char *value) {
+    struct str rest = str_c(value), head, partition, node;
+    int64_t n;
+    if (value[0] == '\0' || strcmp(value, "*") == 0) return true;
+    for (bool more = true; more;) {
+        more = str_cut(rest, ',', &head, &rest);
+        if (!str_cut(str_trim(head), ':', &partition, &node)) return false;
+        if (!str_to_i64(partition, &n) || n < 0 || !str_to_i64(node, &n) || n < 0) return false;
+    }
     return true;
 }
 
@@ -137,7 +151,14 @@ static bool value_fault(const struct config_row *row, const char *value, char *o
     case CLASS:
     case PASSWORD:
     case STRING: ok = row->choices == NULL || is_choice(row->choices, str_c(value)); break;
-    case LIST: ok = list_ok(row, value); break;
+    case LIST:
+        if (strstr(row->name, ".throttled.replicas") != NULL && !throttled_ok(value)) {
+            (void)snprintf(out, n, "must be the literal '*' or a list of replicas in the following format: "
+                                   "[partitionId]:[brokerId],[partitionId]:[brokerId],...");
+            return true;
+        }
+        ok = list_ok(row, value);
+        break;
     case INT:
     case SHORT:
     case LONG:
@@ -170,9 +191,13 @@ enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, siz
             kvs_remove(own, row->name);
             continue;
         }
-        enum err_code code = configs_check_row(row, changes[i].value, err);
+        bool trims = row->type == BOOLEAN || row->type == INT || row->type == SHORT || row->type == LONG || row->type == DOUBLE;
+        struct str value = trims ? str_trim(str_c(changes[i].value)) : str_c(changes[i].value);
+        char *kept = mem_strndup(value.p, value.n);
+        enum err_code code = configs_check_row(row, kept, err);
+        if (code == ERR_OK) kvs_set(own, row->name, kept);
+        mem_free(kept);
         if (code != ERR_OK) return code;
-        kvs_set(own, row->name, changes[i].value);
     }
     int64_t low = 0, high = INT64_MAX;
     const char *min_lag = kvs_get(own, "min.compaction.lag.ms"), *max_lag = kvs_get(own, "max.compaction.lag.ms");

@@ -49,12 +49,12 @@ static bool is_served(const struct coordinator *c) {
 
 static int check_request(const struct coordinator *c, struct consumer_heartbeat *h) {
     if (!is_served(c)) return say(h, KAFKA_UNSUPPORTED_VERSION, "group.coordinator.rebalance.protocols is without the consumer protocol.");
-    bool no_id = h->member_id == NULL || h->member_id[0] == '\0';
+    bool no_id = h->member_id == NULL || group_text_blank(h->member_id);
     int error = 0;
-    if (h->group_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
+    if (group_text_blank(h->group_id)) return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
     if (no_id && (h->member_id_required || h->member_epoch != CONSUMER_EPOCH_JOIN)) return say(h, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
-    if (h->group_instance_id != NULL && h->group_instance_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "InstanceId can't be empty.");
-    if (h->rack_id != NULL && h->rack_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
+    if (h->group_instance_id != NULL && group_text_blank(h->group_instance_id)) return say(h, KAFKA_INVALID_REQUEST, "InstanceId can't be empty.");
+    if (h->rack_id != NULL && group_text_blank(h->rack_id)) return say(h, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
     if (h->member_epoch < CONSUMER_EPOCH_LEAVE_STATIC) return say(h, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
     if (h->member_epoch == CONSUMER_EPOCH_LEAVE_STATIC && h->group_instance_id == NULL)
         return say(h, KAFKA_INVALID_REQUEST, "InstanceId can't be null.");

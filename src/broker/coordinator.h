@@ -113,6 +113,8 @@ void coordinator_check_stopped(struct coordinator *c); // after a write, or that
 void coordinator_answer(struct group_call *call, int error, const char *message); // posts call->done
 void classic_own_new(struct group *head); // head->own of an empty classic group
 struct group *classic_head(struct coordinator *c, const char *id); // the group, made as an empty classic one if it is not there; NULL = too many
+// Nothing but white space: as good as empty, in the newer protocols.
+static inline bool group_text_blank(const char *text) { return str_trim(str_c(text)).n == 0; }
 // What Kafka says of a group that is not there (`found` NULL), or of another type: GROUP_ID_NOT_FOUND, with its text in `call`.
 int group_not_found(struct group_call *call, const char *id, const struct group *found, const struct group_ops *wanted);
 

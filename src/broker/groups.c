@@ -90,6 +90,7 @@ void group_free(struct group *g) {
 }
 
 int group_not_found(struct group_call *call, const char *id, const struct group *found, const struct group_ops *wanted) {
+    if (id[0] == '\0' && wanted != &classic_group_ops) return KAFKA_INVALID_GROUP_ID;
     if (found == NULL) (void)snprintf(call->message, sizeof call->message, "Group %s not found.", id);
     else (void)snprintf(call->message, sizeof call->message, "Group %s is not %s.", id, wanted->what);
     return KAFKA_GROUP_ID_NOT_FOUND;
@@ -156,8 +157,8 @@ static void delete_ready(void *arg, int write_error) {
     struct group *g = group_find(c, d->group_id);
     (void)write_error; // of others
     if (g != NULL && g->ops->forget != NULL && !g->ops->has_members(g) && !c->stopping && g->ops->forget(g, delete_forgotten, d, &d->code)) return;
-    if (d->group_id[0] == '\0' || g == NULL || g->ops->has_members(g) || c->stopping) {
-        int error = d->group_id[0] == '\0' ? KAFKA_INVALID_GROUP_ID : g == NULL ? KAFKA_GROUP_ID_NOT_FOUND : KAFKA_NON_EMPTY_GROUP;
+    if (g == NULL || g->ops->has_members(g) || c->stopping) {
+        int error = g == NULL ? KAFKA_GROUP_ID_NOT_FOUND : KAFKA_NON_EMPTY_GROUP;
         coordinator_answer(&d->call, c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : error, "");
         return;
     }

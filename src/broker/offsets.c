@@ -158,9 +158,9 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
 
 // ---- commit ---------------------------------------------------------------------------------------------------------
 
+// The group without a name is one too, for offsets only: clients that have no group.id commit to it.
 int offsets_check_commit(struct coordinator *c, const struct group_commit *x) {
     struct group *g = group_find(c, x->group_id);
-    if (x->group_id[0] == '\0') return KAFKA_INVALID_GROUP_ID;
     if (g != NULL) return g->ops->check_commit(g, x);
     if (x->generation < 0) return 0; // not a member of anything: the group is made by this
     return x->knows_epochs ? KAFKA_GROUP_ID_NOT_FOUND : KAFKA_ILLEGAL_GENERATION;
@@ -274,7 +274,7 @@ static void fetch_on_loop(void *arg) {
     struct group *g = group_find(c, f->group_id);
     struct buf key = {0};
     bool member = f->member_id != NULL; // else an admin client
-    int error = !member ? 0 : g == NULL ? KAFKA_GROUP_ID_NOT_FOUND : g->ops->check_fetch(g, f->member_id, f->member_epoch);
+    int error = !member || g == NULL ? 0 : g->ops->check_fetch(g, f->member_id, f->member_epoch);
     if (error != 0) {
         coordinator_answer(&f->call, error, "");
         return;

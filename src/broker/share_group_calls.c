@@ -19,9 +19,9 @@ static void answered(void *arg, int error) {
 // ---- heartbeat ------------------------------------------------------------------------------------------------------
 
 static const char *check(const struct share_heartbeat *h) {
-    if (h->member_id[0] == '\0') return "MemberId can't be empty.";
-    if (h->group_id[0] == '\0') return "GroupId can't be empty.";
-    if (h->rack_id != NULL && h->rack_id[0] == '\0') return "RackId can't be empty.";
+    if (group_text_blank(h->member_id)) return "MemberId can't be empty.";
+    if (group_text_blank(h->group_id)) return "GroupId can't be empty.";
+    if (h->rack_id != NULL && group_text_blank(h->rack_id)) return "RackId can't be empty.";
     if (h->member_epoch == 0 && h->n_topics == 0) return "SubscribedTopicNames must be set in first request.";
     return h->member_epoch < -1 ? "MemberEpoch is invalid." : NULL;
 }

@@ -24,10 +24,10 @@ static int check_join(struct streams_heartbeat *h) {
 }
 
 static int check_request(struct streams_heartbeat *h) {
-    if (h->group_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
-    if (h->member_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
+    if (group_text_blank(h->group_id)) return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
+    if (group_text_blank(h->member_id)) return say(h, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
     if (h->group_instance_id != NULL) return say(h, KAFKA_INVALID_REQUEST, "Static membership is not yet supported.");
-    if (h->rack_id != NULL && h->rack_id[0] == '\0') return say(h, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
+    if (h->rack_id != NULL && group_text_blank(h->rack_id)) return say(h, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
     if (h->source_regex) return say(h, KAFKA_INVALID_REQUEST, "Regular expressions for source topics are not supported yet.");
     if (h->member_epoch < -1) return say(h, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
     int error = h->member_epoch == 0 ? check_join(h) : 0;

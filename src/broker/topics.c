@@ -358,7 +358,7 @@ size_t broker_topic_list(struct broker *b, struct arena *a, struct broker_topic_
 static enum err_code check_count(const struct broker *b, int64_t partitions, int64_t more, struct err *err) {
     if (partitions <= 0) return err_set(err, ERR_PARTITIONS, "number of partitions must be larger than 0, not %lld", (long long)partitions);
     if (b->n_partitions + more > b->config.max_partitions)
-        return err_set(err, ERR_PARTITIONS, "%lld more partitions would pass the broker's maximum of %d", (long long)more, b->config.max_partitions);
+        return err_set(err, ERR_POLICY, "%lld more partitions would pass the broker's maximum of %d", (long long)more, b->config.max_partitions);
     return ERR_OK;
 }
 

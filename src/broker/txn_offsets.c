@@ -171,7 +171,7 @@ static void put_pending(struct coordinator *c, const struct group_commit *x, int
 
 static void write_offsets(struct coordinator *c, struct committing *m) {
     struct group_commit *x = m->x;
-    int error = c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : offsets_check_commit(c, x);
+    int error = x->group_id[0] == '\0' ? KAFKA_INVALID_GROUP_ID : c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : offsets_check_commit(c, x);
     struct group_records *r = group_records_new(c);
     r->batch.producer_id = x->producer_id;
     r->batch.producer_epoch = x->producer_epoch;

@@ -157,6 +157,8 @@ static bool check_producer(const struct broker_produce *r, const struct batch *b
     bool marker = r->origin == BROKER_MARKER || r->origin == BROKER_MARKER_NEWER, in_txn = (b->attributes & BATCH_ATTR_TRANSACTION) != 0;
     if (((b->attributes & BATCH_ATTR_CONTROL) != 0) != marker) return fault(c, KAFKA_INVALID_RECORD, "Clients are not allowed to write control records.");
     if (r->origin != BROKER_FROM_CLIENT) return true;
+    if (b->base_offset != 0)
+        return fault(c, KAFKA_INVALID_RECORD, "The base offset of a record batch in an append should be 0, but it is %lld.", (long long)b->base_offset);
     if (b->producer_id >= 0 && (b->producer_epoch < 0 || b->base_sequence < 0))
         return fault(c, KAFKA_INVALID_RECORD, "Invalid sequence number %d or epoch %d in a record batch with producerId %lld.", b->base_sequence,
                      b->producer_epoch, (long long)b->producer_id);
@@ -184,7 +186,7 @@ static bool check_batch(struct partition *p, struct broker_produce *r, const str
 bool produce_check(struct partition *p, struct broker_produce *r, struct checked *c) {
     struct str batches = r->batches;
     static const char *const texts[] = {"", "record batch is cut short", "record batch has a damaged header", "record format is older than 2"};
-    static const int errors[] = {0, KAFKA_CORRUPT_MESSAGE, KAFKA_CORRUPT_MESSAGE, KAFKA_UNSUPPORTED_FOR_MESSAGE_FORMAT};
+    static const int errors[] = {0, KAFKA_INVALID_RECORD, KAFKA_CORRUPT_MESSAGE, KAFKA_INVALID_RECORD};
     int64_t now = sys_now_us(p->broker->sys) / 1000;
     *c = (struct checked){.batches = batches};
     buf_init(&c->own, 0);

@@ -80,6 +80,10 @@ void kafka_do_find_coordinator(struct kafka_req *q) {
     struct kafka_find_coordinator_response *res = q->res;
     struct str message;
     int error = coordinator_error(req->key_type, &message);
+    if (req->key_type == KEY_SHARE && q->version < 6) {
+        error = KAFKA_INVALID_REQUEST;
+        message = STR("share coordinators are asked for from version 6 on");
+    }
     int32_t node = error == 0 ? config->node_id : -1, port = error == 0 ? kafka_req_advertised_port(q) : -1;
     struct str host = error == 0 ? str_c(kafka_req_advertised_host(q)) : STR("");
     if (q->version < 4) {
@@ -96,7 +100,7 @@ void kafka_do_find_coordinator(struct kafka_req *q) {
     for (int32_t i = 0; i < req->coordinator_keys.n; i++)
         res->coordinators.p[i] = (struct kafka_find_coordinator_response_coordinators){
             .key = req->coordinator_keys.p[i], .node_id = node, .host = host, .port = port, .error_code = (int16_t)error, .error_message = message};
-    for (int32_t i = 0; i < req->coordinator_keys.n && req->key_type == KEY_SHARE; i++) {
+    for (int32_t i = 0; i < req->coordinator_keys.n && req->key_type == KEY_SHARE && error == 0; i++) {
         if (is_share_key(req->coordinator_keys.p[i])) continue;
         res->coordinators.p[i] = (struct kafka_find_coordinator_response_coordinators){
             .key = req->coordinator_keys.p[i], .node_id = -1, .host = STR(""), .port = -1, .error_code = KAFKA_INVALID_REQUEST};

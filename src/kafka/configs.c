@@ -77,7 +77,7 @@ static enum err_code find_target(struct kafka_req *q, int type, struct str name,
     case TYPE_GROUP:
         t->kind = RESOURCE_GROUP;
         t->own_source = 8;
-        return name.n == 0 ? err_set(err, ERR_INVALID, "Group name must not be empty.") : ERR_OK;
+        return name.n == 0 ? err_set(err, ERR_INVALID, "Group name must not be empty") : ERR_OK;
     case TYPE_CLIENT_METRICS:
         t->kind = RESOURCE_CLIENT_METRICS;
         t->own_source = 7;
@@ -124,6 +124,8 @@ static void describe_one(struct kafka_req *q, const struct kafka_describe_config
     enum err_code code;
     if (r->resource_type == TYPE_LOGGER) code = loggers_describe(q, r->resource_name, &entries, &n, &err);
     else code = find_target(q, r->resource_type, r->resource_name, &t, &err);
+    if (code == ERR_OK && r->resource_type == TYPE_TOPIC && !broker_topic_name_ok(t.topic))
+        code = err_set(&err, ERR_TOPIC_NAME, "topic name \"%.260s\": 1 to 249 letters, digits, '.', '_', '-'", t.topic);
     if (code == ERR_OK && r->resource_type != TYPE_LOGGER) code = entries_of(q, &t, &entries, &n, &err);
     if (code == ERR_OK) {
         fill_entries(q, r, res, entries, n);

@@ -310,6 +310,20 @@ static void list_one(struct kafka_req *q, const char *topic, const struct kafka_
     res->leader_epoch = offset >= 0 ? BROKER_LEADER_EPOCH : -1;
 }
 
+enum { REPEATS_MAX = 2000 }; // partitions among which a second one of the same number is looked for: it is quadratic
+
+// A partition that is asked for twice is answered once, with an error.
+static bool refuse_repeat(struct kafka_list_offsets_response_topics *out, int32_t index) {
+    for (int32_t i = 0; i < out->partitions.n && out->partitions.n <= REPEATS_MAX; i++) {
+        struct kafka_list_offsets_response_topics_partitions *earlier = &out->partitions.p[i];
+        if (earlier->partition_index != index) continue;
+        earlier->error_code = KAFKA_INVALID_REQUEST;
+        earlier->timestamp = earlier->offset = earlier->leader_epoch = -1;
+        return true;
+    }
+    return false;
+}
+
 static void list_all(void *arg) {
     struct kafka_req *q = arg;
     const struct kafka_list_offsets_request *req = q->msg;
@@ -322,8 +336,13 @@ static void list_all(void *arg) {
         const char *name = kafka_req_name(q, topic->name);
         out->name = topic->name;
         out->partitions.p = KAFKA_ELEMENTS(&q->arena, kafka_list_offsets_response_topics_partitions, topic->partitions.n);
-        out->partitions.n = topic->partitions.n;
-        for (int32_t i = 0; i < topic->partitions.n; i++) list_one(q, name, &topic->partitions.p[i], &out->partitions.p[i]);
+        int32_t greatest = -1; // most clients ask in order
+        for (int32_t i = 0; i < topic->partitions.n; i++) {
+            int32_t index = topic->partitions.p[i].partition_index;
+            if (index <= greatest && refuse_repeat(out, index)) continue;
+            if (index > greatest) greatest = index;
+            list_one(q, name, &topic->partitions.p[i], &out->partitions.p[out->partitions.n++]);
+        }
     }
 }
 

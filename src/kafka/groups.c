@@ -76,6 +76,11 @@ static void synced(struct group_call *call) {
 void kafka_do_sync_group(struct kafka_req *q) {
     const struct kafka_sync_group_request *req = q->msg;
     struct group_sync *s = ARENA_NEW(&q->arena, struct group_sync);
+    if (q->version >= 5 && (req->protocol_type.p == NULL || req->protocol_name.p == NULL)) {
+        ((struct kafka_sync_group_response *)q->res)->error_code = KAFKA_INCONSISTENT_GROUP_PROTOCOL;
+        kafka_req_done(q);
+        return;
+    }
     struct group_assignment *assignments = ARENA_ARRAY(&q->arena, struct group_assignment, req->assignments.n);
     for (int32_t i = 0; i < req->assignments.n; i++)
         assignments[i] = (struct group_assignment){kafka_req_name(q, req->assignments.p[i].member_id), req->assignments.p[i].assignment};
@@ -121,9 +126,9 @@ static void group_left(struct group_call *call) {
         kafka_req_done(q);
         return;
     }
-    res->members.p = KAFKA_ELEMENTS(&q->arena, kafka_leave_group_response_members, req->members.n);
-    res->members.n = req->members.n;
-    for (int32_t i = 0; i < req->members.n; i++)
+    res->members.n = call->error == 0 ? req->members.n : 0;
+    res->members.p = KAFKA_ELEMENTS(&q->arena, kafka_leave_group_response_members, res->members.n);
+    for (int32_t i = 0; i < res->members.n; i++)
         res->members.p[i] = (struct kafka_leave_group_response_members){req->members.p[i].member_id, req->members.p[i].group_instance_id,
                                                                         (int16_t)l->members[i].error};
     kafka_req_done(q);
@@ -358,6 +363,13 @@ void kafka_do_offset_fetch(struct kafka_req *q) {
 }
 
 // ---- ListGroups, DescribeGroups, DeleteGroups --------------------------------------------------------------------------------
+static struct str lower_case(struct kafka_req *q, const char *text) { // as Kafka spells types here, and only here
+    char *copy = arena_strdup(&q->arena, text);
+    for (char *c = copy; *c != '\0'; c++)
+        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
+    return str_c(copy);
+}
+
 static void listed(struct group_call *call) {
     struct kafka_req *q = call->arg;
     const struct group_list *l = q->state;
@@ -368,7 +380,7 @@ static void listed(struct group_call *call) {
     res->groups.n = (int32_t)n;
     for (size_t i = 0; i < n; i++)
         res->groups.p[i] = (struct kafka_list_groups_response_groups){str_c(l->groups[i].group_id), str_c(l->groups[i].protocol_type),
-                                                                      str_c(l->groups[i].state), str_c(l->groups[i].type)};
+                                                                      str_c(l->groups[i].state), lower_case(q, l->groups[i].type)};
     kafka_req_done(q);
 }
 
@@ -411,7 +423,7 @@ static void described(struct group_call *call) {
     g->group_state = d->state != NULL ? str_c(d->state) : absent ? STR("Dead") : STR("");
     g->protocol_type = str_c(d->protocol_type);
     g->protocol_data = str_c(d->protocol);
-    if (req->include_authorized_operations) g->authorized_operations = GROUP_OPERATIONS;
+    if (req->include_authorized_operations && g->error_code == 0) g->authorized_operations = GROUP_OPERATIONS;
     size_t n = call->error == 0 ? d->n_members : 0;
     g->members.p = KAFKA_ELEMENTS(&q->arena, kafka_describe_groups_response_groups_members, (int32_t)n);
     g->members.n = (int32_t)n;

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/metrics.h"
+#include "codec/compress.h"
 #include "kafka/conn.h"
+#include "log/batch.h"
 
 typedef struct kafka_produce_response_responses_partition_responses partition_response;
 
@@ -61,6 +63,24 @@ static int refusal(const struct kafka_produce_request *req, struct str *message)
     return 0;
 }
 
+// What Kafka asks of the bytes before it asks for the partition: one whole batch of format 2, in a codec that the request's version knows.
+static int form_fault(const struct kafka_req *q, struct str batches, struct str *message) {
+    struct batch b;
+    enum batch_status status = batch_read(batches.p, batches.n, &b);
+    if (status == BATCH_SHORT || status == BATCH_OLD) {
+        *message = status == BATCH_SHORT ? STR("no whole record batch") : STR("records of formats older than 2 are refused");
+        return KAFKA_INVALID_RECORD;
+    }
+    if (status != BATCH_OK) return 0; // the broker says what is wrong with it
+    if (batches.n > b.size) {
+        *message = STR("exactly one record batch is allowed for a partition");
+        return KAFKA_INVALID_RECORD;
+    }
+    if (q->version >= 7 || batch_codec(&b) != COMPRESS_ZSTD) return 0;
+    *message = STR("zstd is not allowed before version 7 of Produce");
+    return KAFKA_UNSUPPORTED_COMPRESSION_TYPE;
+}
+
 static void produce_topic(struct producing *all, const struct kafka_produce_request_topic_data *topic,
                           struct kafka_produce_response_responses *res, int refused, struct str message) {
     struct kafka_req *q = all->q;
@@ -86,8 +106,8 @@ static void produce_topic(struct producing *all, const struct kafka_produce_requ
             r->error_message = STR("clients may not write to internal topics");
             continue;
         }
-        r->error_code = (int16_t)(refused != 0 ? refused : name == NULL ? KAFKA_UNKNOWN_TOPIC_ID : data->records.n == 0 ? KAFKA_INVALID_RECORD : 0);
         r->error_message = message;
+        r->error_code = (int16_t)(refused != 0 ? refused : name == NULL ? KAFKA_UNKNOWN_TOPIC_ID : form_fault(q, data->records, &r->error_message));
         if (r->error_code != 0) continue;
         parts[i] = (struct part){.all = all, .res = r};
         // A transactional id: from version 12 on the produce itself adds the partition to the transaction (KIP-890).

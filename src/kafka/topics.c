@@ -15,6 +15,20 @@ static bool over_quota(struct kafka_req *q, int64_t partitions, int strict_from,
     return true;
 }
 
+// A name that came twice is answered once.
+#define DROP_REPEATS(list)                                                                                                                           \
+    do {                                                                                                                                             \
+        int32_t kept_ = 0;                                                                                                                           \
+        for (int32_t i_ = 0; i_ < (list).n; i_++) {                                                                                                  \
+            bool again_ = false;                                                                                                                     \
+            for (int32_t k_ = 0; k_ < kept_ && !again_ && (list).n <= TOPICS_MAX; k_++) again_ = str_eq((list).p[k_].name, (list).p[i_].name);       \
+            if (!again_) (list).p[kept_++] = (list).p[i_];                                                                                           \
+        }                                                                                                                                            \
+        (list).n = kept_;                                                                                                                            \
+    } while (0)
+
+enum { TOPICS_MAX = 2000 }; // of one administrative request: more are refused, the work is quadratic in one place
+
 static struct str message_of(struct kafka_req *q, const struct err *err) { return str_c(arena_strdup(&q->arena, err->msg)); }
 
 // ---- CreateTopics -------------------------------------------------------------------------------------------------------
@@ -91,13 +105,12 @@ static void create_all(void *arg) {
         }
         if (r->error_code == 0) create_one(q, &req->topics.p[i], r);
     }
+    DROP_REPEATS(res->topics);
 }
 
 static void submit(struct kafka_req *q, loop_fn *work) {
     if (!kafka_req_submit(q, work, answer)) kafka_req_reject(q, "too many administrative requests");
 }
-
-enum { TOPICS_MAX = 2000 }; // of one administrative request: more are refused, the work is quadratic in one place
 
 void kafka_do_create_topics(struct kafka_req *q) {
     const struct kafka_create_topics_request *req = q->msg;
@@ -109,7 +122,7 @@ void kafka_do_create_topics(struct kafka_req *q) {
         r->name = req->topics.p[i].name;
         r->num_partitions = -1;
         r->replication_factor = -1;
-        r->configs.n = -1;
+        r->error_message = (struct str){NULL, 0};
         if (req->topics.n > TOPICS_MAX) r->error_code = KAFKA_POLICY_VIOLATION;
     }
     if (req->topics.n > TOPICS_MAX) kafka_req_done(q);
@@ -131,16 +144,26 @@ static void name_fault(delete_response *r) {
     r->error_message = named ? STR("You may not specify both topic name and topic id.") : STR("Neither topic name nor id were specified.");
 }
 
+static bool same_topic(const delete_response *a, const delete_response *b) {
+    if (a->name.p != NULL || b->name.p != NULL) return a->name.p != NULL && b->name.p != NULL && str_eq(a->name, b->name);
+    return memcmp(&a->topic_id, &b->topic_id, sizeof a->topic_id) == 0 && !id_is_zero(&a->topic_id);
+}
+
+// What came twice is refused and answered once.
 static void refuse_repeats(struct kafka_delete_topics_response *res) {
-    for (int32_t i = 0; i < res->responses.n; i++)
-        for (int32_t k = 0; k < res->responses.n; k++) {
-            delete_response *a = &res->responses.p[i], *b = &res->responses.p[k];
-            bool named = a->name.p != NULL && b->name.p != NULL && str_eq(a->name, b->name);
-            bool same = named || (a->name.p == NULL && b->name.p == NULL && memcmp(&a->topic_id, &b->topic_id, sizeof a->topic_id) == 0);
-            if (k == i || !same || a->error_code != 0) continue;
-            a->error_code = KAFKA_INVALID_REQUEST;
-            a->error_message = named ? STR("Duplicate topic name.") : STR("Duplicate topic id.");
+    int32_t kept = 0;
+    for (int32_t i = 0; i < res->responses.n; i++) {
+        delete_response *r = &res->responses.p[i], *earlier = NULL;
+        for (int32_t k = 0; k < kept && earlier == NULL; k++)
+            if (same_topic(&res->responses.p[k], r)) earlier = &res->responses.p[k];
+        if (earlier == NULL) {
+            res->responses.p[kept++] = *r;
+        } else if (earlier->error_code == 0) {
+            earlier->error_code = KAFKA_INVALID_REQUEST;
+            earlier->error_message = r->name.p != NULL ? STR("Duplicate topic name.") : STR("Duplicate topic id.");
         }
+    }
+    res->responses.n = kept;
 }
 
 static const char *configs_delete_enabled(struct kafka_req *q) {
@@ -232,6 +255,7 @@ static void grow_all(void *arg) {
         res->results.p[i].error_code = KAFKA_INVALID_REQUEST;
         res->results.p[i].error_message = STR("Duplicate topic name.");
     }
+    DROP_REPEATS(res->results);
 }
 
 void kafka_do_create_partitions(struct kafka_req *q) {

@@ -62,7 +62,7 @@ static void test_topics(void **state) {
         assert_int_equal(err_info(ERR_TOPIC_NAME)->kafka, 17);
     }
     assert_int_equal(broker_topic_create(b, "zero", 0, NULL, 0, false, NULL, NULL, &err), ERR_PARTITIONS);
-    assert_int_equal(broker_topic_create(b, "many", 20000, NULL, 0, false, NULL, NULL, &err), ERR_PARTITIONS);
+    assert_int_equal(broker_topic_create(b, "many", 20000, NULL, 0, false, NULL, NULL, &err), ERR_POLICY);
     assert_int_equal(broker_topic_create(b, "default", -1, NULL, 0, false, &info, &a, &err), ERR_OK);
     assert_int_equal(info.partitions, 4);
     assert_int_equal(broker_topic_grow(b, "t.1", 3, false, &err), ERR_PARTITIONS);
@@ -192,10 +192,10 @@ static void test_refusals(void **state) {
     assert_int_equal(produce_raw(f, &b), KAFKA_CORRUPT_MESSAGE);
     build(&b, now, 2, 10, -1, -1, -1);
     b.n--;
-    assert_int_equal(produce_raw(f, &b), KAFKA_CORRUPT_MESSAGE);
+    assert_int_equal(produce_raw(f, &b), KAFKA_INVALID_RECORD);
     build(&b, now, 2, 10, -1, -1, -1);
     b.p[16] = 1;
-    assert_int_equal(produce_raw(f, &b), KAFKA_UNSUPPORTED_FOR_MESSAGE_FORMAT);
+    assert_int_equal(produce_raw(f, &b), KAFKA_INVALID_RECORD);
     build(&b, now, 2, (1 << 20) - 10, -1, -1, -1);
     assert_int_equal(produce_raw(f, &b), KAFKA_MESSAGE_TOO_LARGE);
     build(&b, now + 7200 * 1000, 1, 10, -1, -1, -1);

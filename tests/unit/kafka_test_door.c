@@ -389,7 +389,18 @@ static bool one_held(void) { return fake.n_held == 1; }
 static bool one_wait(void) { return fake.n_waits >= 1; }
 static bool two_removed(void) { return fake.n_removed == 2; }
 
-static struct kafka_produce_request produce_request(struct arena *a, const char *topic, struct str records, int acks) {
+enum { BATCH_BYTES = 61 }; // a header and nothing behind it
+
+// Bytes that are one record batch by their header's length and format; the rest is the broker's to check.
+static struct str batch_of(struct arena *a, size_t n) {
+    uint8_t *p = arena_zalloc(a, n);
+    for (int i = 0; i < 4; i++) p[8 + i] = (uint8_t)((n - 12) >> (24 - 8 * i));
+    p[16] = 2;
+    return str_n(p, n);
+}
+
+static struct kafka_produce_request produce_request(struct arena *a, const char *topic, size_t bytes, int acks) {
+    struct str records = batch_of(a, bytes);
     struct kafka_produce_request req;
     kafka_msg_init(&kafka_produce_request_m, &req);
     req.acks = (int16_t)acks;
@@ -555,7 +566,7 @@ static void test_pipeline_in_order(void **state) { // three Produce at once, dur
     fake.hold = true;
     struct buf all = {0};
     for (int i = 0; i < 3; i++) {
-        struct kafka_produce_request req = produce_request(&a, "t", STR("records"), -1);
+        struct kafka_produce_request req = produce_request(&a, "t", BATCH_BYTES, -1);
         request_bytes(&all, KAFKA_API_PRODUCE, 7 + i, 100 + i, &req);
     }
     struct kafka_metadata_request meta = metadata_request(&a, "later");
@@ -581,23 +592,23 @@ static void test_acks(void **state) {
     (void)state;
     struct arena a = {0};
     struct client c = client_open();
-    struct kafka_produce_request req = produce_request(&a, "t", STR("r"), 0);
+    struct kafka_produce_request req = produce_request(&a, "t", BATCH_BYTES, 0);
     request(&c, KAFKA_API_PRODUCE, 8, 1, &req); // no answer
-    req = produce_request(&a, "absent", STR("r"), 1);
+    req = produce_request(&a, "absent", BATCH_BYTES, 1);
     request(&c, KAFKA_API_PRODUCE, 8, 2, &req);
     struct kafka_produce_response res;
     response(&c, KAFKA_API_PRODUCE, 8, 2, &a, &res);
     assert_int_equal(res.responses.p[0].partition_responses.p[0].error_code, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
-    req = produce_request(&a, "t", STR("r"), 5);
+    req = produce_request(&a, "t", BATCH_BYTES, 5);
     request(&c, KAFKA_API_PRODUCE, 8, 3, &req);
     response(&c, KAFKA_API_PRODUCE, 8, 3, &a, &res);
     assert_int_equal(res.responses.p[0].partition_responses.p[0].error_code, KAFKA_INVALID_REQUIRED_ACKS);
-    req = produce_request(&a, "t", STR("r"), -1);
+    req = produce_request(&a, "t", BATCH_BYTES, -1);
     req.transactional_id = STR("tx");
     request(&c, KAFKA_API_PRODUCE, 8, 4, &req);
     response(&c, KAFKA_API_PRODUCE, 8, 4, &a, &res);
     assert_int_equal(res.responses.p[0].partition_responses.p[0].error_code, 0); // the broker says more
-    req = produce_request(&a, "", STR("r"), -1); // by topic id
+    req = produce_request(&a, "", BATCH_BYTES, -1); // by topic id
     memset(req.topic_data.p->topic_id.b, 1, 16);
     request(&c, KAFKA_API_PRODUCE, 13, 5, &req);
     response(&c, KAFKA_API_PRODUCE, 13, 5, &a, &res);
@@ -615,8 +626,7 @@ static void test_large_frame_in_pieces(void **state) {
     struct arena a = {0};
     struct client c = client_open();
     size_t n = 6 << 20; // more than the loop's scratch and than one memory step
-    char *records = mem_zalloc(n);
-    struct kafka_produce_request req = produce_request(&a, "t", str_n(records, n), -1);
+    struct kafka_produce_request req = produce_request(&a, "t", n, -1);
     struct buf b = {0};
     request_bytes(&b, KAFKA_API_PRODUCE, 9, 1, &req);
     struct kafka_metadata_request meta = metadata_request(&a, "t");
@@ -629,7 +639,6 @@ static void test_large_frame_in_pieces(void **state) {
     struct kafka_metadata_response mres;
     response(&c, KAFKA_API_METADATA, 4, 2, &a, &mres);
     buf_fini(&b);
-    mem_free(records);
     client_close(&c);
     arena_fini(&a);
 }
@@ -649,8 +658,7 @@ static void test_frame_memory(void **state) { // room for one request of three: 
     struct arena a = {0};
     struct client c[3], other = client_open();
     size_t n = 150 << 10;
-    char *records = mem_zalloc(n);
-    struct kafka_produce_request req = produce_request(&a, "t", str_n(records, n), -1);
+    struct kafka_produce_request req = produce_request(&a, "t", n, -1);
     fake.hold = true;
     for (int i = 0; i < 3; i++) {
         c[i] = client_open();
@@ -673,7 +681,6 @@ static void test_frame_memory(void **state) { // room for one request of three: 
     response(&c[2], KAFKA_API_PRODUCE, 9, 2, &a, &res);
     for (int i = 0; i < 3; i++) client_close(&c[i]);
     client_close(&other);
-    mem_free(records);
     arena_fini(&a);
 }
 
@@ -738,7 +745,7 @@ static void test_close_while_waiting(void **state) { // a client that goes away 
     await(two_removed);
     fake.hold = true;
     c = client_open();
-    struct kafka_produce_request p = produce_request(&a, "t", STR("r"), -1);
+    struct kafka_produce_request p = produce_request(&a, "t", BATCH_BYTES, -1);
     request(&c, KAFKA_API_PRODUCE, 8, 1, &p);
     await(one_held);
     client_close(&c);
@@ -805,7 +812,10 @@ static void test_offsets_configs_groups(void **state) {
     static const int64_t want[] = {0, 0, 7, 0, -1, -1, 3, -1};
     lo.topics.p->partitions.p = KAFKA_ELEMENTS(&a, kafka_list_offsets_request_topics_partitions, 8);
     lo.topics.p->partitions.n = 8;
-    for (int i = 0; i < 8; i++) lo.topics.p->partitions.p[i].timestamp = at[i];
+    for (int i = 0; i < 8; i++) {
+        lo.topics.p->partitions.p[i].partition_index = i;
+        lo.topics.p->partitions.p[i].timestamp = at[i];
+    }
     request(&c, KAFKA_API_LIST_OFFSETS, 11, 1, &lo);
     response(&c, KAFKA_API_LIST_OFFSETS, 11, 1, &a, &lor);
     for (int i = 0; i < 8; i++) assert_int_equal(lor.topics.p[0].partitions.p[i].offset, want[i]);

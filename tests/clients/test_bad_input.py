@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that no client library sends, as raw frames, and Apache Kafka's error for each: one table, each row one request.
+
+What stands here was compared with Apache Kafka 4.3.1, which answers each row with the same code.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import Server
+from kafka.record.default_records import DefaultRecordBatchBuilder
+from kafka_frames import Connection
+
+NONE, CORRUPT, TOPIC_UNKNOWN, BAD_TOPIC, INCONSISTENT, BAD_GROUP, NO_MEMBER, EXISTS, BAD_CONFIG = 0, 2, 3, 17, 23, 24, 25, 36, 40
+INVALID_REQUEST, POLICY, NO_GROUP, BAD_CODEC, BAD_RECORD = 42, 44, 69, 76, 87
+ATTRIBUTES, ZSTD = 22, 4
+
+
+def crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 if crc & 1 else crc >> 1
+    return crc ^ 0xFFFFFFFF
+
+
+def batch(attributes: int = 0, base_offset: int = 0, magic: int = 2) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
+    builder.append(0, timestamp=int(time.time() * 1000), key=b"k", value=b"v", headers=[])
+    out = bytearray(builder.build())
+    out[:8] = struct.pack(">q", base_offset)
+    out[16] = magic
+    out[ATTRIBUTES] |= attributes
+    out[17:21] = struct.pack(">I", crc32c(bytes(out[21:])))
+    return bytes(out)
+
+
+@pytest.fixture
+def connection(server: Server) -> Iterator[Connection]:
+    with Connection(server.kafka) as c:
+        yield c
+
+
+def create(connection: Connection, *topics: dict[str, Any]) -> list[dict[str, Any]]:
+    full = [{"num_partitions": 1, "replication_factor": 1} | t for t in topics]
+    answered: list[dict[str, Any]] = connection.ask("CreateTopics", 7, {"topics": full, "timeout_ms": 30000})["topics"]
+    return answered
+
+
+@pytest.fixture
+def topic(connection: Connection) -> str:
+    name = f"bad-{uuid.uuid4().hex[:8]}"
+    assert create(connection, {"name": name})[0]["error_code"] == NONE
+    return name
+
+
+@pytest.mark.parametrize(
+    ("what", "version", "records", "error"),
+    [
+        ("one batch", 9, batch(), NONE),
+        ("two batches", 9, batch() + batch(), BAD_RECORD),
+        ("half a batch", 9, batch()[:-3], BAD_RECORD),
+        ("half a header", 9, batch()[:20], BAD_RECORD),
+        ("nothing", 9, b"", BAD_RECORD),
+        ("format 1", 9, batch(magic=1), BAD_RECORD),
+        ("format 3", 9, batch(magic=3), CORRUPT),
+        ("offset 44", 9, batch(base_offset=44), BAD_RECORD),
+        ("zstd in version 6", 6, batch(ZSTD), BAD_CODEC),
+    ],
+)
+def test_produce(connection: Connection, topic: str, what: str, version: int, records: bytes, error: int) -> None:
+    body = {"acks": -1, "timeout_ms": 30000, "topic_data": [{"name": topic, "partition_data": [{"index": 0, "records": records}]}]}
+    part = connection.ask("Produce", version, body)["responses"][0]["partition_responses"][0]
+    assert (part["error_code"], part["base_offset"]) == (error, 0 if error == NONE else -1), what
+    asked = {"replica_id": -1, "topics": [{"name": topic, "partitions": [{"partition_index": 0, "current_leader_epoch": -1, "timestamp": -1}]}]}
+    end = connection.ask("ListOffsets", 7, asked)["topics"][0]["partitions"][0]["offset"]
+    assert end == (1 if error == NONE else 0), "what was refused is not in the log"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("delete.retention.ms", " 5 ", NONE),
+        ("compression.gzip.level", "0", BAD_CONFIG),
+        ("compression.gzip.level", "-1", NONE),
+        ("compression.gzip.level", "9", NONE),
+        ("follower.replication.throttled.replicas", "abc", BAD_CONFIG),
+        ("leader.replication.throttled.replicas", "0:1,none", BAD_CONFIG),
+        ("leader.replication.throttled.replicas", "0:1,1:1", NONE),
+        ("follower.replication.throttled.replicas", "*", NONE),
+        ("retention.ms", None, BAD_CONFIG),
+        ("nope", "1", BAD_CONFIG),
+    ],
+)
+def test_topic_configs(connection: Connection, name: str, value: str | None, error: int) -> None:
+    topic = f"bad-{uuid.uuid4().hex[:8]}"
+    told = create(connection, {"name": topic, "configs": [{"name": name, "value": value}]})[0]
+    assert told["error_code"] == error and (told["error_message"] is None) == (error == NONE), told
+    if error != NONE:
+        assert told["configs"] == [], "an empty list, not null"
+        return
+    wanted = {"resources": [{"resource_type": 2, "resource_name": topic, "configuration_keys": [name]}]}
+    shown = connection.ask("DescribeConfigs", 4, wanted)["results"][0]["configs"]
+    assert [c["value"] for c in shown] == [None if value is None else value.strip()]
+
+
+def test_the_same_name_twice_is_answered_once(connection: Connection, topic: str) -> None:
+    twice = create(connection, {"name": "bad-twice"}, {"name": "bad-twice"}, {"name": topic})
+    assert sorted((t["name"], t["error_code"]) for t in twice) == sorted([("bad-twice", INVALID_REQUEST), (topic, EXISTS)])
+    grown = connection.ask("CreatePartitions", 3, {"topics": [{"name": topic, "count": 2}, {"name": topic, "count": 3}], "timeout_ms": 30000})
+    assert [(r["name"], r["error_code"]) for r in grown["results"]] == [(topic, INVALID_REQUEST)]
+    gone = connection.ask("DeleteTopics", 6, {"topics": [{"name": topic}, {"name": topic}, {"name": "none"}], "timeout_ms": 30000})
+    assert {r["name"]: r["error_code"] for r in gone["responses"]} == {topic: INVALID_REQUEST, "none": TOPIC_UNKNOWN}
+    part = {"partition_index": 0, "current_leader_epoch": -1, "timestamp": -1}
+    asked = {"replica_id": -1, "topics": [{"name": topic, "partitions": [part, part, part | {"partition_index": 7}]}]}
+    parts = connection.ask("ListOffsets", 7, asked)["topics"][0]["partitions"]
+    assert [(p["partition_index"], p["error_code"], p["offset"]) for p in parts] == [(0, INVALID_REQUEST, -1), (7, TOPIC_UNKNOWN, -1)]
+
+
+def test_topics_that_cannot_be(connection: Connection) -> None:
+    assert create(connection, {"name": "bad-huge", "num_partitions": 20000})[0]["error_code"] == POLICY
+    for name, error in (("a b", BAD_TOPIC), ("", BAD_TOPIC), ("none", TOPIC_UNKNOWN)):
+        asked = {"resources": [{"resource_type": 2, "resource_name": name, "configuration_keys": None}]}
+        assert connection.ask("DescribeConfigs", 4, asked)["results"][0]["error_code"] == error
+
+
+def test_groups_without_a_name(connection: Connection) -> None:
+    member = {"group_id": "", "generation_id": 1, "member_id": "m"}
+    assert connection.ask("Heartbeat", 4, member)["error_code"] == BAD_GROUP
+    assert connection.ask("SyncGroup", 5, member | {"protocol_type": "consumer", "protocol_name": "range"})["error_code"] == BAD_GROUP
+    assert connection.ask("SyncGroup", 5, member | {"group_id": "g"})["error_code"] == INCONSISTENT, "without protocol type and name"
+    left = connection.ask("LeaveGroup", 5, {"group_id": "", "members": [{"member_id": "m"}]})
+    assert (left["error_code"], left["members"]) == (BAD_GROUP, [])
+    for api in ("ConsumerGroupDescribe", "ShareGroupDescribe", "StreamsGroupDescribe"):
+        groups = connection.ask(api, 1, {"group_ids": ["", "none"]})["groups"]
+        assert [g["error_code"] for g in groups] == [BAD_GROUP, NO_GROUP], api
+    joining = {"group_id": "bad-8", "member_id": " ", "member_epoch": 0, "rebalance_timeout_ms": 5000, "subscribed_topic_names": ["t"], "topic_partitions": []}
+    assert connection.ask("ConsumerGroupHeartbeat", 1, joining)["error_code"] == INVALID_REQUEST, "an id of white space"
+
+
+def test_the_group_without_a_name_has_offsets(connection: Connection, topic: str) -> None:
+    """Clients without a group.id commit to it: for offsets alone it is a group like others."""
+    part = {"partition_index": 0, "committed_offset": 5, "committed_leader_epoch": 0, "committed_metadata": "m"}
+    commit = {"group_id": "", "generation_id_or_member_epoch": -1, "member_id": "", "topics": [{"name": topic, "partitions": [part]}]}
+    assert connection.ask("OffsetCommit", 8, commit)["topics"][0]["partitions"][0]["error_code"] == NONE
+    fetch = {"groups": [{"group_id": "", "topics": [{"name": topic, "partition_indexes": [0]}]}]}
+    assert connection.ask("OffsetFetch", 8, fetch)["groups"][0]["topics"][0]["partitions"][0]["committed_offset"] == 5
+    assert connection.ask("DeleteGroups", 2, {"groups_names": [""]})["results"][0]["error_code"] == NONE
+    assert connection.ask("DeleteGroups", 2, {"groups_names": [""]})["results"][0]["error_code"] == NO_GROUP
+
+
+def test_groups_that_are_not_there(connection: Connection) -> None:
+    fetch = {"groups": [{"group_id": "none", "member_id": "m", "member_epoch": 4, "topics": [{"name": "t", "partition_indexes": [0]}]}]}
+    told = connection.ask("OffsetFetch", 9, fetch)["groups"][0]
+    assert (told["error_code"], told["topics"][0]["partitions"][0]["committed_offset"]) == (NONE, -1)
+    shown = connection.ask("DescribeGroups", 6, {"groups": ["none"], "include_authorized_operations": 1})["groups"][0]
+    assert (shown["error_code"], shown["authorized_operations"]) == (NO_GROUP, -(1 << 31)), "nothing is told of what is not there"
+    key = "g:AAAAAAAAAAAAAAAAAAAAAA:0"
+    for version, error in ((5, INVALID_REQUEST), (6, NONE)):
+        found = connection.ask("FindCoordinator", version, {"key_type": 2, "coordinator_keys": [key]})["coordinators"]
+        assert found[0]["error_code"] == error
+
+
+def test_types_of_groups_are_in_small_letters(connection: Connection, topic: str) -> None:
+    part = {"partition_index": 0, "committed_offset": 1, "committed_leader_epoch": -1, "committed_metadata": ""}
+    commit = {"group_id": "bad-type", "generation_id_or_member_epoch": -1, "member_id": "", "topics": [{"name": topic, "partitions": [part]}]}
+    connection.ask("OffsetCommit", 8, commit)
+    groups = connection.ask("ListGroups", 5, {"types_filter": ["CLASSIC"]})["groups"]
+    assert {g["group_id"]: g["group_type"] for g in groups}["bad-type"] == "classic"
