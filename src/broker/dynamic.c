@@ -174,6 +174,7 @@ const char *dynamic_value(const struct broker *b, const char *name, bool self) {
 const char *broker_config_text(struct broker *b, const char *name) { return configs_broker_text(b, name); }
 int64_t broker_config_i64(struct broker *b, const char *name, int64_t otherwise) { return configs_broker_i64(b, name, otherwise); }
 const char *broker_config_of_listener(struct broker *b, const char *name) { return configs_of_listener(name) == NULL ? NULL : dynamic_value(b, name, true); }
+void dynamic_touch(struct broker *b) { atomic_fetch_add(&b->dynamic->version, 1); }
 uint64_t broker_config_version(struct broker *b) { return atomic_load(&b->dynamic->version); }
 
 static const char *own_value(struct broker *b, enum broker_resource kind, struct str name, const char *config) {

@@ -209,6 +209,7 @@ enum err_code broker_features_update(struct broker *b, const struct broker_featu
     if (code == ERR_OK && !validate_only && memcmp(before, after, sizeof before) != 0) {
         code = write_levels(b->store, before, after, x->epoch + 1, err);
         if (code == ERR_OK) take(x, after);
+        if (code == ERR_OK) dynamic_touch(b);
     }
     sys_mutex_unlock(&x->change);
     return code;

@@ -142,6 +142,7 @@ bool configs_broker_is_set(const struct broker *b, const char *name);      // it
 
 // ---- dynamic.c: configs changed while the server runs (dynamic.h) ----
 void dynamic_open(struct broker *b); // loads them from the store
+void dynamic_touch(struct broker *b); // what configs in force depend on besides has changed: another broker_config_version
 void dynamic_free(struct dynamic *d);
 const char *dynamic_value(const struct broker *b, const char *name, bool self); // of the broker; NULL = not set. Lives until the end
 

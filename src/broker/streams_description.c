@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "broker/store.h"
 #include "broker/streams_group.h"
 
@@ -18,22 +19,35 @@ static bool is_on(const struct coordinator *c) {
     return configs_broker_text(c->broker, "group.streams.topology.description.plugin.class")[0] != '\0';
 }
 
+static void count(const char *event, uint64_t n) { metric_add(M_STREAMS_DESCRIPTIONS, event, n); }
+
 // ---- who is asked, and when -----------------------------------------------------------------------------------------
 
 // Each asking for one topology makes the wait before the next twice as long.
+void streams_asking_put_off(struct streams_asking *a, int32_t epoch, int64_t now_ms) {
+    int64_t wait = a->epoch == epoch ? a->wait_ms * 2 : ASK_FIRST_MS;
+    if (a->epoch > epoch) return; // late news of an older one
+    a->epoch = epoch;
+    a->wait_ms = wait > ASK_LAST_MS ? ASK_LAST_MS : wait;
+    a->after_ms = now_ms + a->wait_ms;
+}
+
+bool streams_asking_due(struct streams_asking *a, int32_t epoch, int64_t now_ms) {
+    if (a->epoch == epoch && now_ms < a->after_ms) return false;
+    if (a->epoch > epoch) a->epoch = -1; // the group's topology is what counts
+    streams_asking_put_off(a, epoch, now_ms);
+    return true;
+}
+
 static void put_off(struct streams_group *g, int32_t epoch) {
-    int64_t wait = g->ask_epoch == epoch ? g->ask_wait_ms * 2 : ASK_FIRST_MS;
-    g->ask_epoch = epoch;
-    g->ask_wait_ms = wait > ASK_LAST_MS ? ASK_LAST_MS : wait;
-    g->ask_after_ms = loop_now_us(g->head->coordinator->loop) / 1000 + g->ask_wait_ms;
+    streams_asking_put_off(&g->asking, epoch, loop_now_us(g->head->coordinator->loop) / 1000);
 }
 
 bool streams_description_wanted(struct streams_group *g, const struct streams_heartbeat *h, const struct streams_member *m) {
     if (!h->knows_descriptions || !is_on(g->head->coordinator) || g->topology == NULL) return false;
     int32_t epoch = g->topology->epoch;
     if (epoch == g->described_epoch || epoch == g->undescribable_epoch || m->topology_epoch < epoch) return false;
-    if (g->ask_epoch == epoch && loop_now_us(g->head->coordinator->loop) / 1000 < g->ask_after_ms) return false;
-    put_off(g, epoch);
+    if (!streams_asking_due(&g->asking, epoch, loop_now_us(g->head->coordinator->loop) / 1000)) return false;
     log_info("broker", "a member is asked for the description of its topology", "group", g->head->id, "member", m->id, NULL);
     return true;
 }
@@ -54,6 +68,7 @@ void streams_description_fill(struct streams_group *g, struct streams_describe *
     }
     d->description = str_n(value.p + EPOCH_N, value.n - EPOCH_N);
     d->description_status = STREAMS_DESCRIPTION_AVAILABLE;
+    count("got", 1);
 }
 
 // ---- a push ---------------------------------------------------------------------------------------------------------
@@ -95,18 +110,20 @@ static void recorded(void *arg, int error) { // of one that is kept
     struct coordinator *c = coordinator_of(&d->call);
     struct streams_group *g = streams_find(c, d->group_id);
     if (error != 0 && g != NULL) put_off(g, d->topology_epoch);
+    count(error == 0 ? "set" : "not set", 1);
     if (error != 0) (void)say(d, error, "The coordinator could not store the state of the group.");
     answer(d, error);
 }
 
 static void recorded_refusal(void *arg, int error) { // for good
     struct streams_description *d = arg;
+    count("not set", 1);
     answer(d, error != 0 ? say(d, error, "The coordinator could not store the state of the group.") : KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED);
 }
 
 static void record(struct streams_group *g, struct streams_description *d, group_records_fn *fn) {
     struct group_records *r = group_records_new(g->head->coordinator);
-    g->ask_epoch = -1;
+    g->asking.epoch = -1;
     streams_put_group(g, r);
     group_records_submit(r, g->head, fn, d);
 }
@@ -139,6 +156,7 @@ static void stored(void *arg) {
         answer(d, group_not_found(&d->call, d->group_id, head, &streams_group_ops));
     } else if (d->code != ERR_OK) {
         put_off(head->own, d->topology_epoch);
+        count("not set", 1);
         answer(d, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED);
     } else {
         struct streams_group *g = head->own;
@@ -174,6 +192,7 @@ static void update_on_loop(void *arg) {
         return;
     }
     put_off(g, d->topology_epoch);
+    count("not set", 1);
     answer(d, say(d, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED,
                   room ? "The broker is too busy to store the topology description." : "The topology descriptions of all groups take too much room."));
 }
@@ -217,6 +236,7 @@ static void forgotten(void *arg) {
         g->description_n = 0;
         g->described_epoch = -1;
     }
+    count(w->result == ERR_OK ? "deleted" : "not deleted", w->result == ERR_OK ? w->ids.n : 1);
     if (w->code != NULL) *w->code = w->result;
     if (w->done != NULL) w->done(w->arg);
     free_forgetting(w);

@@ -48,7 +48,7 @@ struct streams_group *streams_group_new(struct group *head) {
     struct streams_group *g = MEM_NEW(struct streams_group);
     g->head = head;
     head->own = g;
-    g->validated_epoch = g->described_epoch = g->undescribable_epoch = g->ask_epoch = -1;
+    g->validated_epoch = g->described_epoch = g->undescribable_epoch = g->asking.epoch = -1;
     g->plan.status = STREAMS_MISSING_SOURCE_TOPICS;
     map_init(&g->members);
     arena_init(&g->arena);

@@ -44,6 +44,11 @@ struct streams_plan { // what the topics that are there make of the topology
     int64_t hash; // of the topics
 };
 
+struct streams_asking { // for the description of a topology
+    int32_t epoch;             // of the last one; -1 = none
+    int64_t wait_ms, after_ms; // nobody is asked for the same topology before
+};
+
 struct streams_group {
     struct group *head;
     int32_t epoch, assignment_epoch, validated_epoch, endpoint_epoch;
@@ -61,8 +66,7 @@ struct streams_group {
     int32_t described_epoch, undescribable_epoch;
     size_t description_n;                     // bytes of what is kept
     bool forgetting;                          // it is being taken away
-    int32_t ask_epoch;                        // of the last asking
-    int64_t ask_wait_ms, ask_after_ms;        // nobody is asked before
+    struct streams_asking asking;
 };
 
 // ---- streams_group.c ----
@@ -97,6 +101,8 @@ struct streams_topology *streams_topology_get(struct rd *r, struct arena *a);
 const char *streams_topology_fault(const struct streams_topology *t, struct arena *a); // NULL = none
 
 // ---- streams_description.c ----
+bool streams_asking_due(struct streams_asking *a, int32_t epoch, int64_t now_ms); // true: somebody is asked now
+void streams_asking_put_off(struct streams_asking *a, int32_t epoch, int64_t now_ms);
 bool streams_description_wanted(struct streams_group *g, const struct streams_heartbeat *h, const struct streams_member *m);
 void streams_description_fill(struct streams_group *g, struct streams_describe *d);
 void streams_description_drop(struct streams_group *g); // the group goes: so does what is left of it, when the pool comes to it

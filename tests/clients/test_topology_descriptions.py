@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,8 @@ def test_a_description_is_kept(keeper: Server) -> None:
     assert group.push() == (0, None)
     assert group.described() == (AVAILABLE, DESCRIPTION)
     assert group.described(wanted=False) == (NOT_REQUESTED, None)
+    with urllib.request.urlopen(f"{keeper.http}/metrics", timeout=30) as metrics:
+        assert 'millrace_streams_topology_descriptions_total{event="set"} 1\n' in metrics.read().decode()
     keeper.kill()
     keeper.start()
     assert group.described() == (AVAILABLE, DESCRIPTION), "durable before it was acknowledged"

@@ -10,6 +10,7 @@
 
 #include "broker/broker.h"
 #include "broker/dynamic.h"
+#include "broker/features.h"
 #include "broker/kafka_error.h"
 #include "broker/share.h"
 #include "log/batch.h"
@@ -196,11 +197,29 @@ static void a_queue_that_may_not_be_used_stops_nobody(void **state) {
     arena_fini(&a);
 }
 
+static void below_share_version_2_there_are_none(void **state) {
+    struct fixture *f = *state;
+    struct seen seen[20];
+    make_topic(f, "dlq.q", &enabled, 1, NULL);
+    struct share_client c = member(f, "dlq.q");
+    const struct broker_feature_update lower = {STR("share.version"), 1, FEATURE_SAFE_DOWNGRADE}, higher = {STR("share.version"), 2, FEATURE_UPGRADE};
+    assert_int_equal(broker_features_update(f->broker, &lower, 1, false, NULL), ERR_OK);
+    assert_int_equal(share_client_acknowledge(&c, 0, 0, 0, SHARE_REJECT), 0);
+    wait_for_done(&c, 1);
+    assert_int_equal(read_queue(f, "dlq.q", seen, 20), 0);
+    assert_int_equal(broker_features_update(f->broker, &higher, 1, false, NULL), ERR_OK);
+    assert_int_equal(share_client_acknowledge(&c, 0, 1, 1, SHARE_REJECT), 0);
+    wait_for_done(&c, 2);
+    assert_int_equal(read_queue(f, "dlq.q", seen, 20), 1);
+    assert_int_equal(seen[0].offset, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rejected_records_go_to_the_queue, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(the_last_delivery_ends_in_the_queue, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(what_was_cut_short_is_done_at_the_next_fetch, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(below_share_version_2_there_are_none, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_queue_that_may_not_be_used_stops_nobody, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

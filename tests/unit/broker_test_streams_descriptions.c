@@ -12,6 +12,7 @@
 #include "broker/groups.h"
 #include "broker/kafka_error.h"
 #include "broker/store.h"
+#include "broker/streams_group.h"
 #include "unit/broker_fixture.h"
 
 struct call {
@@ -181,8 +182,28 @@ static void test_deleted(void **state) {
     check_described(f, STREAMS_DESCRIPTION_NOT_STORED, NULL);
 }
 
+static void test_waits(void **state) {
+    (void)state;
+    struct streams_asking a = {.epoch = -1};
+    int64_t now = 1000, wait = 30 * 1000;
+    for (int i = 0; i < 12; i++) { // twice as long each time, an hour at most
+        assert_true(streams_asking_due(&a, 3, now));
+        assert_false(streams_asking_due(&a, 3, now + wait - 1));
+        now += wait;
+        wait = wait * 2 > 3600 * 1000 ? 3600 * 1000 : wait * 2;
+    }
+    assert_true(streams_asking_due(&a, 4, now)); // another topology begins anew
+    assert_false(streams_asking_due(&a, 4, now + 29999));
+    streams_asking_put_off(&a, 3, now + 29999); // late news of the one before
+    assert_true(streams_asking_due(&a, 4, now + 30000));
+    streams_asking_put_off(&a, 4, now + 30000); // it was sent, and could not be kept
+    assert_false(streams_asking_due(&a, 4, now + 30000 + 119999));
+    assert_true(streams_asking_due(&a, 4, now + 30000 + 120000));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_waits),
         cmocka_unit_test_setup_teardown(test_kept, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_deleted, setup, fixture_teardown),

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Crash tests of topology descriptions and of features' levels: pushed, changed, taken away with the group, over a restart, with every operation on
+// the disk as the last one, or failing once. What was acknowledged is told afterwards; a group that is gone leaves nothing.
+#include "crash.h"
+
+#include "broker/broker.h"
+#include "broker/features.h"
+#include "broker/groups.h"
+#include "broker/kafka_error.h"
+#include "broker/store.h"
+
+enum { EPOCH = 3 };
+
+struct my {
+    bool joined;
+    int32_t epoch;                    // of the member
+    const char *described, *attempted; // descriptions
+    bool deleted, maybe_deleted;
+    int16_t level, maybe_level; // of transaction.version
+};
+
+struct server {
+    struct loop *loop;
+    struct pool *pool;
+    struct broker *broker;
+};
+
+static char why[ERR_MSG_MAX];
+
+static bool start(struct server *v, struct sys *s) {
+    struct err err = {0};
+    static const struct broker_kv configs[] = {
+        {"log.segment.bytes", "1048576"},
+        {"group.streams.topology.description.plugin.class", "org.apache.kafka.server.streams.InMemoryTopologyDescriptionPlugin"}};
+    struct broker_config c = {.dir = "log", .node_id = 1, .default_partitions = 1, .max_partitions = 100, .features = "share.version=1"};
+    c.configs = configs;
+    c.n_configs = 2;
+    v->pool = pool_new("crash", 1, 50);
+    v->loop = loop_new(s, "crash", &err);
+    loop_start(v->loop);
+    v->broker = broker_open(s, &c, &v->loop, 1, v->pool, &err);
+    memcpy(why, err.msg, sizeof why);
+    return v->broker != NULL;
+}
+
+static void stop(struct server *v) {
+    if (v->broker != NULL) broker_close(v->broker);
+    loop_stop(v->loop);
+    loop_free(v->loop);
+    pool_free(v->pool);
+}
+
+// ---- calls that wait for their answer -------------------------------------------------------------------------------
+
+struct ask {
+    union {
+        struct group_call call;
+        struct streams_heartbeat heartbeat;
+        struct streams_describe describe;
+        struct streams_description description;
+        struct group_delete delete;
+    };
+    struct arena arena;
+    struct loop_event event;
+};
+static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
+
+static void ask_init(struct ask *x, struct server *v) {
+    arena_init(&x->arena);
+    loop_event_init(&x->event);
+    x->call.done = ask_done;
+    x->call.back = v->loop;
+    x->call.arena = &x->arena;
+    x->call.arg = x;
+}
+
+static int ask_wait(struct ask *x) { // the caller ends the arena
+    loop_event_wait(&x->event);
+    loop_event_fini(&x->event);
+    return x->call.error;
+}
+
+static int beat(struct server *v, int32_t epoch, int32_t *next) {
+    static const char *const in[] = {"in"};
+    const struct streams_subtopology sub = {.id = "0", .sources = in, .n_sources = 1};
+    const struct streams_topology t = {.epoch = EPOCH, .subtopologies = &sub, .n_subtopologies = 1};
+    struct ask x = {.heartbeat = {.group_id = "app", .member_id = "m", .member_epoch = epoch, .client_id = "", .client_host = ""}};
+    x.heartbeat.rebalance_timeout_ms = epoch == 0 ? 60000 : -1;
+    x.heartbeat.topology = epoch == 0 ? &t : NULL;
+    x.heartbeat.owned.given = epoch == 0;
+    ask_init(&x, v);
+    group_streams_heartbeat(v->broker, &x.heartbeat);
+    int error = ask_wait(&x);
+    if (error == 0) *next = x.heartbeat.out_member_epoch;
+    arena_fini(&x.arena);
+    return error;
+}
+
+static bool push(struct server *v, struct my *m, const char *text) {
+    struct ask x = {.description = {.group_id = "app", .member_id = "m", .topology_epoch = EPOCH, .description = str_c(text)}};
+    m->attempted = text;
+    ask_init(&x, v);
+    group_streams_description(v->broker, &x.description);
+    int error = ask_wait(&x);
+    arena_fini(&x.arena);
+    if (error == 0) m->described = text;
+    return error == 0;
+}
+
+static bool delete(struct server *v, struct my *m) {
+    struct ask x = {.delete = {.group_id = "app"}};
+    m->maybe_deleted = true;
+    ask_init(&x, v);
+    group_delete(v->broker, &x.delete);
+    m->deleted = ask_wait(&x) == 0;
+    arena_fini(&x.arena);
+    return m->deleted;
+}
+
+static bool set_level(struct server *v, struct my *m, int16_t level, int8_t change) {
+    const struct broker_feature_update u = {STR("transaction.version"), level, change};
+    m->maybe_level = level;
+    if (broker_features_update(v->broker, &u, 1, false, NULL) != ERR_OK) return false;
+    m->level = level;
+    return true;
+}
+
+// ---- scenario -------------------------------------------------------------------------------------------------------
+
+static bool first_life(struct server *v, struct my *m) {
+    m->joined = beat(v, 0, &m->epoch) == 0;
+    return m->joined && push(v, m, "one") && set_level(v, m, 1, FEATURE_SAFE_DOWNGRADE) && push(v, m, "two") && set_level(v, m, 2, FEATURE_UPGRADE);
+}
+
+static bool second_life(struct server *v, struct my *m) {
+    int32_t gone;
+    return push(v, m, "three") && set_level(v, m, 0, FEATURE_UNSAFE_DOWNGRADE) && beat(v, -1, &gone) == 0 && delete(v, m);
+}
+
+static void scenario(struct sys *s, void *state) {
+    struct my *m = state;
+    struct server v = {0};
+    m->level = m->maybe_level = 2;
+    bool on = start(&v, s) && first_life(&v, state);
+    stop(&v);
+    v = (struct server){0};
+    if (!on) return;
+    if (start(&v, s)) (void)second_life(&v, state);
+    stop(&v);
+}
+
+static void recover(struct sys *s, void *state) {
+    (void)state;
+    struct server v = {0};
+    (void)start(&v, s);
+    stop(&v);
+}
+
+static void check(struct server *v, struct my *m) {
+    struct ask x = {.describe = {.group_id = "app", .with_description = true}};
+    int16_t level = broker_feature_level(v->broker, FEATURE_TRANSACTION);
+    assert_true(level == m->level || level == m->maybe_level);
+    assert_int_equal(broker_feature_level(v->broker, FEATURE_SHARE), 1); // from the first open on
+    ask_init(&x, v);
+    group_streams_describe(v->broker, &x.describe);
+    int error = ask_wait(&x);
+    assert_true(error == 0 || error == KAFKA_GROUP_ID_NOT_FOUND);
+    if (m->joined && !m->maybe_deleted) assert_int_equal(error, 0);
+    if (m->deleted) assert_int_equal(error, KAFKA_GROUP_ID_NOT_FOUND);
+    if (m->deleted) assert_int_equal(store_count(broker_store(v->broker), STORE_TOPOLOGY_DESCRIPTION), 0);
+    if (error == 0 && m->described != NULL && !m->maybe_deleted) assert_int_equal(x.describe.description_status, STREAMS_DESCRIPTION_AVAILABLE);
+    if (error == 0 && x.describe.description_status == STREAMS_DESCRIPTION_AVAILABLE) {
+        struct str is = x.describe.description;
+        assert_true((m->described != NULL && str_eqc(is, m->described)) || (m->attempted != NULL && str_eqc(is, m->attempted)));
+    }
+    arena_fini(&x.arena);
+}
+
+static void verify(struct sys *s, void *state) {
+    for (int round = 0; round < 2; round++) {
+        struct server v = {0};
+        if (!start(&v, s)) fail_msg("the broker does not open again: %s", why);
+        check(&v, state);
+        if (round == 0) sys_sim_crash_at(s, sys_sim_ops(s) + 1); // the close is cut at once
+        stop(&v);
+        sys_sim_reboot(s);
+    }
+}
+
+static void test_crash(void **x) {
+    (void)x;
+    static const struct crash_test t = {
+        .seeds = 2, .state_size = sizeof(struct my), .scenario = scenario, .recover = recover, .verify = verify, .kills = true, .faults = true};
+    crash_try_all(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {crash_unit_test(test_crash)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
