@@ -246,13 +246,13 @@ static bool has(const struct partition_set *s, const struct topic_partition *t) 
     return partition_set_meets(s, &one);
 }
 
-// Whether another member, or one in the same process in another role, still has the task. One process keeps a task's state in one place.
+// Whether another member, or one in the same process in another role, still has the task. One process keeps a task's state in one place. So a member
+// that just gave a task up in one role takes it in another with its next heartbeat, when the state has been closed, as Kafka's coordinator has it.
 static bool is_taken(const struct streams_member *m, const struct topic_partition *t, int role) {
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&m->group->members, &it)) != NULL;) {
         const struct streams_member *o = e->value;
-        if (o == m) continue;
-        bool near = m->process_id[0] != '\0' && strcmp(o->process_id, m->process_id) == 0;
+        bool near = o == m || (m->process_id[0] != '\0' && strcmp(o->process_id, m->process_id) == 0);
         for (int i = 0; i < STREAMS_ROLES; i++) {
             if (!near && (i != STREAMS_ACTIVE || role != STREAMS_ACTIVE)) continue;
             if (has(&o->assigned.of[i], t) || has(&o->revoking.of[i], t)) return true;
@@ -283,7 +283,6 @@ static void step(struct streams_member *m, const struct task_sets *owned) {
         return;
     }
     task_sets_fini(&revoking);
-    task_sets_fini(&m->revoking);
     for (int i = 0; i < STREAMS_ROLES; i++) {
         struct partition_set wanted = {0};
         size_t free = 0;
@@ -298,6 +297,7 @@ static void step(struct streams_member *m, const struct task_sets *owned) {
         partition_set_fini(&wanted);
     }
     task_sets_move(&m->assigned, &kept);
+    task_sets_fini(&m->revoking); // until here it counted as the member's
     m->state = unreleased ? STREAMS_UNRELEASED : STREAMS_STABLE;
     m->epoch = m->group->assignment_epoch;
 }
@@ -309,7 +309,6 @@ bool streams_reconcile(struct streams_member *m, const struct task_sets *owned, 
     if (state == STREAMS_STABLE && epoch == target) return false;
     if (state == STREAMS_UNREVOKED && !gave_up(&m->revoking, owned)) return false;
     task_sets_copy(&before, &m->assigned);
-    if (state == STREAMS_UNREVOKED) task_sets_fini(&m->revoking);
     step(m, owned);
     bool same = m->state == state && m->epoch == epoch && is_none(&m->revoking) && task_sets_equal(&before, &m->assigned);
     task_sets_fini(&before);

@@ -330,6 +330,33 @@ static void test_interval(void **state) {
     check_older_epochs(f, &all[0], &all[1], before);
 }
 
+// The state of a stand-by task is closed before the same member gets the task as an active one: with the heartbeat after the one that gave it up.
+static void test_promotion(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.id = "a", .process = "p"}, {.id = "b", .process = "q"}};
+    const struct broker_kv standby = {"streams.num.standby.replicas", "1"};
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("app"), &standby, 1, false, NULL), ERR_OK);
+    create(f, "in", 1);
+    for (int i = 0; i < 2; i++) assert_int_equal(beat(f, &all[i], true), 0);
+    for (int i = 0; i < 200000 && all[1].status != -1; i++) settle(f, all, 2);
+    settle(f, all, 2);
+    check_tasks(all, 2, 1, false);
+    struct client *stays = all[0].n_standby > 0 ? &all[0] : &all[1], *goes = stays == &all[0] ? &all[1] : &all[0];
+    assert_true(stays->n_standby == 1 && stays->n_active == 1 && goes->n_active == 1);
+    goes->epoch = -1;
+    assert_int_equal(beat(f, goes, false), 0);
+    assert_int_equal(beat(f, stays, false), 0); // told to give the stand-by up
+    assert_true(stays->told && stays->n_standby == 0 && stays->n_active == 1);
+    int32_t epoch = stays->epoch;
+    assert_int_equal(beat(f, stays, true), 0); // has given it up
+    assert_true(stays->epoch > epoch && stays->n_standby == 0 && stays->n_active == 1);
+    check_state(f, "Reconciling");
+    assert_int_equal(beat(f, stays, false), 0);
+    assert_int_equal(stays->n_active, 2);
+    check_state(f, "Stable");
+    check_tasks(stays, 1, 1, false);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tasks, setup, fixture_teardown),
@@ -337,6 +364,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_copartitions, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_interval, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_promotion, setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
