@@ -31,6 +31,7 @@ struct conn {
     struct listener *listener;
     struct tls *tls; // NULL = plaintext
     bool tls_ready;  // its handshake is over
+    bool refused;    // its handshake failed: what still comes is dropped until the peer has seen why, so that no reset overtakes the alert
     bool last;       // nothing is read any more, and it is closed when all has been sent
     struct conn_auth auth;
     char peer[64], host[64];
@@ -319,9 +320,25 @@ static int64_t recv_tls(struct conn *c, uint8_t *to, size_t room, struct err *er
     if (n < 0 && err->code != ERR_BUSY && !c->tls_ready) {
         log_warn("kafka", "TLS handshake failed", "peer", c->peer, "listener", c->listener->name, "error", err->msg, NULL);
         struct err ignored = {0};
-        flush_tls(c, &ignored); // the alert
+        c->refused = flush_tls(c, &ignored) == ERR_OK && c->listener->security->failed_delay_ms > 0; // the alert
     }
     return n;
+}
+
+static void refusal_over(void *arg) { conn_close(arg, NULL); }
+
+// As connection.failed.authentication.delay.ms says: the peer has that long to read the alert and go.
+static int64_t drop_refused(struct conn *c) {
+    struct err err = {0};
+    int64_t n = sys_sock_recv(c->sock, c->home->scratch, CONN_SCRATCH, &err);
+    if (n < 0 && err.code == ERR_BUSY) return 0;
+    if (n <= 0) conn_close(c, NULL);
+    return n;
+}
+
+static void refuse_handshake(struct conn *c) {
+    metric_add(M_KAFKA_REJECTED, "TLS handshake failed", 1);
+    loop_timer_set(c->home->loop, &c->unmute, c->listener->security->failed_delay_ms * 1000, refusal_over, c);
 }
 
 // Sends what is ready, in order. False = the connection is closed now.
@@ -733,6 +750,7 @@ static void take_stash(struct conn *c) {
 static int64_t receive(struct conn *c) {
     struct door_loop *dl = c->home;
     struct err err = {0};
+    if (c->refused) return drop_refused(c);
     bool direct = c->size_have == 4 && c->frame_size - c->frame_have >= CONN_SCRATCH / 4;
     if (direct && !frame_room(c)) return 0;
     uint8_t *to = direct ? c->frame + c->frame_have : dl->scratch;
@@ -740,6 +758,10 @@ static int64_t receive(struct conn *c) {
     int64_t n = c->tls == NULL ? sys_sock_recv(c->sock, to, room, &err) : recv_tls(c, to, room, &err);
     if (c->tls != NULL && !c->tls_ready && tls_established(c->tls) && !tls_established_now(c)) return -1;
     if (n < 0 && err.code == ERR_BUSY) return 0;
+    if (c->refused) {
+        refuse_handshake(c);
+        return 0;
+    }
     if (n <= 0) {
         bool middle = n == 0 && (c->size_have > 0 || c->parked != NULL);
         bool handshake = c->tls != NULL && !c->tls_ready && n < 0;

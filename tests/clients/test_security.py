@@ -241,6 +241,27 @@ def test_mutual_tls(secured):
     refusal(secured.config("MTLS", ssl_key_location=str(key), ssl_certificate_location=str(cert)))
 
 
+def test_a_refused_certificate_is_told(secured):
+    """With TLS 1.3 the client learns of it only after it has sent its first request: the alert must come, not a reset that overtakes it."""
+    context = ssl.create_default_context(cafile=str(secured.authority.ca))
+    told = 0
+    for _ in range(20):
+        began = time.monotonic()
+        with socket.create_connection(("127.0.0.1", secured.ports["MTLS"]), timeout=10) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+            try:
+                for _ in range(50):
+                    tls.sendall(b"\0" * 100)
+                while tls.recv(100):
+                    pass
+                pytest.fail("the connection ended without a word")
+            except ssl.SSLError as e:
+                assert "certificate required" in str(e), e
+                told += 1
+            except ConnectionError:  # the server waits 0.1 s: a client that was slower cannot tell
+                assert time.monotonic() - began > 0.1
+    assert told > 0
+
+
 def common_name(secured) -> str:
     context = ssl.create_default_context(cafile=str(secured.authority.ca))
     with socket.create_connection(("127.0.0.1", secured.ports["SSL"])) as raw, context.wrap_socket(raw, server_hostname="localhost") as tls:
