@@ -95,7 +95,7 @@ void kafka_do_sasl_handshake(struct kafka_req *q) {
     struct conn_auth *a = kafka_req_auth(q);
     const struct listener *l = kafka_req_listener(q);
     int64_t now = sys_mono_us(loop_sys(kafka_req_loop(q)));
-    bool again = a->state == AUTH_OPEN && l->sasl && q->version >= 1 && (a->again_us == 0 || now - a->again_us >= AGAIN_MIN_US);
+    bool again = a->state == AUTH_OPEN && l->sasl && a->ends_us != 0 && q->version >= 1 && (a->again_us == 0 || now - a->again_us >= AGAIN_MIN_US);
     if (a->state != AUTH_HANDSHAKE && !again) {
         res->error_code = KAFKA_ILLEGAL_SASL_STATE;
         kafka_req_done(q);
@@ -134,17 +134,18 @@ static void log_in(struct kafka_req *q, struct kafka_sasl_authenticate_response 
     const struct listener *l = kafka_req_listener(q);
     char *principal = mem_printf("User:%.*s", STR_ARG(sasl_user(a->sasl)));
     if (a->again && strcmp(principal, a->principal) != 0) {
+        char *said = mem_printf("Cannot change principals during re-authentication from User.%s: User.%s", a->principal + 5, principal + 5);
         mem_free(principal);
         res->error_code = KAFKA_SASL_AUTHENTICATION_FAILED;
-        res->error_message = STR("Cannot change principals during re-authentication");
+        res->error_message = str_c(arena_strdup(&q->arena, said));
+        mem_free(said);
         res->auth_bytes = STR("");
         refuse(q, "another principal than before");
         return;
     }
     int64_t now = sys_mono_us(loop_sys(kafka_req_loop(q))), lasts = session_ms(l, a->sasl);
-    bool kills = l->max_reauth_ms[sasl_which(a->sasl)] > 0; // without the config clients are told, but not closed
-    a->ends_us = kills ? now + lasts * 1000 : 0;
-    res->session_lifetime_ms = kills ? lasts : 0;
+    a->ends_us = lasts > 0 ? now + lasts * 1000 : 0; // a token's end counts without connections.max.reauth.ms too
+    res->session_lifetime_ms = lasts;
     mem_free(a->principal);
     a->principal = principal;
     a->mechanism = (int)sasl_which(a->sasl);

@@ -136,7 +136,7 @@ def events(command: list[str], limit: int, log: Path, broker: Path, peers: Path,
     """(class, test, state, seconds, first line of the failure) as they come; then the exit code is in `ended`."""
     folder = Path(tempfile.mkdtemp(prefix="kafka-tests-"))  # of the tests and their brokers
     command = ["timeout", "-k", "10", str(limit), command[0], f"-Dbroker.script={broker}", f"-Djava.io.tmpdir={folder}", *command[1:]]
-    env = environment(PEERS=str(peers))
+    env = environment(PEERS=str(peers), NODE_ID="0")
     for name in ("MILLRACE_TEST_PROGRAM",):
         if name in os.environ:
             env[name] = os.environ[name]
