@@ -9,13 +9,26 @@
 
 enum { LARGE = 10000 /* members and partitions */, LEAST_MS = 100 };
 
-int64_t assignment_wait_ms(const struct group *g, const struct assignment_pace *p, const char *type) {
+static int64_t bound(const struct group *g, const char *type, const char *which, int64_t otherwise) {
     char name[64];
-    if (p->at_ms == 0) return 0;
+    (void)snprintf(name, sizeof name, "group.%s.%s.assignment.interval.ms", type, which);
+    return configs_broker_i64(g->coordinator->broker, name, otherwise);
+}
+
+// What was set, brought between the broker's bounds, as Kafka does when these were moved behind its back.
+static int64_t interval_ms(const struct group *g, const char *type, size_t size) {
+    char name[64];
     (void)snprintf(name, sizeof name, "%s.assignment.interval.ms", type);
-    int64_t interval = group_config_i64(g, name, 1000), since = coordinator_now_ms(g->coordinator) - p->at_ms;
-    if (p->size < LARGE && !broker_group_config_is_set(g->coordinator->broker, str_c(g->id), name))
-        interval = interval * (int64_t)(p->size * p->size) / ((int64_t)LARGE * LARGE);
+    int64_t ms = group_config_i64(g, name, 1000);
+    if (size < LARGE && !broker_group_config_is_set(g->coordinator->broker, str_c(g->id), name))
+        return ms * (int64_t)(size * size) / ((int64_t)LARGE * LARGE);
+    int64_t least = bound(g, type, "min", 0), most = bound(g, type, "max", 15000);
+    return ms < least ? least : ms > most ? most : ms;
+}
+
+int64_t assignment_wait_ms(const struct group *g, const struct assignment_pace *p, const char *type) {
+    if (p->at_ms == 0) return 0;
+    int64_t interval = interval_ms(g, type, p->size), since = coordinator_now_ms(g->coordinator) - p->at_ms;
     return since < 0 || since >= interval ? 0 : interval - since; // since < 0: the clock was set back
 }
 

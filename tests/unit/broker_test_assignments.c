@@ -247,6 +247,9 @@ static void test_default_interval(void **state) {
     pass(f, 300);
     assert_int_equal(assignment_wait_ms(&g, &p, "streams"), 700);
     assert_int_equal(assignment_wait_ms(&g, &p, "share"), 0);
+    const struct broker_kv wide = {"group.share.assignment.interval.ms", "99999"}; // for all share groups; over their maximum
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_BROKER_DEFAULT, STR(""), &wide, 1, false, NULL), ERR_OK);
+    assert_int_equal(assignment_wait_ms(&g, &p, "share"), 15000 - 300);
     assert_int_equal(assignment_heartbeat_ms(700, 5000), 700);
     assert_int_equal(assignment_heartbeat_ms(3, 5000), 100);
     assert_int_equal(assignment_heartbeat_ms(7000, 5000), 5000);
