@@ -10,8 +10,6 @@
 #include "base/log.h"
 #include "broker/consumer_assignor.h"
 
-char *consumer_strdup(const char *s) { return s == NULL ? NULL : mem_strdup(s); }
-
 void consumer_limits_load(struct coordinator *c) {
     const struct broker *b = c->broker;
     const char *policy = configs_broker_text(b, "group.consumer.migration.policy");
@@ -147,7 +145,7 @@ bool consumer_set_regex(struct consumer_member *m, const char *text) {
     if (text == NULL ? m->regex == NULL : m->regex != NULL && strcmp(m->regex, text) == 0) return false;
     if (m->regex != NULL) ((struct consumer_regex *)map_getc(&m->group->regexes, m->regex))->members--;
     mem_free(m->regex);
-    m->regex = consumer_strdup(text);
+    m->regex = group_strdup(text);
     if (text != NULL) consumer_regex_make(m->group, text)->members++;
     return true;
 }
@@ -245,7 +243,7 @@ struct consumer_member *consumer_member_add(struct consumer_group *g, const char
 void consumer_set_instance(struct consumer_member *m, const char *instance_id) {
     struct map *statics = &m->group->statics;
     if (m->instance_id != NULL && map_getc(statics, m->instance_id) == m) map_remove(statics, str_c(m->instance_id));
-    char *next = consumer_strdup(instance_id);
+    char *next = group_strdup(instance_id);
     mem_free(m->instance_id);
     m->instance_id = next;
     if (next != NULL) map_put(statics, str_c(next), m);

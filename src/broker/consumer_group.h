@@ -10,6 +10,7 @@
 
 #include "broker/assignment_pace.h"
 #include "broker/coordinator.h"
+#include "broker/group_members.h"
 #include "broker/group_records.h"
 #include "broker/partition_set.h"
 
@@ -100,7 +101,6 @@ void consumer_touch(struct consumer_member *m); // session time-out starts anew
 // The member goes: tombstones, a new epoch; when those who are left all speak the classic protocol, so does the group.
 void consumer_member_leave(struct consumer_member *m, struct group_records *r);
 void consumer_member_fence(struct consumer_member *m, const char *why); // the same, written at once; m may be gone, and the group another
-char *consumer_strdup(const char *s); // NULL stays NULL
 
 // ---- consumer_group_reconcile.c ----
 // Takes the member one step towards its target. `owned` is what it says it has, NULL = not said. A member whose subscription changed gives up

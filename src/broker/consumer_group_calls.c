@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ConsumerGroupHeartbeat and ConsumerGroupDescribe (KIP-848). Checks are in Kafka's order; a heartbeat's work is proportional to what changed.
 // It changes the state in memory, writes what changed, and is answered when that is durable.
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -10,18 +9,13 @@
 #include "broker/consumer_group.h"
 #include "broker/dynamic.h"
 
-static int say(struct consumer_heartbeat *h, int error, const char *message) {
-    (void)snprintf(h->call.message, sizeof h->call.message, "%s", message);
-    return error;
-}
-
 // ---- checks ---------------------------------------------------------------------------------------------------------
 
 static int check_join(struct consumer_heartbeat *h) {
-    if (h->rebalance_timeout_ms == -1) return say(h, KAFKA_INVALID_REQUEST, "RebalanceTimeoutMs must be provided in first request.");
-    if (h->owned == NULL || h->n_owned > 0) return say(h, KAFKA_INVALID_REQUEST, "TopicPartitions must be empty when (re-)joining.");
+    if (h->rebalance_timeout_ms == -1) return group_say(&h->call, KAFKA_INVALID_REQUEST, "RebalanceTimeoutMs must be provided in first request.");
+    if (h->owned == NULL || h->n_owned > 0) return group_say(&h->call, KAFKA_INVALID_REQUEST, "TopicPartitions must be empty when (re-)joining.");
     if (h->topics != NULL || h->regex != NULL) return 0; // either may be empty: a member of the group that is subscribed to nothing yet
-    return say(h, KAFKA_INVALID_REQUEST, "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.");
+    return group_say(&h->call, KAFKA_INVALID_REQUEST, "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.");
 }
 
 static int check_assignor(const struct coordinator *c, struct consumer_heartbeat *h) {
@@ -32,9 +26,8 @@ static int check_assignor(const struct coordinator *c, struct consumer_heartbeat
         known = str_eq(str_trim(head), str_c(h->assignor));
     }
     if (known && (h->assignor == NULL || assignor_named(h->assignor) != NULL)) return 0;
-    (void)snprintf(h->call.message, sizeof h->call.message, "ServerAssignor %.40s is not supported. Supported assignors: %.60s.", h->assignor,
-                   c->consumer.assignors);
-    return KAFKA_UNSUPPORTED_ASSIGNOR;
+    return group_say(&h->call, KAFKA_UNSUPPORTED_ASSIGNOR, "ServerAssignor %.40s is not supported. Supported assignors: %.60s.", h->assignor,
+                     c->consumer.assignors);
 }
 
 // group.coordinator.rebalance.protocols names the consumer protocol, as it does unless somebody took it out.
@@ -48,16 +41,17 @@ static bool is_served(const struct coordinator *c) {
 }
 
 static int check_request(const struct coordinator *c, struct consumer_heartbeat *h) {
-    if (!is_served(c)) return say(h, KAFKA_UNSUPPORTED_VERSION, "group.coordinator.rebalance.protocols is without the consumer protocol.");
+    if (!is_served(c)) return group_say(&h->call, KAFKA_UNSUPPORTED_VERSION, "group.coordinator.rebalance.protocols is without the consumer protocol.");
     bool no_id = h->member_id == NULL || group_text_blank(h->member_id);
     int error = 0;
-    if (group_text_blank(h->group_id)) return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
-    if (no_id && (h->member_id_required || h->member_epoch != CONSUMER_EPOCH_JOIN)) return say(h, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
-    if (h->group_instance_id != NULL && group_text_blank(h->group_instance_id)) return say(h, KAFKA_INVALID_REQUEST, "InstanceId can't be empty.");
-    if (h->rack_id != NULL && group_text_blank(h->rack_id)) return say(h, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
-    if (h->member_epoch < CONSUMER_EPOCH_LEAVE_STATIC) return say(h, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
+    if (group_text_blank(h->group_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
+    if (no_id && (h->member_id_required || h->member_epoch != CONSUMER_EPOCH_JOIN))
+        return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
+    if (h->group_instance_id != NULL && group_text_blank(h->group_instance_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "InstanceId can't be empty.");
+    if (h->rack_id != NULL && group_text_blank(h->rack_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
+    if (h->member_epoch < CONSUMER_EPOCH_LEAVE_STATIC) return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
     if (h->member_epoch == CONSUMER_EPOCH_LEAVE_STATIC && h->group_instance_id == NULL)
-        return say(h, KAFKA_INVALID_REQUEST, "InstanceId can't be null.");
+        return group_say(&h->call, KAFKA_INVALID_REQUEST, "InstanceId can't be null.");
     if (h->member_epoch == CONSUMER_EPOCH_JOIN) error = check_join(h);
     if (error == 0) error = check_assignor(c, h);
     if (error == 0 && h->regex != NULL && h->regex[0] != '\0' && !consumer_regex_ok(h->regex, h->call.message, sizeof h->call.message))
@@ -72,12 +66,9 @@ static int find_group(struct coordinator *c, struct consumer_heartbeat *h, struc
     struct group *head = group_find(c, h->group_id);
     bool joins = h->member_epoch == CONSUMER_EPOCH_JOIN;
     *out = NULL;
-    if (head == NULL && !joins) {
-        (void)snprintf(h->call.message, sizeof h->call.message, "Consumer group %.100s not found.", h->group_id);
-        return KAFKA_GROUP_ID_NOT_FOUND;
-    }
+    if (head == NULL && !joins) return group_say(&h->call, KAFKA_GROUP_ID_NOT_FOUND, "Consumer group %.200s not found.", h->group_id);
     if (head == NULL && (head = group_make(c, h->group_id, &consumer_group_ops)) == NULL)
-        return say(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no more groups.");
+        return group_say(&h->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no more groups.");
     if (head->own == NULL) (void)consumer_group_new(head);
     if (head->ops != &consumer_group_ops) {
         if (joins && !head->ops->has_members(head) && !head->ops->keeps_empty) {
@@ -92,30 +83,19 @@ static int find_group(struct coordinator *c, struct consumer_heartbeat *h, struc
 }
 
 static int check_epoch(const struct consumer_member *m, struct consumer_heartbeat *h, const struct partition_set *owned) {
-    const char *how = h->member_epoch > m->epoch ? "greater" : "smaller";
     if (h->member_epoch == m->epoch) return 0;
     // The answer that told of the new epoch may have been lost.
     if (h->member_epoch < m->epoch && h->member_epoch == m->previous_epoch && owned != NULL && partition_set_within(owned, &m->assigned)) return 0;
-    (void)snprintf(h->call.message, sizeof h->call.message,
-                   "The consumer group member has a %s member epoch (%d) than the one known by the group coordinator (%d). "
-                   "The member must abandon all its partitions and rejoin.", how, h->member_epoch, m->epoch);
-    return KAFKA_FENCED_MEMBER_EPOCH;
-}
-
-static int unknown_member(struct consumer_heartbeat *h, const char *member) {
-    (void)snprintf(h->call.message, sizeof h->call.message, "Member %.60s is not a member of group %.60s.", member, h->group_id);
-    return KAFKA_UNKNOWN_MEMBER_ID;
+    return group_fenced_epoch(&h->call, "consumer", "partitions", h->member_epoch, m->epoch);
 }
 
 static int unknown_instance(struct consumer_heartbeat *h) {
-    (void)snprintf(h->call.message, sizeof h->call.message, "Instance id %.100s is unknown.", h->group_instance_id);
-    return KAFKA_UNKNOWN_MEMBER_ID;
+    return group_say(&h->call, KAFKA_UNKNOWN_MEMBER_ID, "Instance id %.100s is unknown.", h->group_instance_id);
 }
 
 static int fenced_instance(struct consumer_heartbeat *h, const struct consumer_member *m) {
-    (void)snprintf(h->call.message, sizeof h->call.message,
-                   "Static member %.40s with instance id %.40s was fenced by member %.40s.", h->member_id, h->group_instance_id, m->id);
-    return KAFKA_FENCED_INSTANCE_ID;
+    return group_say(&h->call, KAFKA_FENCED_INSTANCE_ID, "Static member %.40s with instance id %.40s was fenced by member %.40s.", h->member_id,
+                     h->group_instance_id, m->id);
 }
 
 // It says that it has nothing: what it had is free.
@@ -134,12 +114,10 @@ static int join_static(struct consumer_group *g, struct consumer_heartbeat *h, c
         if (*out == NULL) *out = consumer_member_add(g, id);
         return 0;
     }
-    if (!m->classic && m->epoch != CONSUMER_EPOCH_LEAVE_STATIC && strcmp(m->id, id) != 0) {
-        (void)snprintf(h->call.message, sizeof h->call.message,
-                       "Static member %.36s with instance id %.40s cannot join the group because the instance id is owned by member %.36s.", id,
-                       h->group_instance_id, m->id);
-        return KAFKA_UNRELEASED_INSTANCE_ID;
-    }
+    if (!m->classic && m->epoch != CONSUMER_EPOCH_LEAVE_STATIC && strcmp(m->id, id) != 0)
+        return group_say(&h->call, KAFKA_UNRELEASED_INSTANCE_ID,
+                         "Static member %.36s with instance id %.40s cannot join the group because the instance id is owned by member %.36s.", id,
+                         h->group_instance_id, m->id);
     if (strcmp(m->id, id) != 0) { // takes its place: assignment and target stay
         consumer_delete_member(g, m->id, r);
         consumer_member_rename(m, id);
@@ -170,7 +148,7 @@ static int find_member(struct consumer_group *g, struct consumer_heartbeat *h, c
         return check_epoch(m, h, owned);
     }
     struct consumer_member *m = consumer_member_find(g, id);
-    if (m == NULL && !joins) return unknown_member(h, id);
+    if (m == NULL && !joins) return group_unknown_member(&h->call, h->group_id, id);
     if (m == NULL) m = consumer_member_add(g, id);
     else if (!joins) *out = m;
     else if (m->epoch != 0) starts_anew(m);
@@ -190,35 +168,22 @@ static const struct group_partition *partitions_out(const struct partition_set *
     return out;
 }
 
-static void answer(void *arg, int error) {
-    struct consumer_heartbeat *h = arg;
-    if (error != 0) h->has_assignment = false;
-    coordinator_answer(&h->call, error, error != 0 ? "The coordinator could not store the state of the group." : "");
-}
-
-static void refuse(struct consumer_heartbeat *h, int error) {
-    h->out_member_id = NULL;
-    h->out_member_epoch = 0;
-    h->heartbeat_ms = 0;
-    coordinator_answer(&h->call, error, arena_strdup(h->call.arena, h->call.message));
-}
-
 // ---- leave ----------------------------------------------------------------------------------------------------------
 
 static void leave(struct coordinator *c, struct consumer_heartbeat *h) {
     struct group *head = group_find(c, h->group_id);
     struct consumer_group *g = consumer_find(c, h->group_id);
     if (g == NULL) {
-        refuse(h, group_not_found(&h->call, h->group_id, head, &consumer_group_ops));
+        group_refuse(&h->call, group_not_found(&h->call, h->group_id, head, &consumer_group_ops));
         return;
     }
     struct consumer_member *m = h->group_instance_id == NULL ? consumer_member_find(g, h->member_id) : map_getc(&g->statics, h->group_instance_id);
     if (m == NULL) {
-        refuse(h, h->group_instance_id == NULL ? unknown_member(h, h->member_id) : unknown_instance(h));
+        group_refuse(&h->call, h->group_instance_id == NULL ? group_unknown_member(&h->call, h->group_id, h->member_id) : unknown_instance(h));
         return;
     }
     if (strcmp(m->id, h->member_id) != 0) {
-        refuse(h, fenced_instance(h, m));
+        group_refuse(&h->call, fenced_instance(h, m));
         return;
     }
     struct group_records *r = group_records_new(c);
@@ -237,17 +202,10 @@ static void leave(struct coordinator *c, struct consumer_heartbeat *h) {
     } else {
         consumer_member_leave(m, r);
     }
-    group_records_submit(r, head, answer, h);
+    group_records_submit(r, head, group_answer_durable, h);
 }
 
 // ---- heartbeat ------------------------------------------------------------------------------------------------------
-
-static bool set_text(char **at, const char *next) { // NULL = as before
-    if (next == NULL || (*at != NULL && strcmp(*at, next) == 0)) return false;
-    mem_free(*at);
-    *at = mem_strdup(next);
-    return true;
-}
 
 // What the member says of itself. Bumps the group's epoch when its subscription is another one. True = it is.
 static bool update(struct consumer_group *g, struct consumer_member *m, const struct consumer_heartbeat *h, struct group_records *r) {
@@ -262,10 +220,10 @@ static bool update(struct consumer_group *g, struct consumer_member *m, const st
         consumer_set_instance(m, h->group_instance_id);
         changed = true;
     }
-    changed |= set_text(&m->rack_id, h->rack_id);
-    changed |= set_text(&m->assignor, h->assignor);
-    changed |= set_text(&m->client_id, h->client_id);
-    changed |= set_text(&m->client_host, h->client_host);
+    changed |= group_text_update(&m->rack_id, h->rack_id);
+    changed |= group_text_update(&m->assignor, h->assignor);
+    changed |= group_text_update(&m->client_id, h->client_id);
+    changed |= group_text_update(&m->client_host, h->client_host);
     if (h->rebalance_timeout_ms != -1 && h->rebalance_timeout_ms != m->rebalance_ms) {
         m->rebalance_ms = h->rebalance_timeout_ms;
         changed = true;
@@ -300,16 +258,13 @@ static void beat(struct coordinator *c, struct consumer_heartbeat *h, struct con
     const struct partition_set *said = h->owned == NULL ? NULL : &owned;
     int error = 0;
     if ((int64_t)g->members.n >= c->consumer.max_size && consumer_member_find(g, id) == NULL && h->member_epoch == CONSUMER_EPOCH_JOIN &&
-        (h->group_instance_id == NULL || map_getc(&g->statics, h->group_instance_id) == NULL)) {
-        (void)snprintf(h->call.message, sizeof h->call.message, "The consumer group has reached its maximum capacity of %d members.",
-                       c->consumer.max_size);
-        error = KAFKA_GROUP_MAX_SIZE_REACHED;
-    }
+        (h->group_instance_id == NULL || map_getc(&g->statics, h->group_instance_id) == NULL))
+        error = group_is_full(&h->call, "consumer", c->consumer.max_size);
     if (error == 0) error = find_member(g, h, id, said, r, &m);
     if (error != 0) {
         partition_set_fini(&owned);
         group_records_submit(r, g->head, NULL, NULL);
-        refuse(h, error);
+        group_refuse(&h->call, error);
         return;
     }
     bool joins = h->member_epoch == CONSUMER_EPOCH_JOIN;
@@ -326,7 +281,7 @@ static void beat(struct coordinator *c, struct consumer_heartbeat *h, struct con
     if (h->has_assignment) h->assignment = partitions_out(&m->assigned, h->call.arena, &h->n_assignment);
     partition_set_fini(&before);
     partition_set_fini(&owned);
-    group_records_submit(r, g->head, answer, h);
+    group_records_submit(r, g->head, group_answer_durable, h);
 }
 
 static void heartbeat_on_loop(void *arg) {
@@ -337,9 +292,9 @@ static void heartbeat_on_loop(void *arg) {
     char id[37];
     h->has_assignment = false;
     h->n_assignment = 0;
-    int error = c->stopping ? say(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator is stopping.") : check_request(c, h);
+    int error = c->stopping ? group_say(&h->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator is stopping.") : check_request(c, h);
     if (error != 0) {
-        refuse(h, error);
+        group_refuse(&h->call, error);
         return;
     }
     if (h->member_epoch < 0) {
@@ -350,7 +305,7 @@ static void heartbeat_on_loop(void *arg) {
     error = find_group(c, h, r, &g);
     if (error != 0) {
         group_records_free(r);
-        refuse(h, error);
+        group_refuse(&h->call, error);
         return;
     }
     sys_uuid(c->broker->sys, uuid);
@@ -373,18 +328,16 @@ static const struct group_partition *named(struct broker *b, const struct partit
     return out;
 }
 
-static const char *copy(struct arena *a, const char *s) { return s == NULL ? NULL : arena_strdup(a, s); }
-
 static void describe_member(struct broker *b, const struct consumer_member *m, struct arena *a, struct consumer_member_info *out) {
     *out = (struct consumer_member_info){.member_epoch = m->epoch, .n_topics = m->topics.n, .member_type = m->classic ? 0 : 1};
-    out->member_id = copy(a, m->id);
-    out->group_instance_id = copy(a, m->instance_id);
-    out->rack_id = copy(a, m->rack_id);
-    out->client_id = copy(a, m->client_id);
-    out->client_host = copy(a, m->client_host);
-    out->regex = copy(a, m->regex);
+    out->member_id = group_text_copy(a, m->id);
+    out->group_instance_id = group_text_copy(a, m->instance_id);
+    out->rack_id = group_text_copy(a, m->rack_id);
+    out->client_id = group_text_copy(a, m->client_id);
+    out->client_host = group_text_copy(a, m->client_host);
+    out->regex = group_text_copy(a, m->regex);
     const char **topics = ARENA_ARRAY(a, const char *, m->topics.n + 1);
-    for (size_t i = 0; i < m->topics.n; i++) topics[i] = copy(a, m->topics.p[i]);
+    for (size_t i = 0; i < m->topics.n; i++) topics[i] = group_text_copy(a, m->topics.p[i]);
     out->topics = topics;
     out->assignment = named(b, &m->assigned, a, &out->n_assignment);
     out->target = named(b, &m->target, a, &out->n_target);
@@ -400,8 +353,7 @@ static void describe_on_loop(void *arg) {
     d->members = NULL;
     d->n_members = 0;
     if (head == NULL || head->ops != &consumer_group_ops) {
-        int error = group_not_found(&d->call, d->group_id, head, &consumer_group_ops);
-        coordinator_answer(&d->call, error, arena_strdup(a, d->call.message));
+        group_refuse(&d->call, group_not_found(&d->call, d->group_id, head, &consumer_group_ops));
         return;
     }
     const struct consumer_group *g = head->own;

@@ -93,12 +93,6 @@ static int join_member(struct consumer_group *g, struct group_join *j, const cha
     return 0;
 }
 
-static void set_text(char **at, const char *next) {
-    char *copy = consumer_strdup(next);
-    mem_free(*at);
-    *at = copy;
-}
-
 static bool update(struct consumer_member *m, const struct group_join *j, const struct consumer_subscription *s) {
     consumer_protocols_fini(m);
     for (size_t i = 0; i < j->n_protocols; i++) {
@@ -110,10 +104,10 @@ static bool update(struct consumer_member *m, const struct group_join *j, const 
     m->session_ms = j->session_timeout_ms;
     m->rebalance_ms = j->rebalance_timeout_ms < 0 ? j->session_timeout_ms : j->rebalance_timeout_ms;
     if (j->group_instance_id != NULL) consumer_set_instance(m, j->group_instance_id);
-    if (s->rack_id != NULL) set_text(&m->rack_id, s->rack_id);
-    set_text(&m->assignor, NULL);
-    set_text(&m->client_id, j->client_id == NULL ? "" : j->client_id);
-    set_text(&m->client_host, j->client_host == NULL ? "" : j->client_host);
+    if (s->rack_id != NULL) group_text_set(&m->rack_id, s->rack_id);
+    group_text_set(&m->assignor, NULL);
+    group_text_set(&m->client_id, j->client_id == NULL ? "" : j->client_id);
+    group_text_set(&m->client_host, j->client_host == NULL ? "" : j->client_host);
     bool regex = consumer_set_regex(m, NULL);
     return consumer_set_topics(m, s->topics, s->n_topics) || regex;
 }
@@ -276,9 +270,9 @@ static void upgrade_member(struct consumer_group *to, const struct classic_group
     const struct member_protocol *p0 = spoken(g, from);
     if (p0 != NULL) (void)consumer_subscription_read(buf_str(&p0->metadata), NULL, a, &s);
     consumer_set_instance(m, from->instance_id);
-    set_text(&m->rack_id, s.rack_id);
-    set_text(&m->client_id, from->client_id);
-    set_text(&m->client_host, from->client_host);
+    group_text_set(&m->rack_id, s.rack_id);
+    group_text_set(&m->client_id, from->client_id);
+    group_text_set(&m->client_host, from->client_host);
     (void)consumer_set_topics(m, s.topics, s.n_topics);
     m->classic = true;
     m->session_ms = from->session_ms;

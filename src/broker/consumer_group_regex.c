@@ -173,7 +173,7 @@ void consumer_regex_used(struct consumer_member *m, const struct topic_rights *r
     if (!known || x->rights.may_describe != rights->may_describe || !same_text(x->rights.principal, rights->principal) ||
         !same_text(x->rights.host, rights->host)) {
         consumer_regex_rights_fini(x);
-        x->rights = (struct topic_rights){rights->may_describe, rights->authorizer, consumer_strdup(rights->principal), consumer_strdup(rights->host)};
+        x->rights = (struct topic_rights){rights->may_describe, rights->authorizer, group_strdup(rights->principal), group_strdup(rights->host)};
         x->known = true;
     }
     if (!known) consumer_resolve(m->group);

@@ -110,7 +110,7 @@ void coordinator_back(struct coordinator *c); // work of `resolving` came back f
 void coordinator_submit(struct broker *b, struct group_call *call, loop_fn *fn); // fn(call) on the coordinator's loop
 struct coordinator *coordinator_of(const struct group_call *call);
 void coordinator_check_stopped(struct coordinator *c); // after a write, or that
-void coordinator_answer(struct group_call *call, int error, const char *message); // posts call->done
+void coordinator_answer(struct group_call *call, int error, const char *message); // posts call->done; the message may be the call's own
 void classic_own_new(struct group *head); // head->own of an empty classic group
 struct group *classic_head(struct coordinator *c, const char *id); // the group, made as an empty classic one if it is not there; NULL = too many
 // Nothing but white space: as good as empty, in the newer protocols.

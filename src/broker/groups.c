@@ -19,7 +19,7 @@ static void answer_on_back(void *arg) {
 
 void coordinator_answer(struct group_call *call, int error, const char *message) {
     call->error = error;
-    (void)snprintf(call->message, sizeof call->message, "%.*s", (int)sizeof call->message - 1, message);
+    if (message != call->message) (void)snprintf(call->message, sizeof call->message, "%.*s", (int)sizeof call->message - 1, message);
     loop_post(call->back, answer_on_back, call);
 }
 

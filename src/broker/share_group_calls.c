@@ -1,20 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls of share groups: heartbeat and describe. Checks are in Kafka's order, with Kafka's texts. A heartbeat that joins waits until the state
 // of the partitions it will get is initialized, so that its first answer has an assignment; all are answered when their records are durable.
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/group_members.h"
 #include "broker/share_group.h"
-
-static int refuse(struct share_heartbeat *h, int error, const char *message) {
-    coordinator_answer(&h->call, error, message);
-    return error;
-}
-
-static void answered(void *arg, int error) {
-    struct share_heartbeat *h = arg;
-    coordinator_answer(&h->call, error, "");
-}
 
 // ---- heartbeat ------------------------------------------------------------------------------------------------------
 
@@ -57,14 +47,14 @@ static void respond(struct share_heartbeat *h, struct share_member *m, struct gr
     h->with_assignment = h->member_epoch == 0 || h->topics != NULL || moved;
     if (h->with_assignment) fill_assignment(h->call.arena, &m->assigned, &h->assignment, &h->n_assignment);
     share_member_touch(m);
-    group_records_submit(r, g->head, answered, h);
+    group_records_submit(r, g->head, group_answer_durable, h);
 }
 
 void share_heartbeats_ready(struct share_group *g) {
     for (size_t i = 0; i < g->waiting.n; i++) {
         struct share_heartbeat *h = g->waiting.p[i];
         struct share_member *m = map_getc(&g->members, h->member_id);
-        if (m == NULL) (void)refuse(h, KAFKA_UNKNOWN_MEMBER_ID, "");
+        if (m == NULL) group_refuse(&h->call, group_unknown_member(&h->call, h->group_id, h->member_id));
         else respond(h, m, group_records_new(g->head->coordinator));
     }
     g->waiting.n = 0;
@@ -72,14 +62,6 @@ void share_heartbeats_ready(struct share_group *g) {
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static bool set_text(char **have, const char *want) {
-    if (*have != NULL && want != NULL && strcmp(*have, want) == 0) return false;
-    if (*have == NULL && want == NULL) return false;
-    mem_free(*have);
-    *have = want == NULL ? NULL : mem_strdup(want);
-    return true;
-}
 
 static bool set_topics(struct share_member *m, const struct share_heartbeat *h) {
     VEC(char *) want = {0};
@@ -103,9 +85,10 @@ static bool set_topics(struct share_member *m, const struct share_heartbeat *h) 
 
 static void beat(struct share_heartbeat *h, struct share_group *g, struct share_member *m, bool joined) {
     struct group_records *r = group_records_new(g->head->coordinator);
-    bool id_changed = set_text(&m->client_id, h->client_id), host_changed = set_text(&m->client_host, h->client_host);
-    bool changed = id_changed || host_changed || joined;
-    if (h->rack_id != NULL) changed |= set_text(&m->rack_id, h->rack_id);
+    bool changed = joined;
+    changed |= group_text_update(&m->client_id, h->client_id);
+    changed |= group_text_update(&m->client_host, h->client_host);
+    changed |= group_text_update(&m->rack_id, h->rack_id);
     bool topics = h->topics != NULL && set_topics(m, h);
     if (changed || topics) share_put_member(r, m);
     if (joined || topics) {
@@ -121,16 +104,8 @@ static void beat(struct share_heartbeat *h, struct share_group *g, struct share_
 }
 
 static int check_epoch(struct share_heartbeat *h, const struct share_member *m) {
-    char text[200];
-    if (h->member_epoch > m->epoch) {
-        (void)snprintf(text, sizeof text, "The share group member has a greater member epoch (%d) than the group coordinator (%d). "
-                       "The member must abandon all its partitions and rejoin.", h->member_epoch, m->epoch);
-        return refuse(h, KAFKA_FENCED_MEMBER_EPOCH, text);
-    }
-    if (h->member_epoch == 0 || h->member_epoch == m->epoch || h->member_epoch == m->previous_epoch) return 0;
-    (void)snprintf(text, sizeof text, "The share group member has a smaller member epoch (%d) than the group coordinator (%d). "
-                   "The member must abandon all its partitions and rejoin.", h->member_epoch, m->epoch);
-    return refuse(h, KAFKA_FENCED_MEMBER_EPOCH, text);
+    if (h->member_epoch == 0 || h->member_epoch == m->epoch || (h->member_epoch < m->epoch && h->member_epoch == m->previous_epoch)) return 0;
+    return group_fenced_epoch(&h->call, "share", "partitions", h->member_epoch, m->epoch);
 }
 
 static void leave(struct share_heartbeat *h, struct share_member *m) {
@@ -138,46 +113,40 @@ static void leave(struct share_heartbeat *h, struct share_member *m) {
     struct group_records *r = group_records_new(head->coordinator);
     share_member_remove(m, r);
     h->out_epoch = -1;
-    group_records_submit(r, head, answered, h);
+    group_records_submit(r, head, group_answer_durable, h);
 }
 
-static void not_found(struct share_heartbeat *h, const struct group *found) {
-    struct group_call text = {0};
-    int error = group_not_found(&text, h->group_id, found, &share_group_ops);
-    (void)refuse(h, error, text.message);
+static int find_group(struct coordinator *c, struct share_heartbeat *h, struct share_group **out) {
+    const struct group *found = group_find(c, h->group_id);
+    *out = h->member_epoch == 0 ? share_group_make(c, h->group_id) : share_group_find(c, h->group_id);
+    if (*out != NULL) return 0;
+    if (h->member_epoch == 0 && found == NULL) return group_say(&h->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no more groups.");
+    return group_not_found(&h->call, h->group_id, found, &share_group_ops);
+}
+
+// *out stays NULL for one that may join.
+static int find_member(struct share_group *g, struct share_heartbeat *h, struct share_member **out) {
+    *out = map_getc(&g->members, h->member_id);
+    if (*out != NULL) return h->member_epoch == -1 ? 0 : check_epoch(h, *out);
+    if (h->member_epoch != 0) return group_unknown_member(&h->call, h->group_id, h->member_id);
+    int64_t max = configs_broker_i64(g->head->coordinator->broker, "group.share.max.size", 200);
+    return (int64_t)g->members.n < max ? 0 : group_is_full(&h->call, "share", max);
 }
 
 static void beat_on_loop(void *arg) {
     struct share_heartbeat *h = arg;
     struct coordinator *c = coordinator_of(&h->call);
+    struct share_group *g;
+    struct share_member *m;
     const char *why = check(h);
-    char text[200];
-    if (why != NULL || c->stopping || c->share == NULL || c->share->stopping) {
-        (void)refuse(h, why != NULL ? KAFKA_INVALID_REQUEST : KAFKA_COORDINATOR_NOT_AVAILABLE, why == NULL ? "" : why);
-        return;
-    }
-    struct group *found = group_find(c, h->group_id);
-    struct share_group *g = h->member_epoch == 0 ? share_group_make(c, h->group_id) : share_group_find(c, h->group_id);
-    if (g == NULL) {
-        if (h->member_epoch == 0 && found == NULL) (void)refuse(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "the coordinator takes no more groups");
-        else not_found(h, found);
-        return;
-    }
-    struct share_member *m = map_getc(&g->members, h->member_id);
-    int64_t max = configs_broker_i64(c->broker, "group.share.max.size", 200);
-    if (m == NULL && h->member_epoch != 0) {
-        (void)snprintf(text, sizeof text, "Member %s is not a member of group %s.", h->member_id, h->group_id);
-        (void)refuse(h, KAFKA_UNKNOWN_MEMBER_ID, text);
-    } else if (m == NULL && (int64_t)g->members.n >= max) {
-        (void)snprintf(text, sizeof text, "The share group has reached its maximum capacity of %lld members.", (long long)max);
-        (void)refuse(h, KAFKA_GROUP_MAX_SIZE_REACHED, text);
-    } else if (m == NULL) {
-        beat(h, g, share_member_new(g, h->member_id), true);
-    } else if (h->member_epoch == -1) {
-        leave(h, m);
-    } else if (check_epoch(h, m) == 0) {
-        beat(h, g, m, false);
-    }
+    int error = why != NULL ? group_say(&h->call, KAFKA_INVALID_REQUEST, "%s", why) : 0;
+    if (error == 0 && (c->stopping || c->share == NULL || c->share->stopping)) error = KAFKA_COORDINATOR_NOT_AVAILABLE;
+    if (error == 0) error = find_group(c, h, &g);
+    if (error == 0) error = find_member(g, h, &m);
+    if (error != 0) group_refuse(&h->call, error);
+    else if (h->member_epoch == -1) leave(h, m);
+    else if (m == NULL) beat(h, g, share_member_new(g, h->member_id), true);
+    else beat(h, g, m, false);
 }
 
 void share_heartbeat(struct broker *b, struct share_heartbeat *h) { coordinator_submit(b, &h->call, beat_on_loop); }
@@ -207,9 +176,7 @@ static void describe_on_loop(void *arg) {
     struct map_entry *e;
     d->state = "Dead";
     if (g == NULL) {
-        struct group_call text = {0};
-        int error = group_not_found(&text, d->group_id, group_find(c, d->group_id), &share_group_ops);
-        coordinator_answer(&d->call, error, text.message);
+        group_refuse(&d->call, group_not_found(&d->call, d->group_id, group_find(c, d->group_id), &share_group_ops));
         return;
     }
     d->state = g->head->ops->state_name(g->head);

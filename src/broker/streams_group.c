@@ -55,12 +55,6 @@ struct streams_group *streams_group_new(struct group *head) {
     return g;
 }
 
-void streams_set_text(char **at, const char *next) {
-    char *copy = next == NULL ? NULL : mem_strdup(next);
-    mem_free(*at);
-    *at = copy;
-}
-
 struct streams_member *streams_member_add(struct streams_group *g, const char *id) {
     struct streams_member *m = MEM_NEW(struct streams_member);
     m->group = g;
@@ -121,7 +115,7 @@ void streams_member_leave(struct streams_member *m, struct group_records *r) {
     streams_delete_member(g, m->id, r);
     if (m->endpoint_host != NULL) g->endpoint_epoch++;
     streams_member_drop(m);
-    if (g->members.n == 0) streams_set_text(&g->shutdown_by, NULL);
+    if (g->members.n == 0) group_text_set(&g->shutdown_by, NULL);
     streams_bump(g, r);
 }
 

@@ -10,6 +10,7 @@
 
 #include "broker/assignment_pace.h"
 #include "broker/coordinator.h"
+#include "broker/group_members.h"
 #include "broker/group_records.h"
 #include "broker/partition_set.h"
 
@@ -82,7 +83,6 @@ void streams_create_missing(struct streams_group *g); // the plan's internal top
 void streams_update_target(struct streams_group *g, struct group_records *r);
 bool streams_reconcile(struct streams_member *m, const struct task_sets *owned, struct group_records *r);
 void streams_rebalance_timer(struct streams_member *m);
-void streams_set_text(char **at, const char *next);
 void streams_take_topology(struct streams_group *g, const struct streams_topology *t); // copies it
 int streams_subtopology(const struct streams_group *g, const char *id); // its index, -1 = none
 void task_id(uint8_t out[16], size_t subtopology);

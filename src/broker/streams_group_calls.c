@@ -1,50 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 // StreamsGroupHeartbeat and StreamsGroupDescribe (KIP-1071). A heartbeat changes the state in memory, writes what changed, and is answered when
 // that is durable. Static members, warm-up tasks of clients and regular expressions of source topics are refused, as Kafka does.
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "broker/streams_group.h"
 
-static int say(struct streams_heartbeat *h, int error, const char *message) {
-    (void)snprintf(h->call.message, sizeof h->call.message, "%s", message);
-    return error;
-}
-
 // ---- checks ---------------------------------------------------------------------------------------------------------
 
 static int check_join(struct streams_heartbeat *h) {
-    if (h->rebalance_timeout_ms == -1) return say(h, KAFKA_INVALID_REQUEST, "RebalanceTimeoutMs must be provided in first request.");
-    if (!h->owned.given || h->owned.n_active > 0) return say(h, KAFKA_INVALID_REQUEST, "ActiveTasks must be empty when (re-)joining.");
-    if (h->owned.n_standby > 0) return say(h, KAFKA_INVALID_REQUEST, "StandbyTasks must be empty when (re-)joining.");
-    if (h->owned.n_warmup > 0) return say(h, KAFKA_INVALID_REQUEST, "WarmupTasks must be empty when (re-)joining.");
-    if (h->topology == NULL) return say(h, KAFKA_INVALID_REQUEST, "Topology must be non-null when (re-)joining.");
+    if (h->rebalance_timeout_ms == -1) return group_say(&h->call, KAFKA_INVALID_REQUEST, "RebalanceTimeoutMs must be provided in first request.");
+    if (!h->owned.given || h->owned.n_active > 0) return group_say(&h->call, KAFKA_INVALID_REQUEST, "ActiveTasks must be empty when (re-)joining.");
+    if (h->owned.n_standby > 0) return group_say(&h->call, KAFKA_INVALID_REQUEST, "StandbyTasks must be empty when (re-)joining.");
+    if (h->owned.n_warmup > 0) return group_say(&h->call, KAFKA_INVALID_REQUEST, "WarmupTasks must be empty when (re-)joining.");
+    if (h->topology == NULL) return group_say(&h->call, KAFKA_INVALID_REQUEST, "Topology must be non-null when (re-)joining.");
     return 0;
 }
 
 static int check_request(struct streams_heartbeat *h) {
-    if (group_text_blank(h->group_id)) return say(h, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
-    if (group_text_blank(h->member_id)) return say(h, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
-    if (h->group_instance_id != NULL) return say(h, KAFKA_INVALID_REQUEST, "Static membership is not yet supported.");
-    if (h->rack_id != NULL && group_text_blank(h->rack_id)) return say(h, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
-    if (h->source_regex) return say(h, KAFKA_INVALID_REQUEST, "Regular expressions for source topics are not supported yet.");
-    if (h->member_epoch < -1) return say(h, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
+    if (group_text_blank(h->group_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
+    if (group_text_blank(h->member_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
+    if (h->group_instance_id != NULL) return group_say(&h->call, KAFKA_INVALID_REQUEST, "Static membership is not yet supported.");
+    if (h->rack_id != NULL && group_text_blank(h->rack_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
+    if (h->source_regex) return group_say(&h->call, KAFKA_INVALID_REQUEST, "Regular expressions for source topics are not supported yet.");
+    if (h->member_epoch < -1) return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
     int error = h->member_epoch == 0 ? check_join(h) : 0;
     const char *fault = error == 0 && h->topology != NULL ? streams_topology_fault(h->topology, h->call.arena) : NULL;
-    return fault == NULL ? error : say(h, KAFKA_STREAMS_INVALID_TOPOLOGY, fault);
+    return fault == NULL ? error : group_say(&h->call, KAFKA_STREAMS_INVALID_TOPOLOGY, "%s", fault);
 }
 
 static int find_group(struct coordinator *c, struct streams_heartbeat *h, struct group_records *r, struct streams_group **out) {
     struct group *head = group_find(c, h->group_id);
     bool joins = h->member_epoch == 0;
     *out = NULL;
-    if (head == NULL && !joins) {
-        (void)snprintf(h->call.message, sizeof h->call.message, "Streams group %.200s not found.", h->group_id);
-        return KAFKA_GROUP_ID_NOT_FOUND;
-    }
+    if (head == NULL && !joins) return group_say(&h->call, KAFKA_GROUP_ID_NOT_FOUND, "Streams group %.200s not found.", h->group_id);
     if (head == NULL && (head = group_make(c, h->group_id, &streams_group_ops)) == NULL)
-        return say(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no more groups.");
+        return group_say(&h->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no more groups.");
     if (head->own == NULL) (void)streams_group_new(head);
     if (head->ops != &streams_group_ops) {
         if (!joins || head->ops != &classic_group_ops || head->ops->has_members(head))
@@ -79,15 +70,7 @@ static bool is_within(const struct task_sets *a, const struct task_sets *b) {
 static int check_epoch(const struct streams_member *m, struct streams_heartbeat *h, const struct task_sets *owned) {
     if (h->member_epoch == m->epoch) return 0;
     if (h->member_epoch < m->epoch && h->member_epoch == m->previous_epoch && owned != NULL && is_within(owned, &m->assigned)) return 0;
-    (void)snprintf(h->call.message, sizeof h->call.message,
-                   "The streams group member has a %s member epoch (%d) than the one known by the group coordinator (%d). "
-                   "The member must abandon all its tasks and rejoin.", h->member_epoch > m->epoch ? "greater" : "smaller", h->member_epoch, m->epoch);
-    return KAFKA_FENCED_MEMBER_EPOCH;
-}
-
-static int unknown_member(struct streams_heartbeat *h) {
-    (void)snprintf(h->call.message, sizeof h->call.message, "Member %.60s is not a member of group %.200s.", h->member_id, h->group_id);
-    return KAFKA_UNKNOWN_MEMBER_ID;
+    return group_fenced_epoch(&h->call, "streams", "tasks", h->member_epoch, m->epoch);
 }
 
 static int find_member(struct streams_group *g, struct streams_heartbeat *h, const struct task_sets *owned, struct streams_member **out) {
@@ -101,9 +84,9 @@ static int find_member(struct streams_group *g, struct streams_heartbeat *h, con
         m->epoch = m->previous_epoch = 0;
     }
     if (m != NULL) return joins ? 0 : check_epoch(m, h, owned);
-    if (!joins) return unknown_member(h);
-    if ((int64_t)g->members.n >= configs_broker_i64(g->head->coordinator->broker, "group.streams.max.size", INT32_MAX))
-        return say(h, KAFKA_GROUP_MAX_SIZE_REACHED, "The streams group has reached its maximum capacity of members.");
+    if (!joins) return group_unknown_member(&h->call, h->group_id, h->member_id);
+    int64_t max = configs_broker_i64(g->head->coordinator->broker, "group.streams.max.size", INT32_MAX);
+    if ((int64_t)g->members.n >= max) return group_is_full(&h->call, "streams", max);
     *out = streams_member_add(g, h->member_id);
     return 0;
 }
@@ -207,37 +190,25 @@ static void fill_statuses(struct streams_group *g, const struct streams_member *
                                                         "entire application.", g->shutdown_by));
 }
 
-static void answer(void *arg, int error) {
-    struct streams_heartbeat *h = arg;
-    coordinator_answer(&h->call, error, error != 0 ? "The coordinator could not store the state of the group." : "");
-}
-
-static void refuse(struct streams_heartbeat *h, int error) { coordinator_answer(&h->call, error, arena_strdup(h->call.arena, h->call.message)); }
-
 // ---- leave ----------------------------------------------------------------------------------------------------------
 
 static void leave(struct coordinator *c, struct streams_heartbeat *h) {
     struct streams_group *g = streams_find(c, h->group_id);
     struct streams_member *m = g == NULL ? NULL : map_getc(&g->members, h->member_id);
     if (m == NULL) {
-        refuse(h, g == NULL ? group_not_found(&h->call, h->group_id, group_find(c, h->group_id), &streams_group_ops) : unknown_member(h));
+        group_refuse(&h->call, g == NULL ? group_not_found(&h->call, h->group_id, group_find(c, h->group_id), &streams_group_ops)
+                                        : group_unknown_member(&h->call, h->group_id, h->member_id));
         return;
     }
     struct group_records *r = group_records_new(c);
     h->out_member_id = arena_strdup(h->call.arena, m->id);
     h->out_member_epoch = -1;
-    if (h->shutdown) streams_set_text(&g->shutdown_by, m->id);
+    if (h->shutdown) group_text_set(&g->shutdown_by, m->id);
     streams_member_leave(m, r);
-    group_records_submit(r, g->head, answer, h);
+    group_records_submit(r, g->head, group_answer_durable, h);
 }
 
 // ---- heartbeat ------------------------------------------------------------------------------------------------------
-
-static bool set(char **at, const char *next) { // NULL = as before
-    if (next == NULL || (*at != NULL && strcmp(*at, next) == 0)) return false;
-    streams_set_text(at, next);
-    return true;
-}
 
 static bool set_tags(struct streams_member *m, const struct streams_heartbeat *h) {
     bool same = h->tags == NULL || h->n_tags == m->tags.n;
@@ -251,12 +222,12 @@ static bool set_tags(struct streams_member *m, const struct streams_heartbeat *h
 
 static bool update_member(struct streams_member *m, const struct streams_heartbeat *h) {
     bool changed = m->epoch == 0;
-    changed |= set(&m->rack_id, h->rack_id);
-    changed |= set(&m->client_id, h->client_id);
-    changed |= set(&m->client_host, h->client_host);
-    changed |= set(&m->process_id, h->process_id);
+    changed |= group_text_update(&m->rack_id, h->rack_id);
+    changed |= group_text_update(&m->client_id, h->client_id);
+    changed |= group_text_update(&m->client_host, h->client_host);
+    changed |= group_text_update(&m->process_id, h->process_id);
     changed |= set_tags(m, h);
-    if (h->endpoint.host != NULL && (set(&m->endpoint_host, h->endpoint.host) || m->endpoint_port != h->endpoint.port)) {
+    if (h->endpoint.host != NULL && (group_text_update(&m->endpoint_host, h->endpoint.host) || m->endpoint_port != h->endpoint.port)) {
         m->endpoint_port = h->endpoint.port;
         changed = true;
     }
@@ -276,7 +247,7 @@ static int take_topology(struct streams_group *g, struct streams_heartbeat *h, s
     if (h->topology == NULL || (g->topology != NULL && g->topology->epoch > h->topology->epoch)) return 0;
     struct streams_topology *t = streams_topology_copy(h->call.arena, h->topology);
     if (g->topology != NULL)
-        return streams_topology_equal(g->topology, t) ? 0 : say(h, KAFKA_INVALID_REQUEST, "Topology updates are not supported yet.");
+        return streams_topology_equal(g->topology, t) ? 0 : group_say(&h->call, KAFKA_INVALID_REQUEST, "Topology updates are not supported yet.");
     streams_take_topology(g, t);
     streams_put_topology(g, r);
     return 0;
@@ -315,7 +286,7 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     streams_update_target(g, r);
     (void)streams_reconcile(m, owned, r);
     streams_touch(m);
-    if (h->shutdown) streams_set_text(&g->shutdown_by, m->id);
+    if (h->shutdown) group_text_set(&g->shutdown_by, m->id);
     bool changed = !task_sets_equal(&before, &m->assigned);
     if (changed && m->endpoint_host != NULL) g->endpoint_epoch++;
     h->out_member_id = arena_strdup(h->call.arena, m->id);
@@ -328,7 +299,7 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     fill_statuses(g, m, h);
     h->description_required = streams_description_wanted(g, h, m);
     task_sets_fini(&before);
-    group_records_submit(r, head, answer, h);
+    group_records_submit(r, head, group_answer_durable, h);
 }
 
 static void heartbeat_on_loop(void *arg) {
@@ -336,9 +307,9 @@ static void heartbeat_on_loop(void *arg) {
     struct coordinator *c = coordinator_of(&h->call);
     struct streams_group *g = NULL;
     struct streams_member *m = NULL;
-    int error = c->stopping ? say(h, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator is stopping.") : check_request(h);
+    int error = c->stopping ? group_say(&h->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator is stopping.") : check_request(h);
     if (error != 0) {
-        refuse(h, error);
+        group_refuse(&h->call, error);
         return;
     }
     if (h->member_epoch < 0) {
@@ -358,7 +329,7 @@ static void heartbeat_on_loop(void *arg) {
     } else {
         if (is_new && m != NULL) streams_member_drop(m);
         group_records_submit(r, g == NULL ? NULL : g->head, NULL, NULL);
-        refuse(h, error);
+        group_refuse(&h->call, error);
     }
     task_sets_fini(&owned);
 }
@@ -374,18 +345,16 @@ void group_streams_heartbeat(struct broker *b, struct streams_heartbeat *h) {
 
 // ---- describe -------------------------------------------------------------------------------------------------------
 
-static const char *copy(struct arena *a, const char *s) { return s == NULL ? NULL : arena_strdup(a, s); }
-
 static void describe_member(const struct streams_member *m, struct arena *a, struct streams_member_info *out) {
     struct broker_kv *tags = ARENA_ARRAY(a, struct broker_kv, m->tags.n + 1);
     *out = (struct streams_member_info){.member_epoch = m->epoch, .topology_epoch = m->topology_epoch, .tags = tags, .n_tags = m->tags.n};
-    for (size_t i = 0; i < m->tags.n; i++) tags[i] = (struct broker_kv){copy(a, m->tags.p[i].name), copy(a, m->tags.p[i].value)};
-    out->member_id = copy(a, m->id);
-    out->rack_id = copy(a, m->rack_id);
-    out->client_id = copy(a, m->client_id);
-    out->client_host = copy(a, m->client_host);
-    out->process_id = copy(a, m->process_id);
-    out->endpoint = (struct streams_endpoint){copy(a, m->endpoint_host), m->endpoint_port};
+    for (size_t i = 0; i < m->tags.n; i++) tags[i] = (struct broker_kv){group_text_copy(a, m->tags.p[i].name), group_text_copy(a, m->tags.p[i].value)};
+    out->member_id = group_text_copy(a, m->id);
+    out->rack_id = group_text_copy(a, m->rack_id);
+    out->client_id = group_text_copy(a, m->client_id);
+    out->client_host = group_text_copy(a, m->client_host);
+    out->process_id = group_text_copy(a, m->process_id);
+    out->endpoint = (struct streams_endpoint){group_text_copy(a, m->endpoint_host), m->endpoint_port};
     tasks_of(m->group, &m->assigned, a, &out->assignment);
     tasks_of(m->group, &m->target, a, &out->target);
 }
@@ -402,8 +371,7 @@ static void describe_on_loop(void *arg) {
     d->description_status = STREAMS_DESCRIPTION_NOT_REQUESTED;
     d->n_members = 0;
     if (head == NULL || head->ops != &streams_group_ops) {
-        int error = group_not_found(&d->call, d->group_id, head, &streams_group_ops);
-        coordinator_answer(&d->call, error, arena_strdup(a, d->call.message));
+        group_refuse(&d->call, group_not_found(&d->call, d->group_id, head, &streams_group_ops));
         return;
     }
     struct streams_group *g = head->own;

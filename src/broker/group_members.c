@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// See group_members.h.
+#include "broker/group_members.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+char *group_strdup(const char *s) { return s == NULL ? NULL : mem_strdup(s); }
+
+void group_text_set(char **at, const char *next) {
+    char *copy = group_strdup(next); // `next` may be what is there
+    mem_free(*at);
+    *at = copy;
+}
+
+bool group_text_update(char **at, const char *next) {
+    if (next == NULL || (*at != NULL && strcmp(*at, next) == 0)) return false;
+    group_text_set(at, next);
+    return true;
+}
+
+const char *group_text_copy(struct arena *a, const char *s) { return s == NULL ? NULL : arena_strdup(a, s); }
+
+int group_say(struct group_call *call, int error, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(call->message, sizeof call->message, fmt, ap);
+    va_end(ap);
+    return error;
+}
+
+int group_unknown_member(struct group_call *call, const char *group, const char *member) {
+    return group_say(call, KAFKA_UNKNOWN_MEMBER_ID, "Member %.60s is not a member of group %.200s.", member, group);
+}
+
+int group_is_full(struct group_call *call, const char *type, int64_t max) {
+    return group_say(call, KAFKA_GROUP_MAX_SIZE_REACHED, "The %s group has reached its maximum capacity of %lld members.", type, (long long)max);
+}
+
+int group_fenced_epoch(struct group_call *call, const char *type, const char *what, int32_t said, int32_t epoch) {
+    return group_say(call, KAFKA_FENCED_MEMBER_EPOCH,
+                     "The %s group member has a %s member epoch (%d) than the one known by the group coordinator (%d). "
+                     "The member must abandon all its %s and rejoin.", type, said > epoch ? "greater" : "smaller", said, epoch, what);
+}
+
+void group_refuse(struct group_call *call, int error) { coordinator_answer(call, error, call->message); }
+
+void group_answer_durable(void *call, int error) {
+    coordinator_answer(call, error, error != 0 ? "The coordinator could not store the state of the group." : "");
+}
