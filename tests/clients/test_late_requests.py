@@ -359,6 +359,20 @@ def test_a_newer_instance(broker: Broker, v2: bool) -> None:
     assert seen(broker, topic, "read_uncommitted") == ["new", "old"]
 
 
+@pytest.mark.parametrize("version", [1, 4])
+def test_v1_end_of_nothing(broker: Broker, version: int) -> None:
+    """A client whose first request of a transaction never came through ends what is not there: refused, as it cannot be told from a late end."""
+    p = Producer(broker, make_topic(broker), v2=False).start()
+    assert error_of(once(broker.kafka, end_txn(p.id, p.producer_id, p.epoch, True, version))) == Error.INVALID_TXN_STATE
+    assert error_of(once(broker.kafka, end_txn(p.id, p.producer_id, p.epoch, False, version))) == Error.INVALID_TXN_STATE
+    for commit in (True, False):
+        p.begin(0)
+        p.send(0, "one")
+        p.end(commit)
+        assert error_of(once(broker.kafka, end_txn(p.id, p.producer_id, p.epoch, commit, version))) == Error.NONE
+        assert error_of(once(broker.kafka, end_txn(p.id, p.producer_id, p.epoch, not commit, version))) == Error.INVALID_TXN_STATE
+
+
 @pytest.mark.parametrize("v2", [True, False], ids=["v2", "v1"])
 def test_id_of_a_client_that_raises_its_epoch(broker: Broker, v2: bool) -> None:
     """KIP-360: the same request for the next epoch once more is a repeat, one that is older still is fenced."""
@@ -541,16 +555,17 @@ def test_behind_a_time_out(new_server: Callable[..., Server], tmp_path: Any, v2:
     p.begin(0, group=True)
     p.send(0, "gone")
     p.must(p.offset(10))
-    late = {"commit": p.ended(True), "batch": p.batch(0, "late"), "offset": p.offset(11), "add": p.add(1)}
+    late = {"commit": p.ended(True), "abort": p.ended(False), "batch": p.batch(0, "late"), "offset": p.offset(11), "add": p.add(1)}
     p.settled()
     assert p.state() == "CompleteAbort"
     wanted: dict[str, Error | int] = {"batch": Error.INVALID_PRODUCER_EPOCH, "offset": Error.INVALID_PRODUCER_EPOCH, "add": Error.PRODUCER_FENCED}
-    assert answers(broker, late) == wanted | {"commit": Error.INVALID_TXN_STATE if v2 else Error.PRODUCER_FENCED}
+    ends = {"commit": Error.INVALID_TXN_STATE, "abort": Error.NONE} if v2 else dict.fromkeys(("commit", "abort"), Error.PRODUCER_FENCED)
+    assert answers(broker, late) == wanted | ends
     p.take_id(init_producer(p.id))
     p.begin(0, group=True)
     p.send(0, "kept")
     p.must(p.offset(20))
-    assert answers(broker, late) == wanted | {"commit": Error.PRODUCER_FENCED}
+    assert answers(broker, late) == wanted | dict.fromkeys(ends, Error.PRODUCER_FENCED)
     p.end(True)
     assert seen(broker, p.topic) == ["kept"]
     assert p.committed_offset() == (20, 0)

@@ -209,6 +209,8 @@ def shorten(run: Run) -> None:
 
 
 def transactional(run: Run, name: str, h: History) -> Producer:
+    """A fatal INVALID_TXN_STATE that librdkafka prints is its own: it sends EndTxn(abort) for a transaction whose AddPartitionsToTxn was lost with the
+    server (and that it gave up within a flush), which the server, as Apache Kafka, cannot tell from a late end of the one before. The next producer goes on."""
     while True:
         producer = Producer(run.config(transactional_id=name, transaction_timeout_ms=20000, linger_ms=1, message_timeout_ms=15000))
         try:
