@@ -20,7 +20,7 @@ static const struct broker_feature_info known[FEATURES] = {
 };
 
 // Levels of metadata.version that changed what is in Kafka's metadata log: its controller refuses to go back behind one.
-static const int16_t metadata_changes[] = {7, 8, 11, 13, 14, 15, 17, 23, 30};
+static const int16_t metadata_changes[] = {7, 8, 11, 13, 14, 15, 17, 23, 30, 32, 33};
 enum { ELIGIBLE_NEEDS = 23 }; // metadata.version of eligible.leader.replicas.version 1
 static const char epoch_key[] = "epoch";
 

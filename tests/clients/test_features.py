@@ -16,7 +16,7 @@ from kafka_frames import Connection
 
 UPGRADE, SAFE, UNSAFE = 1, 2, 3
 UNSUPPORTED_VERSION, INVALID_UPDATE_VERSION = 35, 95
-DEFAULTS = {"metadata.version": 31, "eligible.leader.replicas.version": 1, "group.version": 1, "transaction.version": 2, "share.version": 2, "streams.version": 1}
+DEFAULTS = {"metadata.version": 33, "eligible.leader.replicas.version": 1, "group.version": 1, "transaction.version": 2, "share.version": 2, "streams.version": 1}
 
 
 class Asker:
@@ -63,7 +63,7 @@ def test_levels_are_kept(fresh: Asker) -> None:
     assert fresh.levels() == (8, lower)
     for change in (SAFE, UNSAFE):
         code, message = fresh.update({"metadata.version": 25}, change)
-        assert code == INVALID_UPDATE_VERSION and "Unsupported metadata.version downgrade from 31 to 25." in str(message)
+        assert code == INVALID_UPDATE_VERSION and "Unsupported metadata.version downgrade from 33 to 25." in str(message)
 
 
 def test_the_command_line(fresh: Asker) -> None:

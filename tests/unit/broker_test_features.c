@@ -34,22 +34,19 @@ static void check(struct fixture *f, int64_t epoch, int group, int transaction, 
 
 static void test_levels(void **state) {
     struct fixture *f = *state;
-    check(f, 1, 1, 2, 2, 1, 31);
+    check(f, 1, 1, 2, 2, 1, 33);
     assert_int_equal(change_to(f, "group.version", 1, FEATURE_UPGRADE, false, ""), ERR_OK); // as it is
-    check(f, 1, 1, 2, 2, 1, 31);
+    check(f, 1, 1, 2, 2, 1, 33);
     assert_int_equal(change_to(f, "group.version", 0, FEATURE_SAFE_DOWNGRADE, true, ""), ERR_OK); // asked only
-    check(f, 1, 1, 2, 2, 1, 31);
+    check(f, 1, 1, 2, 2, 1, 33);
     assert_int_equal(change_to(f, "group.version", 0, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK);
     assert_int_equal(change_to(f, "transaction.version", 1, FEATURE_UNSAFE_DOWNGRADE, false, ""), ERR_OK);
-    check(f, 3, 0, 1, 2, 1, 31);
+    check(f, 3, 0, 1, 2, 1, 33);
     const struct broker_feature_update two[] = {{STR("share.version"), 1, FEATURE_SAFE_DOWNGRADE}, {STR("group.version"), 1, FEATURE_UPGRADE}};
     assert_int_equal(broker_features_update(f->broker, two, 2, false, NULL), ERR_OK);
-    check(f, 4, 1, 1, 1, 1, 31);
+    check(f, 4, 1, 1, 1, 1, 33);
     fixture_restart(f, false);
-    check(f, 4, 1, 1, 1, 1, 31);
-    assert_int_equal(change_to(f, "metadata.version", 30, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK);
-    assert_int_equal(change_to(f, "metadata.version", 31, FEATURE_UPGRADE, false, ""), ERR_OK);
-    check(f, 6, 1, 1, 1, 1, 31);
+    check(f, 4, 1, 1, 1, 1, 33);
 }
 
 static void test_refusals(void **state) {
@@ -70,11 +67,11 @@ static void test_refusals(void **state) {
         {"kraft.version", 1, FEATURE_UPGRADE, "Invalid update version 1 for feature kraft.version. Local controller 1 does not support this feature."},
         {"no.such", 1, FEATURE_UPGRADE, "Invalid update version 1 for feature no.such. Local controller 1 does not support this feature."},
         {"no.such", 0, FEATURE_UPGRADE, "Invalid update version 0 for feature no.such. Feature no.such not found."},
-        {"metadata.version", 32, FEATURE_UPGRADE, "Invalid update version 32 for feature metadata.version. Local controller 1 only supports versions 7-31"},
-        {"metadata.version", 29, FEATURE_SAFE_DOWNGRADE,
-         "Unsupported metadata.version downgrade from 31 to 29. Refusing to perform the requested downgrade because it might delete metadata information."},
+        {"metadata.version", 34, FEATURE_UPGRADE, "Invalid update version 34 for feature metadata.version. Local controller 1 only supports versions 7-33"},
+        {"metadata.version", 32, FEATURE_SAFE_DOWNGRADE,
+         "Unsupported metadata.version downgrade from 33 to 32. Refusing to perform the requested downgrade because it might delete metadata information."},
         {"metadata.version", 7, FEATURE_UNSAFE_DOWNGRADE,
-         "Unsupported metadata.version downgrade from 31 to 7. Unsafe metadata downgrade is not supported in this version."},
+         "Unsupported metadata.version downgrade from 33 to 7. Unsafe metadata downgrade is not supported in this version."},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int only = 0; only < 2; only++)
@@ -84,7 +81,7 @@ static void test_refusals(void **state) {
     assert_int_equal(change_to(f, "transaction.version", 1, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK);
     assert_int_equal(change_to(f, "transaction.version", 2, FEATURE_SAFE_DOWNGRADE, false,
                                "Invalid update version 2 for feature transaction.version. Can't downgrade to a newer version."), ERR_INVALID);
-    check(f, 2, 1, 1, 2, 1, 31);
+    check(f, 2, 1, 1, 2, 1, 33);
 }
 
 static struct broker *open_with(struct fixture *f, const char *features, struct err *err) {
@@ -109,13 +106,19 @@ static void test_begin(void **state) {
         assert_int_equal(err.code, ERR_CONFIG);
         assert_string_equal(err.msg, wrong[i][1]);
     }
-    f->broker = open_with(f, "group.version=0,transaction.version=1", NULL);
+    f->broker = open_with(f, "group.version=0,transaction.version=1,metadata.version=31", NULL);
     assert_non_null(f->broker);
     check(f, 1, 0, 1, 2, 1, 31);
     fixture_close(f, false);
     f->broker = open_with(f, "group.version=1", NULL); // it is not new
     assert_non_null(f->broker);
     check(f, 1, 0, 1, 2, 1, 31);
+    assert_int_equal(change_to(f, "metadata.version", 30, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK); // 31 left Kafka's metadata log as it was
+    assert_int_equal(change_to(f, "metadata.version", 29, FEATURE_SAFE_DOWNGRADE, false,
+                               "Unsupported metadata.version downgrade from 30 to 29. Refusing to perform the requested downgrade because it might delete "
+                               "metadata information."), ERR_INVALID);
+    assert_int_equal(change_to(f, "metadata.version", 33, FEATURE_UPGRADE, false, ""), ERR_OK);
+    check(f, 3, 0, 1, 2, 1, 33);
     assert_int_equal(change_to(f, "eligible.leader.replicas.version", 0, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK);
     const struct store_change later = {STORE_FEATURE, STR("streams.version"), STR("9"), false};
     assert_int_equal(store_apply(broker_store(f->broker), &later, 1, NULL), ERR_OK);
