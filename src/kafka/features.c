@@ -40,7 +40,7 @@ static void update(void *arg) {
     (void)broker_features_update(kafka_req_broker(q), u->updates, (size_t)req->feature_updates.n, u->validate_only, &u->err);
 }
 
-// All or none, so an error is told for all: at the top, and before version 2 also feature by feature.
+// All or none, so an error is told for all, at the top. Before version 2 each feature has a result when all is well, with Kafka's word for that.
 static void updated(void *arg) {
     struct kafka_req *q = arg;
     const struct updating *u = q->state;
@@ -51,11 +51,11 @@ static void updated(void *arg) {
     res->error_message = (struct str){NULL, 0};
     res->error_code = (int16_t)(code == ERR_OK ? 0 : code == ERR_INVALID ? KAFKA_INVALID_UPDATE_VERSION : KAFKA_FEATURE_UPDATE_FAILED);
     if (code != ERR_OK) res->error_message = str_c(arena_printf(&q->arena, "%s%s", code == ERR_INVALID ? why : "", u->err.msg));
-    int32_t n = q->version < 2 ? req->feature_updates.n : 0;
+    int32_t n = q->version < 2 && code == ERR_OK ? req->feature_updates.n : 0;
     res->results.p = KAFKA_ELEMENTS(&q->arena, kafka_update_features_response_results, n);
     res->results.n = n;
     for (int32_t i = 0; i < n; i++)
-        res->results.p[i] = (struct kafka_update_features_response_results){req->feature_updates.p[i].feature, res->error_code, res->error_message};
+        res->results.p[i] = (struct kafka_update_features_response_results){req->feature_updates.p[i].feature, 0, STR("NONE")};
     kafka_req_done(q);
 }
 
@@ -87,25 +87,26 @@ void kafka_do_update_features(struct kafka_req *q) {
 static const struct {
     int16_t key;
     enum broker_feature feature;
+    bool with_text; // as Kafka
 } needs[] = {
-    {KAFKA_API_CONSUMER_GROUP_HEARTBEAT, FEATURE_GROUP},
-    {KAFKA_API_CONSUMER_GROUP_DESCRIBE, FEATURE_GROUP},
-    {KAFKA_API_SHARE_GROUP_HEARTBEAT, FEATURE_SHARE},
-    {KAFKA_API_SHARE_GROUP_DESCRIBE, FEATURE_SHARE},
-    {KAFKA_API_SHARE_FETCH, FEATURE_SHARE},
-    {KAFKA_API_SHARE_ACKNOWLEDGE, FEATURE_SHARE},
-    {KAFKA_API_DESCRIBE_SHARE_GROUP_OFFSETS, FEATURE_SHARE},
-    {KAFKA_API_ALTER_SHARE_GROUP_OFFSETS, FEATURE_SHARE},
-    {KAFKA_API_DELETE_SHARE_GROUP_OFFSETS, FEATURE_SHARE},
-    {KAFKA_API_STREAMS_GROUP_HEARTBEAT, FEATURE_STREAMS},
-    {KAFKA_API_STREAMS_GROUP_DESCRIBE, FEATURE_STREAMS},
-    {KAFKA_API_STREAMS_GROUP_TOPOLOGY_DESCRIPTION_UPDATE, FEATURE_STREAMS},
+    {KAFKA_API_CONSUMER_GROUP_HEARTBEAT, FEATURE_GROUP, false},
+    {KAFKA_API_CONSUMER_GROUP_DESCRIBE, FEATURE_GROUP, false},
+    {KAFKA_API_SHARE_GROUP_HEARTBEAT, FEATURE_SHARE, false},
+    {KAFKA_API_SHARE_GROUP_DESCRIBE, FEATURE_SHARE, false},
+    {KAFKA_API_SHARE_FETCH, FEATURE_SHARE, false},
+    {KAFKA_API_SHARE_ACKNOWLEDGE, FEATURE_SHARE, false},
+    {KAFKA_API_DESCRIBE_SHARE_GROUP_OFFSETS, FEATURE_SHARE, false},
+    {KAFKA_API_ALTER_SHARE_GROUP_OFFSETS, FEATURE_SHARE, true},
+    {KAFKA_API_DELETE_SHARE_GROUP_OFFSETS, FEATURE_SHARE, true},
+    {KAFKA_API_STREAMS_GROUP_HEARTBEAT, FEATURE_STREAMS, false},
+    {KAFKA_API_STREAMS_GROUP_DESCRIBE, FEATURE_STREAMS, false},
+    {KAFKA_API_STREAMS_GROUP_TOPOLOGY_DESCRIPTION_UPDATE, FEATURE_STREAMS, false},
 };
 
 bool kafka_features_enter(struct kafka_req *q) {
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
         if (needs[i].key != q->h->key || broker_feature_level(kafka_req_broker(q), needs[i].feature) > 0) continue;
-        gate_deny(q, KAFKA_UNSUPPORTED_VERSION);
+        gate_refuse(q, KAFKA_UNSUPPORTED_VERSION, needs[i].with_text);
         kafka_req_done(q);
         return false;
     }

@@ -62,6 +62,7 @@ static const struct kafka_field *counterpart(const struct kafka_struct *req, con
 struct mirror {
     struct kafka_req *q;
     int error;
+    bool silent; // no text
 };
 
 // The field's part in saying the error: code, text, and offsets and nodes that are none.
@@ -73,7 +74,7 @@ static void set_error(const struct mirror *m, const struct kafka_field *f, char 
     if (m->q->h->key == KAFKA_API_FIND_COORDINATOR && f->type == KAFKA_INT32 && named(f, "node_id", "port"))
         memcpy(res + f->offset, &(int32_t){-1}, sizeof(int32_t));
     if (f->type == KAFKA_INT16 && named(f, "error_code", "partition_error_code")) memcpy(res + f->offset, &(int16_t){(int16_t)error}, sizeof(int16_t));
-    if (f->type != KAFKA_STRING || strcmp(f->name, "error_message") != 0) return;
+    if (m->silent || f->type != KAFKA_STRING || strcmp(f->name, "error_message") != 0) return;
     struct str text = str_c(kafka_error_text(error));
     memcpy(res + f->offset, &text, sizeof text);
 }
@@ -135,15 +136,17 @@ void gate_put_back(struct kafka_req *q, const struct gate_list *out, const struc
     char *p = kafka_struct_array(&q->arena, to->sub, old + out->n);
     if (old > 0) memcpy(p, a->p, to->sub->size * (size_t)old);
     for (int32_t i = 0; i < out->n; i++) {
-        const struct mirror m = {q, out->errors[i]};
+        const struct mirror m = {q, out->errors[i], false};
         append(&m, out->field, out->p + size_of(out->field) * (size_t)i, to->sub, p + to->sub->size * (size_t)(old + i));
     }
     a->p = p;
     a->n = old + out->n;
 }
 
-void gate_deny(struct kafka_req *q, int error) {
-    const struct mirror m = {q, error};
+void gate_deny(struct kafka_req *q, int error) { gate_refuse(q, error, true); }
+
+void gate_refuse(struct kafka_req *q, int error, bool with_text) {
+    const struct mirror m = {q, error, !with_text};
     const struct kafka_struct *to = q->api->response->body;
     const struct kafka_field *top = gate_field(to, "error_code");
     bool at_top = top != NULL && in_version(top, q->version);

@@ -48,6 +48,7 @@ void gate_filter(struct kafka_req *q, const struct kafka_field *f, void *owner, 
 void gate_put_back(struct kafka_req *q, const struct gate_list *out, const struct kafka_field *to, void *owner);
 // Fills a response with that error: at the top where the version has a place for it, else at each element of the request.
 void gate_deny(struct kafka_req *q, int error);
+void gate_refuse(struct kafka_req *q, int error, bool with_text); // the same; without a text for the error
 // The name of a topic that an element means by name or id; p NULL = an unknown id.
 struct str gate_topic_name(struct kafka_req *q, struct str name, const struct kafka_uuid *id);
 

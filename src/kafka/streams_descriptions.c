@@ -3,6 +3,7 @@
 // as it is on the wire. Both messages spell it alike, in structures of their own; so what was encoded by one is decoded by the other. On a
 // request's loop, in its arena; nothing here is durable, the broker's answer is.
 #include "base/log.h"
+#include "base/map.h"
 #include "kafka/streams_descriptions.h"
 
 enum { SOURCE = 1, PROCESSOR = 2, SINK = 3 }; // types of nodes
@@ -14,12 +15,30 @@ static const struct kafka_message pushed_m = {"TopologyDescription", 0, 0, 0, 0,
 static const struct kafka_message described_m = {"TopologyDescription", 1, 1, 0, 0,
                                                  &kafka_streams_group_describe_response_groups_topology_description_s};
 
+// Names, each once, in their order. Not of a description that is much too long anyway.
+static void make_unique(const struct kafka_req *q, struct str *p, int32_t *n) {
+    struct map seen;
+    int32_t kept = 0;
+    if (*n < 2 || q->frame_n > (size_t)STREAMS_DESCRIPTION_MAX * 2) return;
+    map_init(&seen);
+    for (int32_t i = 0; i < *n; i++)
+        if (map_get(&seen, p[i]) == NULL) {
+            map_put(&seen, p[i], p);
+            p[kept++] = p[i];
+        }
+    *n = kept;
+    map_fini(&seen);
+}
+
 // Of a node only what its type has is kept. An unknown type is a fault.
 #define CLEAN_NODE(q, x, fault)                                                                              \
     do {                                                                                                     \
         if ((x)->node_type != SOURCE) (x)->source_topics.n = 0;                                              \
         if ((x)->node_type != PROCESSOR) (x)->stores.n = 0;                                                  \
         if ((x)->node_type != SINK) (x)->sink_topic = (struct str){NULL, 0};                                 \
+        make_unique((q), (x)->source_topics.p, &(x)->source_topics.n);                                       \
+        make_unique((q), (x)->stores.p, &(x)->stores.n);                                                     \
+        make_unique((q), (x)->successors.p, &(x)->successors.n);                                             \
         if (*(fault) == NULL && ((x)->node_type < SOURCE || (x)->node_type > SINK))                          \
             *(fault) = arena_printf(&(q)->arena, "Unknown topology node type: %d", (x)->node_type);          \
     } while (0)

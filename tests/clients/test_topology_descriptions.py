@@ -117,11 +117,11 @@ def test_what_is_refused(keeper: Server) -> None:
     assert group.push(unknown) == (INVALID_REQUEST, "Unknown topology node type: 9")
     swapped = {"subtopologies": [], "global_stores": [{"source": GLOBAL["processor"], "processor": GLOBAL["source"]}]}
     assert group.push(swapped) == (INVALID_REQUEST, "Global store must be composed of a source and a processor node.")
-    large = {"subtopologies": [{"subtopology_id": "0", "nodes": [node("x", SOURCE, source_topics=["t" * 200] * 6000)]}], "global_stores": []}
+    large = {"subtopologies": [{"subtopology_id": "0", "nodes": [node("x", SOURCE, source_topics=[f"{i:0200}" for i in range(6000)])]}], "global_stores": []}
     code, message = group.push(large)
     assert code == UPDATE_FAILED and message is not None and "more than 1000000" in message
     assert group.described() == (NOT_STORED, None)
-    surplus = {"subtopologies": [{"subtopology_id": "0", "nodes": [node("x", SOURCE, source_topics=["a"], sink_topic="b", stores=["c"])]}], "global_stores": []}
+    surplus = {"subtopologies": [{"subtopology_id": "0", "nodes": [node("x", SOURCE, source_topics=["b", "a", "b"], sink_topic="b", stores=["c"])]}], "global_stores": []}
     assert group.push(surplus) == (0, None)
     kept = group.described()[1]["subtopologies"][0]["nodes"][0]
-    assert (kept["source_topics"], kept["sink_topic"], kept["stores"]) == (["a"], None, []), "what a source has"
+    assert (kept["source_topics"], kept["sink_topic"], kept["stores"]) == (["b", "a"], None, []), "what a source has, once"
