@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kafka's features (KIP-584, KIP-1022): what the cluster may do, by levels that administrators set and clients are told.
 //
-// The levels are durable in the broker's store; one that nobody changed is this program's default. What a level means is asked where it matters: the Kafka door refuses the groups of types that are
-// off, clients take the older protocol of transactions by themselves, dead-letter queues need share.version 2.
+// The levels are durable in the broker's store; one that nobody changed is this program's default. What a level means is asked where it matters: the
+// Kafka door refuses the groups of types that are off, clients take the older protocol of transactions by themselves, dead-letter queues need
+// share.version 2.
 #ifndef BROKER_FEATURES_H
 #define BROKER_FEATURES_H
 
