@@ -125,6 +125,20 @@ static bool throttled_ok(const char *value) {
     return true;
 }
 
+// address:number,...; the number stands behind the last colon, as an IPv6 address has more.
+static bool overrides_ok(const char *value) {
+    struct str rest = str_c(value), item;
+    int64_t n;
+    while (rest.n > 0) {
+        str_cut(rest, ',', &item, &rest);
+        item = str_trim(item);
+        size_t colon = item.n;
+        while (colon > 0 && item.p[colon - 1] != ':') colon--;
+        if (colon < 2 || !str_to_i64(str_n(item.p + colon, item.n - colon), &n) || n < 0 || n > INT32_MAX) return false;
+    }
+    return true;
+}
+
 static void put_choices(const char *choices, char *out, size_t n) {
     struct buf text = {0};
     struct str rest = str_c(choices), head;
@@ -150,7 +164,13 @@ static bool value_fault(const struct config_row *row, const char *value, char *o
         return !str_ieq(str_c(value), STR("true")) && !str_ieq(str_c(value), STR("false"));
     case CLASS:
     case PASSWORD:
-    case STRING: ok = row->choices == NULL || is_choice(row->choices, str_c(value)); break;
+    case STRING:
+        if (strcmp(row->name, "max.connections.per.ip.overrides") == 0 && !overrides_ok(value)) {
+            (void)snprintf(out, n, "must be a list of ADDRESS:NUMBER");
+            return true;
+        }
+        ok = row->choices == NULL || is_choice(row->choices, str_c(value));
+        break;
     case LIST:
         if (strstr(row->name, ".throttled.replicas") != NULL && !throttled_ok(value)) {
             (void)snprintf(out, n, "must be the literal '*' or a list of replicas in the following format: "
@@ -186,6 +206,7 @@ static const struct config_row *topic_row(const char *name) {
 enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, size_t n, struct err *err) {
     for (size_t i = 0; i < n; i++) {
         const struct config_row *row = topic_row(changes[i].name);
+        if (row == NULL && changes[i].value == NULL) continue; // taking away what is not there is no error, whatever its name
         if (row == NULL) return err_set(err, ERR_CONFIG, "Unknown topic config name: %s", changes[i].name);
         if (changes[i].value == NULL) {
             kvs_remove(own, row->name);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "broker/configs_table.h"
 #include "broker/internal.h"
+#include "broker/share_inside.h"
 #include "broker/store.h"
 
 enum { RESOURCES = RESOURCE_CLIENT_METRICS + 1 };
@@ -334,7 +335,7 @@ static enum err_code check_group_row(struct broker *b, const struct group_row *g
     if (g->largest != NULL && number(value) > broker_config_i64(b, g->largest, INT64_MAX))
         return err_set(err, ERR_CONFIG, "%s must be less than or equal to %s", g->row.name, g->largest);
     if (strcmp(g->row.name, "share.auto.offset.reset") == 0 && strcmp(value, "latest") != 0 && strcmp(value, "earliest") != 0 &&
-        strncmp(value, "by_duration:P", 13) != 0)
+        (strncmp(value, "by_duration:", 12) != 0 || share_duration_ms(value + 12) < 0))
         return err_set(err, ERR_CONFIG, "%s: \"%.200s\" is not latest, earliest or by_duration:<ISO-8601 duration>", g->row.name, value);
     return ERR_OK;
 }

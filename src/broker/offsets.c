@@ -203,8 +203,9 @@ static void committed(void *arg, int error) {
 void offsets_put_commit(struct coordinator *c, struct group_records *r, struct group_commit *x, int error) {
     for (size_t i = 0; i < x->n_offsets; i++) {
         struct group_offset *o = &x->offsets[i];
-        o->error = error;
-        if (error != 0 || !check_offset(c, o)) continue;
+        (void)check_offset(c, o);
+        if (error != 0 && o->error != KAFKA_UNKNOWN_TOPIC_OR_PARTITION) o->error = error; // what is not there is told in any case
+        if (o->error != 0) continue;
         offset_key(r, x->group_id, o->topic, o->partition);
         offset_value(r, o);
         group_records_put(r);

@@ -78,6 +78,7 @@ struct share_part {
 // The share-partition, loaded if need be; NULL with Kafka's error and a text. NULL without an error: its state is being written, and
 // share_fetches_look comes when it is.
 struct share_part *share_part_get(struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition, int *error, const char **message);
+int64_t share_duration_ms(const char *text); // "P1DT2H3M4S", as ISO 8601 writes times; -1 = not of that form
 struct share_part *share_part_find(const struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition); // loaded; or NULL
 // Stores a change and ends it; then fn(arg, error, message). A change of 0 with ranges is one that needs no end (locks that are over).
 typedef void share_part_fn(void *arg, int error, const char *message);

@@ -43,8 +43,7 @@ struct share_part *share_part_find(const struct share *s, const char *group, con
 
 // ---- loading --------------------------------------------------------------------------------------------------------
 
-// "by_duration:P1DT2H3M4S" in milliseconds; -1 = not of that form.
-static int64_t duration_ms(const char *text) {
+int64_t share_duration_ms(const char *text) {
     const char *c = text;
     int64_t total = 0;
     bool time = false, any = false;
@@ -55,8 +54,9 @@ static int64_t duration_ms(const char *text) {
             continue;
         }
         char *end;
+        if (*c < '0' || *c > '9') return -1;
         double n = strtod(c, &end);
-        if (end == c || n < 0 || n > 1e9) return -1;
+        if (!(n <= 1e9)) return -1;
         int64_t unit = *end == 'D' && !time ? 86400000 : *end == 'H' && time ? 3600000 : *end == 'M' && time ? 60000 : *end == 'S' && time ? 1000 : -1;
         if (unit < 0) return -1;
         total += (int64_t)(n * (double)unit);
@@ -71,7 +71,7 @@ static enum err_code first_offset(struct share_part *p, const char *reset, int64
     int64_t found;
     if (strcmp(reset, "earliest") == 0) return broker_offset_for_time(b, p->topic, p->partition, BROKER_OFFSET_EARLIEST, out, &found, err);
     if (strncmp(reset, "by_duration:", 12) == 0) {
-        int64_t ago = duration_ms(reset + 12);
+        int64_t ago = share_duration_ms(reset + 12);
         enum err_code code = broker_offset_for_time(b, p->topic, p->partition, sys_now_us(b->sys) / 1000 - (ago < 0 ? 0 : ago), out, &found, err);
         if (code != ERR_OK || *out >= 0) return code;
     }

@@ -33,12 +33,17 @@ enum err_code client_rd_error(struct err *err, rd_kafka_resp_err_t code, const c
     }
 }
 
-// Where TLS and log-in say why they failed: librdkafka calls it within rd_kafka_poll, on our thread.
-static _Thread_local struct err *noted;
-static void note_error(rd_kafka_t *rk, int code, const char *reason, void *arg) {
-    (void)rk, (void)arg;
-    if (noted == NULL || noted->code != ERR_OK) return;
-    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL) err_set(noted, ERR_DENIED, "%s", reason);
+// Where TLS and log-in say why they failed: events of the handle's own queue. The first of them.
+static void take_reason(rd_kafka_t *rk, struct err *why) {
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(rk);
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(queue, 0)) != NULL) {
+        rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+        bool tells = code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL;
+        if (tells && why->code == ERR_OK) err_set(why, ERR_DENIED, "%s", rd_kafka_event_error_string(event));
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
 }
 
 enum err_code client_rd_reach(rd_kafka_t *rk, const struct client_target *at, struct err *err) {
@@ -46,10 +51,8 @@ enum err_code client_rd_reach(rd_kafka_t *rk, const struct client_target *at, st
     struct err why = {0};
     bool ok = rd_kafka_metadata(rk, 0, NULL, &md, REACH_MS) == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (ok) rd_kafka_metadata_destroy(md);
-    noted = &why;
-    while (!ok && rd_kafka_poll(rk, 0) > 0) continue;
-    noted = NULL;
     if (ok) return ERR_OK;
+    take_reason(rk, &why);
     if (why.code != ERR_OK) return err_set(err, why.code, "%s", why.msg);
     return err_set(err, ERR_UNAVAILABLE, "no broker answers at %s: is the server running?", at->brokers);
 }
@@ -64,7 +67,7 @@ rd_kafka_conf_t *client_rd_conf(const struct client_target *at, const struct cli
     rd_kafka_conf_set_log_cb(conf, quiet);
     bool ok = rd_kafka_conf_set(conf, "bootstrap.servers", at->brokers, text, sizeof text) == RD_KAFKA_CONF_OK;
     ok = ok && rd_kafka_conf_set(conf, "client.id", "millrace", text, sizeof text) == RD_KAFKA_CONF_OK;
-    rd_kafka_conf_set_error_cb(conf, note_error);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR); // take_reason
     const struct client_security *security = at->security;
     if (security != NULL && security->token) {
         rd_kafka_conf_destroy(conf);

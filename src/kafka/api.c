@@ -23,6 +23,16 @@ static bool is_misrouted(struct kafka_req *q) {
     return (req->cluster_id.p != NULL && !str_eqc(req->cluster_id, config->cluster_id)) || (req->node_id >= 0 && req->node_id != config->node_id);
 }
 
+// Letters and digits, with '-' and '.' between them (KIP-511).
+static bool is_software_text(struct str s) {
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!plain && (i == 0 || i == s.n - 1 || (c != '-' && c != '.'))) return false;
+    }
+    return s.n > 0;
+}
+
 void kafka_do_api_versions(struct kafka_req *q) {
     struct kafka_api_versions_response *res = q->res;
     res->api_keys.p = KAFKA_ELEMENTS(&q->arena, kafka_api_versions_response_api_keys, (int32_t)kafka_handlers_n);
@@ -30,6 +40,13 @@ void kafka_do_api_versions(struct kafka_req *q) {
         res->error_code = KAFKA_UNSUPPORTED_VERSION;
         res->api_keys.p[0] = (struct kafka_api_versions_response_api_keys){q->h->key, q->h->min, q->h->max};
         res->api_keys.n = 1;
+        kafka_req_done(q);
+        return;
+    }
+    const struct kafka_api_versions_request *req = q->msg;
+    if (q->version >= 3 && (!is_software_text(req->client_software_name) || !is_software_text(req->client_software_version))) {
+        res->error_code = KAFKA_INVALID_REQUEST;
+        res->api_keys.n = 0;
         kafka_req_done(q);
         return;
     }
@@ -43,7 +60,6 @@ void kafka_do_api_versions(struct kafka_req *q) {
         res->api_keys.p[i] = (struct kafka_api_versions_response_api_keys){h->key, h->min, h->max};
     }
     res->api_keys.n = (int32_t)kafka_handlers_n;
-    const struct kafka_api_versions_request *req = q->msg;
     if (q->version >= 3) kafka_req_set_software(q, req->client_software_name, req->client_software_version);
     if (q->version >= 3) kafka_put_features(q, res);
     kafka_req_done(q);

@@ -58,8 +58,8 @@ void kafka_do_elect_leaders(struct kafka_req *q) {
     const struct kafka_elect_leaders_request *req = q->msg;
     struct kafka_elect_leaders_response *res = q->res;
     int32_t n = req->topic_partitions.n;
-    if (req->election_type != ELECTION_PREFERRED && req->election_type != ELECTION_UNCLEAN) res->error_code = KAFKA_INVALID_REQUEST;
-    if (n <= 0 || res->error_code != 0) { // null: all partitions; those that need no election are not told
+    bool known = req->election_type == ELECTION_PREFERRED || req->election_type == ELECTION_UNCLEAN;
+    if (n <= 0) { // null: all partitions; those that need no election are not told
         kafka_req_done(q);
         return;
     }
@@ -73,7 +73,12 @@ void kafka_do_elect_leaders(struct kafka_req *q) {
         out->partition_result.n = t->partitions.n;
         out->partition_result.p =
             KAFKA_ELEMENTS(&q->arena, kafka_elect_leaders_response_replica_election_results_partition_result, t->partitions.n);
-        for (int32_t k = 0; k < t->partitions.n; k++) elect_one(q, t->topic, partitions, t->partitions.p[k], &out->partition_result.p[k]);
+        for (int32_t k = 0; k < t->partitions.n; k++) {
+            elect_one(q, t->topic, partitions, t->partitions.p[k], &out->partition_result.p[k]);
+            if (known) continue;
+            out->partition_result.p[k].error_code = KAFKA_INVALID_REQUEST;
+            out->partition_result.p[k].error_message = str_c(arena_printf(&q->arena, "Unknown election type %d", req->election_type));
+        }
     }
     kafka_req_done(q);
 }

@@ -86,6 +86,16 @@ static enum err_code find_target(struct kafka_req *q, int type, struct str name,
     }
 }
 
+static enum err_code bad_topic_name(const struct target *t, struct err *err) {
+    return err_set(err, ERR_TOPIC_NAME, "topic name \"%.260s\": 1 to 249 letters, digits, '.', '_', '-'", t->topic);
+}
+
+// Of a topic whose configs are to be changed.
+static enum err_code check_topic_name(const struct target *t, struct err *err) {
+    if (t->type != TYPE_TOPIC || broker_topic_name_ok(t->topic)) return ERR_OK;
+    return t->name.n == 0 ? err_set(err, ERR_INVALID, "Default topic resources are not allowed.") : bad_topic_name(t, err);
+}
+
 static enum err_code entries_of(struct kafka_req *q, const struct target *t, struct broker_config_entry **entries, size_t *n, struct err *err) {
     if (t->type == TYPE_TOPIC) return broker_topic_configs(kafka_req_broker(q), t->topic, &q->arena, entries, n, err);
     *n = broker_resource_describe(kafka_req_broker(q), t->kind, t->name, &q->arena, entries);
@@ -124,8 +134,7 @@ static void describe_one(struct kafka_req *q, const struct kafka_describe_config
     enum err_code code;
     if (r->resource_type == TYPE_LOGGER) code = loggers_describe(q, r->resource_name, &entries, &n, &err);
     else code = find_target(q, r->resource_type, r->resource_name, &t, &err);
-    if (code == ERR_OK && r->resource_type == TYPE_TOPIC && !broker_topic_name_ok(t.topic))
-        code = err_set(&err, ERR_TOPIC_NAME, "topic name \"%.260s\": 1 to 249 letters, digits, '.', '_', '-'", t.topic);
+    if (code == ERR_OK && r->resource_type == TYPE_TOPIC && !broker_topic_name_ok(t.topic)) code = bad_topic_name(&t, &err);
     if (code == ERR_OK && r->resource_type != TYPE_LOGGER) code = entries_of(q, &t, &entries, &n, &err);
     if (code == ERR_OK) {
         fill_entries(q, r, res, entries, n);
@@ -176,6 +185,16 @@ static const char *edit_list(struct arena *a, const char *list, struct str chang
     return text;
 }
 
+enum { CHANGES_MAX = 2000 }; // of one resource in one request: the search for repeats is quadratic
+
+#define REFUSE_REPEATS(list, err)                                                                                                                \
+    do {                                                                                                                                         \
+        if ((list).n > CHANGES_MAX) return err_set((err), ERR_INVALID, "at most %d configs of a resource in one request", CHANGES_MAX);           \
+        for (int32_t i_ = 0; i_ < (list).n; i_++)                                                                                                \
+            for (int32_t k_ = 0; k_ < i_; k_++)                                                                                                  \
+                if (str_eq((list).p[i_].name, (list).p[k_].name)) return err_set((err), ERR_INVALID, "Error due to duplicate config keys");      \
+    } while (0)
+
 static enum err_code change_of(struct kafka_req *q, const struct kafka_incremental_alter_configs_request_resources_configs *c,
                                const struct broker_config_entry *entries, size_t n, struct broker_kv *kv, struct err *err) {
     kv->name = arena_strndup(&q->arena, c->name.p, c->name.n);
@@ -199,11 +218,10 @@ static enum err_code alter_one(struct kafka_req *q, const alter_resource *r, str
     struct broker_config_entry *entries;
     struct target t;
     size_t n;
-    for (int32_t i = 0; i < r->configs.n; i++)
-        for (int32_t k = 0; k < i; k++)
-            if (str_eq(r->configs.p[i].name, r->configs.p[k].name)) return err_set(err, ERR_INVALID, "Error due to duplicate config keys");
+    REFUSE_REPEATS(r->configs, err);
     if (r->resource_type == TYPE_LOGGER) return loggers_alter(q, r, req->validate_only, err);
     enum err_code code = find_target(q, r->resource_type, r->resource_name, &t, err);
+    if (code == ERR_OK) code = check_topic_name(&t, err);
     if (code == ERR_OK) code = entries_of(q, &t, &entries, &n, err);
     if (code != ERR_OK) return code;
     struct broker_kv *changes = ARENA_ARRAY(&q->arena, struct broker_kv, r->configs.n);
@@ -245,6 +263,7 @@ void kafka_do_incremental_alter_configs(struct kafka_req *q) {
     for (int32_t i = 0; i < req->resources.n; i++) {
         res->responses.p[i].resource_type = req->resources.p[i].resource_type;
         res->responses.p[i].resource_name = req->resources.p[i].resource_name;
+        res->responses.p[i].error_message = (struct str){NULL, 0};
     }
     if (!kafka_req_submit(q, alter_all, answer)) kafka_req_reject(q, "too many administrative requests");
 }
@@ -263,7 +282,9 @@ static enum err_code replace_one(struct kafka_req *q, const replace_resource *r,
     struct broker_config_entry *entries;
     struct target t;
     size_t n_entries, n = 0;
+    REFUSE_REPEATS(r->configs, err);
     enum err_code code = find_target(q, r->resource_type, r->resource_name, &t, err);
+    if (code == ERR_OK) code = check_topic_name(&t, err);
     if (code == ERR_OK) code = entries_of(q, &t, &entries, &n_entries, err);
     if (code != ERR_OK) return code;
     struct broker_kv *changes = ARENA_ARRAY(&q->arena, struct broker_kv, n_entries + (size_t)r->configs.n);
@@ -298,6 +319,7 @@ void kafka_do_alter_configs(struct kafka_req *q) {
     for (int32_t i = 0; i < req->resources.n; i++) {
         res->responses.p[i].resource_type = req->resources.p[i].resource_type;
         res->responses.p[i].resource_name = req->resources.p[i].resource_name;
+        res->responses.p[i].error_message = (struct str){NULL, 0};
     }
     if (!kafka_req_submit(q, replace_all, answer)) kafka_req_reject(q, "too many administrative requests");
 }

@@ -64,11 +64,6 @@ void kafka_do_update_features(struct kafka_req *q) {
     struct updating *u = ARENA_NEW(&q->arena, struct updating);
     struct kafka_update_features_response *res = q->res;
     res->error_message = (struct str){NULL, 0};
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        res->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-        kafka_req_done(q);
-        return;
-    }
     u->updates = ARENA_ARRAY(&q->arena, struct broker_feature_update, req->feature_updates.n + 1);
     u->validate_only = q->version >= 1 && req->validate_only;
     for (int32_t i = 0; i < req->feature_updates.n; i++) {

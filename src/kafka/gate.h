@@ -19,8 +19,8 @@ struct gate_state { // of one request that is let in
     const struct gate *gate;
     struct gate_list out;
     struct gate_list *group_topics; // OffsetFetch: of each group
-    const struct str *group_ids;
-    int32_t n_groups;
+    const struct str *users; // AlterUserScramCredentials: whom it would have changed
+    int32_t n_groups, n_users;
     bool all_topics;
 };
 

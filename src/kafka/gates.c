@@ -22,6 +22,15 @@ static int transaction(struct kafka_req *q, enum acl_operation op, struct str id
 }
 static int cluster(struct kafka_req *q, enum acl_operation op) { return kafka_may_cluster(q, op) ? 0 : KAFKA_CLUSTER_AUTHORIZATION_FAILED; }
 
+// Only those elements of a list of a response for which the condition holds, which speaks of element i. Null stays null.
+#define KEEP_IF(list, i, condition)                                      \
+    do {                                                                 \
+        int32_t kept_ = 0;                                               \
+        for (int32_t i = 0; i < (list).n; i++)                           \
+            if (condition) (list).p[kept_++] = (list).p[i];              \
+        if ((list).n > 0) (list).n = kept_;                              \
+    } while (0)
+
 #define EACH(kind, name, op) \
     static int name(struct kafka_req *q, const void *e, struct str n) { return (void)e, kind(q, op, n); }
 EACH(topic, topic_read, ACL_READ)
@@ -138,25 +147,20 @@ static void metadata_enter(struct kafka_req *q) {
     req->topics.p->name = STR("");
 }
 
+static void cluster_operations(struct kafka_req *q, int32_t *told) {
+    if (*told == INT32_MIN) return; // not asked for
+    *told = kafka_may_cluster(q, ACL_DESCRIBE) ? kafka_authorized_operations(q, ACL_CLUSTER, STR("kafka-cluster")) : 0;
+}
+
 static void metadata_leave(struct kafka_req *q) {
     struct kafka_metadata_response *res = q->res;
-    int32_t kept = 0;
-    for (int32_t i = 0; i < res->topics.n; i++) {
-        struct kafka_metadata_response_topics *t = &res->topics.p[i];
-        bool hidden = q->gate->all_topics && topic(q, ACL_DESCRIBE, t->name) != 0;
-        if (!hidden && !(q->version == 0 && t->name.n == 0)) res->topics.p[kept++] = *t;
-    }
-    if (res->topics.n > 0) res->topics.n = kept;
-    if (res->cluster_authorized_operations == INT32_MIN) return;
-    bool may = kafka_may_cluster(q, ACL_DESCRIBE);
-    res->cluster_authorized_operations = may ? kafka_authorized_operations(q, ACL_CLUSTER, STR("kafka-cluster")) : 0;
+    if (q->version == 0) KEEP_IF(res->topics, i, res->topics.p[i].name.n > 0);
+    if (q->gate->all_topics) KEEP_IF(res->topics, i, topic(q, ACL_DESCRIBE, res->topics.p[i].name) == 0);
+    cluster_operations(q, &res->cluster_authorized_operations);
 }
 
 static void cluster_leave(struct kafka_req *q) { // DescribeCluster
-    struct kafka_describe_cluster_response *res = q->res;
-    if (res->cluster_authorized_operations == INT32_MIN) return;
-    bool may = kafka_may_cluster(q, ACL_DESCRIBE);
-    res->cluster_authorized_operations = may ? kafka_authorized_operations(q, ACL_CLUSTER, STR("kafka-cluster")) : 0;
+    cluster_operations(q, &((struct kafka_describe_cluster_response *)q->res)->cluster_authorized_operations);
 }
 
 // ---- topics -------------------------------------------------------------------------------------------------------------
@@ -212,11 +216,8 @@ static int coordinator_each(struct kafka_req *q, const void *e, struct str key) 
 
 static void list_groups_leave(struct kafka_req *q) {
     struct kafka_list_groups_response *res = q->res;
-    int32_t kept = 0;
     if (kafka_may_cluster(q, ACL_DESCRIBE)) return;
-    for (int32_t i = 0; i < res->groups.n; i++)
-        if (group(q, ACL_DESCRIBE, res->groups.p[i].group_id) == 0) res->groups.p[kept++] = res->groups.p[i];
-    if (res->groups.n > 0) res->groups.n = kept;
+    KEEP_IF(res->groups, i, group(q, ACL_DESCRIBE, res->groups.p[i].group_id) == 0);
 }
 
 // Of a member's heartbeat: the topics that it wants must be its to describe.
@@ -225,6 +226,17 @@ static int describable(struct kafka_req *q, const struct str *names, int32_t n) 
     for (int32_t i = 0; i < n && error == 0; i++) error = topic(q, ACL_DESCRIBE, names[i]);
     return error;
 }
+// The same for lists whose elements have the name in a field; the messages have many types of them.
+#define FIRST_REFUSED(q, error, list, field) \
+    for (int32_t t_ = 0; t_ < (list).n && (error) == 0; t_++) (error) = topic((q), ACL_DESCRIBE, (list).p[t_].field)
+#define FIRST_REFUSED_OF_SUBTOPOLOGY(q, error, s)                                                                                    \
+    do {                                                                                                                             \
+        (error) = describable((q), (s)->source_topics.p, (s)->source_topics.n);                                                      \
+        if ((error) == 0) (error) = describable((q), (s)->repartition_sink_topics.p, (s)->repartition_sink_topics.n);                \
+        FIRST_REFUSED(q, error, (s)->repartition_source_topics, name);                                                               \
+        FIRST_REFUSED(q, error, (s)->state_changelog_topics, name);                                                                  \
+    } while (0)
+
 static int subscription(struct kafka_req *q, const struct str *names, int32_t n) {
     int error = group_read(q);
     return error != 0 ? error : describable(q, names, n);
@@ -243,10 +255,7 @@ static int streams_heartbeat(struct kafka_req *q) {
     int error = group_read(q);
     for (int32_t i = 0; req->topology != NULL && i < req->topology->subtopologies.n && error == 0; i++) {
         const struct kafka_streams_group_heartbeat_request_topology_subtopologies *s = &req->topology->subtopologies.p[i];
-        error = describable(q, s->source_topics.p, s->source_topics.n);
-        if (error == 0) error = describable(q, s->repartition_sink_topics.p, s->repartition_sink_topics.n);
-        for (int32_t t = 0; t < s->repartition_source_topics.n && error == 0; t++) error = topic(q, ACL_DESCRIBE, s->repartition_source_topics.p[t].name);
-        for (int32_t t = 0; t < s->state_changelog_topics.n && error == 0; t++) error = topic(q, ACL_DESCRIBE, s->state_changelog_topics.p[t].name);
+        FIRST_REFUSED_OF_SUBTOPOLOGY(q, error, s);
     }
     return error;
 }
@@ -267,10 +276,8 @@ static void consumer_describe_leave(struct kafka_req *q) {
         int error = 0;
         for (int32_t m = 0; m < g->members.n && error == 0; m++) {
             error = describable(q, g->members.p[m].subscribed_topic_names.p, g->members.p[m].subscribed_topic_names.n);
-            for (int32_t t = 0; t < g->members.p[m].assignment.topic_partitions.n && error == 0; t++)
-                error = topic(q, ACL_DESCRIBE, g->members.p[m].assignment.topic_partitions.p[t].topic_name);
-            for (int32_t t = 0; t < g->members.p[m].target_assignment.topic_partitions.n && error == 0; t++)
-                error = topic(q, ACL_DESCRIBE, g->members.p[m].target_assignment.topic_partitions.p[t].topic_name);
+            FIRST_REFUSED(q, error, g->members.p[m].assignment.topic_partitions, topic_name);
+            FIRST_REFUSED(q, error, g->members.p[m].target_assignment.topic_partitions, topic_name);
         }
         if (error != 0) HIDE(q, kafka_consumer_group_describe_response_groups, g, error);
     }
@@ -282,8 +289,7 @@ static void share_describe_leave(struct kafka_req *q) {
         int error = 0;
         for (int32_t m = 0; m < g->members.n && error == 0; m++) {
             error = describable(q, g->members.p[m].subscribed_topic_names.p, g->members.p[m].subscribed_topic_names.n);
-            for (int32_t t = 0; t < g->members.p[m].assignment.topic_partitions.n && error == 0; t++)
-                error = topic(q, ACL_DESCRIBE, g->members.p[m].assignment.topic_partitions.p[t].topic_name);
+            FIRST_REFUSED(q, error, g->members.p[m].assignment.topic_partitions, topic_name);
         }
         if (error != 0) HIDE(q, kafka_share_group_describe_response_groups, g, error);
     }
@@ -295,17 +301,23 @@ static void streams_describe_leave(struct kafka_req *q) {
         int error = 0;
         for (int32_t k = 0; g->topology != NULL && k < g->topology->subtopologies.n && error == 0; k++) {
             const struct kafka_streams_group_describe_response_groups_topology_subtopologies *s = &g->topology->subtopologies.p[k];
-            error = describable(q, s->source_topics.p, s->source_topics.n);
-            if (error == 0) error = describable(q, s->repartition_sink_topics.p, s->repartition_sink_topics.n);
-            for (int32_t t = 0; t < s->repartition_source_topics.n && error == 0; t++)
-                error = topic(q, ACL_DESCRIBE, s->repartition_source_topics.p[t].name);
-            for (int32_t t = 0; t < s->state_changelog_topics.n && error == 0; t++) error = topic(q, ACL_DESCRIBE, s->state_changelog_topics.p[t].name);
+            FIRST_REFUSED_OF_SUBTOPOLOGY(q, error, s);
         }
         if (error != 0) HIDE(q, kafka_streams_group_describe_response_groups, g, error);
     }
 }
 
 // ---- OffsetFetch: groups, and topics in each -------------------------------------------------------------------------------
+// The topics of each group that may not be described, taken out.
+#define FILTER_GROUPS(q, req, group_table)                                                                                                  \
+    do {                                                                                                                                    \
+        const struct kafka_field *topics_ = gate_field(&(group_table), "topics");                                                           \
+        (q)->gate->n_groups = (req)->groups.n;                                                                                              \
+        (q)->gate->group_topics = ARENA_ARRAY(&(q)->arena, struct gate_list, (req)->groups.n);                                              \
+        for (int32_t i_ = 0; i_ < (req)->groups.n; i_++)                                                                                    \
+            gate_filter((q), topics_, &(req)->groups.p[i_], topic_describe, &(q)->gate->group_topics[i_]);                                  \
+    } while (0)
+
 static int offset_fetch_whole(struct kafka_req *q) {
     return q->version >= 8 ? 0 : group(q, ACL_DESCRIBE, text_field(q, "group_id"));
 }
@@ -317,27 +329,18 @@ static void offset_fetch_enter(struct kafka_req *q) {
     struct gate_state *s = q->gate;
     s->all_topics = q->version < 8 && req->topics.n < 0;
     if (q->version < 8) return;
-    const struct kafka_field *topics = gate_field(&kafka_offset_fetch_request_groups_s, "topics");
-    s->n_groups = req->groups.n;
-    s->group_topics = ARENA_ARRAY(&q->arena, struct gate_list, req->groups.n);
-    for (int32_t i = 0; i < req->groups.n; i++) gate_filter(q, topics, &req->groups.p[i], topic_describe, &s->group_topics[i]);
+    FILTER_GROUPS(q, req, kafka_offset_fetch_request_groups_s);
 }
 static void offset_fetch_leave(struct kafka_req *q) {
     const struct kafka_offset_fetch_request *req = q->msg;
     struct kafka_offset_fetch_response *res = q->res;
     const struct gate_state *s = q->gate;
-    int32_t kept = 0;
-    for (int32_t i = 0; s->all_topics && i < res->topics.n; i++)
-        if (topic(q, ACL_DESCRIBE, res->topics.p[i].name) == 0) res->topics.p[kept++] = res->topics.p[i];
-    if (s->all_topics && res->topics.n > 0) res->topics.n = kept;
+    if (s->all_topics) KEEP_IF(res->topics, i, topic(q, ACL_DESCRIBE, res->topics.p[i].name) == 0);
     const struct kafka_field *topics = gate_field(&kafka_offset_fetch_response_groups_s, "topics");
     for (int32_t i = 0; i < s->n_groups && i < res->groups.n; i++) {
         struct kafka_offset_fetch_response_groups *g = &res->groups.p[i];
-        kept = 0;
-        bool all = req->groups.p[i].topics.n < 0;
-        for (int32_t t = 0; all && t < g->topics.n; t++)
-            if (topic(q, ACL_DESCRIBE, gate_topic_name(q, g->topics.p[t].name, &g->topics.p[t].topic_id)) == 0) g->topics.p[kept++] = g->topics.p[t];
-        if (all && g->topics.n > 0) g->topics.n = kept;
+        if (req->groups.p[i].topics.n < 0)
+            KEEP_IF(g->topics, t, topic(q, ACL_DESCRIBE, gate_topic_name(q, g->topics.p[t].name, &g->topics.p[t].topic_id)) == 0);
         if (g->error_code == 0) gate_put_back(q, &s->group_topics[i], topics, g);
     }
 }
@@ -345,11 +348,7 @@ static void offset_fetch_leave(struct kafka_req *q) {
 // ---- DescribeShareGroupOffsets: groups, and topics in each --------------------------------------------------------------------
 static void share_offsets_enter(struct kafka_req *q) {
     struct kafka_describe_share_group_offsets_request *req = q->msg;
-    struct gate_state *s = q->gate;
-    const struct kafka_field *topics = gate_field(&kafka_describe_share_group_offsets_request_groups_s, "topics");
-    s->n_groups = req->groups.n;
-    s->group_topics = ARENA_ARRAY(&q->arena, struct gate_list, req->groups.n);
-    for (int32_t i = 0; i < req->groups.n; i++) gate_filter(q, topics, &req->groups.p[i], topic_describe, &s->group_topics[i]);
+    FILTER_GROUPS(q, req, kafka_describe_share_group_offsets_request_groups_s);
 }
 static void share_offsets_leave(struct kafka_req *q) {
     const struct kafka_describe_share_group_offsets_request *req = q->msg;
@@ -357,11 +356,7 @@ static void share_offsets_leave(struct kafka_req *q) {
     const struct kafka_field *topics = gate_field(&kafka_describe_share_group_offsets_response_groups_s, "topics");
     for (int32_t i = 0; i < q->gate->n_groups && i < res->groups.n; i++) {
         struct kafka_describe_share_group_offsets_response_groups *g = &res->groups.p[i];
-        int32_t kept = 0;
-        bool all = req->groups.p[i].topics.n < 0;
-        for (int32_t t = 0; all && t < g->topics.n; t++)
-            if (topic(q, ACL_DESCRIBE, g->topics.p[t].topic_name) == 0) g->topics.p[kept++] = g->topics.p[t];
-        if (all && g->topics.n > 0) g->topics.n = kept;
+        if (req->groups.p[i].topics.n < 0) KEEP_IF(g->topics, t, topic(q, ACL_DESCRIBE, g->topics.p[t].topic_name) == 0);
         if (g->error_code == 0) gate_put_back(q, &q->gate->group_topics[i], topics, g);
     }
 }
@@ -408,29 +403,47 @@ static void add_partitions_leave(struct kafka_req *q) {
 
 static void list_transactions_leave(struct kafka_req *q) {
     struct kafka_list_transactions_response *res = q->res;
-    int32_t kept = 0;
-    for (int32_t i = 0; i < res->transaction_states.n; i++)
-        if (transaction(q, ACL_DESCRIBE, res->transaction_states.p[i].transactional_id) == 0) res->transaction_states.p[kept++] = res->transaction_states.p[i];
-    if (res->transaction_states.n > 0) res->transaction_states.n = kept;
+    KEEP_IF(res->transaction_states, i, transaction(q, ACL_DESCRIBE, res->transaction_states.p[i].transactional_id) == 0);
 }
 static void describe_transactions_leave(struct kafka_req *q) {
     struct kafka_describe_transactions_response *res = q->res;
     for (int32_t i = 0; i < res->transaction_states.n; i++) {
         struct kafka_describe_transactions_response_transaction_states *t = &res->transaction_states.p[i];
-        int32_t kept = 0;
-        for (int32_t k = 0; k < t->topics.n; k++)
-            if (topic(q, ACL_DESCRIBE, t->topics.p[k].topic) == 0) t->topics.p[kept++] = t->topics.p[k];
-        if (t->topics.n > 0) t->topics.n = kept;
+        KEEP_IF(t->topics, k, topic(q, ACL_DESCRIBE, t->topics.p[k].topic) == 0);
     }
+}
+
+// ---- AlterUserScramCredentials: nothing of it is done, and each user is told so, once -----------------------------------------
+static void scram_enter(struct kafka_req *q) {
+    struct kafka_alter_user_scram_credentials_request *req = q->msg;
+    int32_t n = 0;
+    if (kafka_may_cluster(q, ACL_ALTER)) return;
+    struct str *users = ARENA_ARRAY(&q->arena, struct str, req->deletions.n + req->upsertions.n + 1);
+    for (int32_t i = 0; i < req->deletions.n; i++) users[n++] = req->deletions.p[i].name;
+    for (int32_t i = 0; i < req->upsertions.n; i++) users[n++] = req->upsertions.p[i].name;
+    q->gate->users = users;
+    q->gate->n_users = n;
+    req->deletions.n = req->upsertions.n = 0;
+}
+static void scram_leave(struct kafka_req *q) {
+    struct kafka_alter_user_scram_credentials_response *res = q->res;
+    struct map told; // by name
+    map_init(&told);
+    if (q->gate->n_users > 0) res->results.p = KAFKA_ELEMENTS(&q->arena, kafka_alter_user_scram_credentials_response_results, q->gate->n_users);
+    for (int32_t i = 0; i < q->gate->n_users; i++) {
+        struct str user = q->gate->users[i];
+        if (map_put(&told, user, q) != NULL) continue;
+        struct kafka_alter_user_scram_credentials_response_results *r = &res->results.p[res->results.n++];
+        r->user = user;
+        r->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+        r->error_message = STR("Cluster authorization failed.");
+    }
+    map_fini(&told);
 }
 
 static void topic_partitions_leave(struct kafka_req *q) { // DescribeTopicPartitions of all topics shows those that may be described
     struct kafka_describe_topic_partitions_response *res = q->res;
-    int32_t kept = 0;
-    if (!q->gate->all_topics) return;
-    for (int32_t i = 0; i < res->topics.n; i++)
-        if (topic(q, ACL_DESCRIBE, res->topics.p[i].name) == 0) res->topics.p[kept++] = res->topics.p[i];
-    res->topics.n = kept;
+    if (q->gate->all_topics) KEEP_IF(res->topics, i, topic(q, ACL_DESCRIBE, res->topics.p[i].name) == 0);
 }
 static void topic_partitions_enter(struct kafka_req *q) {
     q->gate->all_topics = ((const struct kafka_describe_topic_partitions_request *)q->msg)->topics.n == 0 && q->gate->out.n == 0;
@@ -486,7 +499,7 @@ static const struct gate gates[] = {
     GATE(DESCRIBE_CLIENT_QUOTAS, cluster_describe_configs, NULL, NULL, NULL, 0),
     GATE(ALTER_CLIENT_QUOTAS, cluster_alter_configs, NULL, NULL, NULL, 0),
     GATE(DESCRIBE_USER_SCRAM_CREDENTIALS, cluster_describe, NULL, NULL, NULL, 0),
-    GATE(ALTER_USER_SCRAM_CREDENTIALS, NULL, NULL, NULL, NULL, 0), // its handler asks: one error a user
+    GATE(ALTER_USER_SCRAM_CREDENTIALS, NULL, NULL, scram_enter, scram_leave, 0),
     GATE(DESCRIBE_QUORUM, cluster_describe, NULL, NULL, NULL, 0),
     GATE(UPDATE_FEATURES, cluster_alter, NULL, NULL, NULL, 0),
     GATE(DESCRIBE_CLUSTER, NULL, NULL, NULL, cluster_leave, 0),

@@ -167,7 +167,7 @@ static void committed(struct group_call *call) {
         for (int32_t i = 0; i < topic->partitions.n; i++) {
             if (topic->partitions.p[i].error_code != 0) continue; // unknown topic id: was not handed on
             int error = c->offsets[at++].error;
-            topic->partitions.p[i].error_code = (int16_t)(call->error != 0 ? call->error : error);
+            topic->partitions.p[i].error_code = (int16_t)(error != 0 ? error : call->error);
         }
     }
     assert(at == c->n_offsets);

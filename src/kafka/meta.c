@@ -59,7 +59,7 @@ static bool id_is_zero(const struct kafka_uuid *id) {
 // Fills one topic that exists; false = it does not (error_code is set).
 static bool answer_one(struct kafka_req *q, const struct kafka_metadata_request_topics *want, topic_response *t) {
     struct broker_topic_info info;
-    bool by_id = q->version >= 12 && want->name.n == 0 && (want->name.p == NULL || !id_is_zero(&want->topic_id)); // Java's name is "" beside an id
+    bool by_id = q->version >= 12 && (want->name.p == NULL || !id_is_zero(&want->topic_id)); // an id counts more than a name
     t->name = by_id ? (struct str){NULL, 0} : want->name;
     if (by_id) {
         t->topic_id = want->topic_id;

@@ -72,10 +72,7 @@ static void set_cursor(struct kafka_req *q, struct str topic, int32_t partition)
 void kafka_do_describe_topic_partitions(struct kafka_req *q) {
     const struct kafka_describe_topic_partitions_request *req = q->msg;
     struct kafka_describe_topic_partitions_response *res = q->res;
-    if (req->cursor != NULL && req->cursor->partition_index < 0) {
-        kafka_req_reject(q, "DescribeTopicPartitions: the cursor's partition is negative");
-        return;
-    }
+    bool negative = req->cursor != NULL && req->cursor->partition_index < 0;
     int32_t n = 0, left = req->response_partition_limit;
     struct str *names = names_of(q, &n);
     if (left <= 0 || left > PARTITIONS_MAX) left = left <= 0 ? 1 : PARTITIONS_MAX;
@@ -84,6 +81,13 @@ void kafka_do_describe_topic_partitions(struct kafka_req *q) {
     for (int32_t i = 0; i < n && res->next_cursor == NULL; i++) {
         int order = req->cursor == NULL ? 1 : str_cmp(names[i], req->cursor->topic_name);
         if (order < 0) continue;
+        if (negative) { // said where the first topic would stand
+            topic_response *t = &res->topics.p[res->topics.n++];
+            t->name = names[i];
+            t->topic_authorized_operations = INT32_MIN;
+            t->error_code = KAFKA_INVALID_REQUEST;
+            break;
+        }
         if (left == 0) {
             set_cursor(q, names[i], 0);
             break;

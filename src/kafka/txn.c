@@ -77,7 +77,6 @@ static void put_partitions(struct kafka_req *q, struct txn_add *add, struct str 
 
 static int16_t error_of(const struct kafka_req *q, const struct txn_add *add, size_t at) {
     int error = add->call.call.error != 0 ? add->call.call.error : add->partitions[at].error;
-    if (error == KAFKA_TRANSACTION_ABORTABLE && q->version < 5) error = KAFKA_INVALID_TXN_STATE;
     return fenced(error, q->version >= 2);
 }
 
@@ -161,6 +160,16 @@ static void fill_batched(struct kafka_req *q, const struct kafka_add_partitions_
         put_partitions(q, add, txn->topics.p[t].name, txn->topics.p[t].partitions.p, txn->topics.p[t].partitions.n);
 }
 
+// Internal topics are nobody's to write, and with one that is refused none joins. True = refused.
+static bool refuse_internal(struct kafka_req *q, struct txn_add *add) {
+    bool any = false;
+    for (size_t i = 0; i < add->n_partitions; i++) any = any || broker_topic_internal(add->partitions[i].topic);
+    for (size_t i = 0; i < add->n_partitions && any; i++)
+        add->partitions[i].error = broker_topic_internal(add->partitions[i].topic) ? KAFKA_TOPIC_AUTHORIZATION_FAILED : KAFKA_OPERATION_NOT_ATTEMPTED;
+    if (any) answer_added(q);
+    return any;
+}
+
 void kafka_do_add_partitions_to_txn(struct kafka_req *q) {
     const struct kafka_add_partitions_to_txn_request *req = q->msg;
     struct adding *s = ARENA_NEW(&q->arena, struct adding);
@@ -175,6 +184,7 @@ void kafka_do_add_partitions_to_txn(struct kafka_req *q) {
         one->add.call.call = call_of(q, one_added, one);
     }
     if (n == 0) answer_added(q);
+    if (q->version < 4 && refuse_internal(q, &s->all[0].add)) return;
     for (size_t i = 0; i < n; i++) txn_add(kafka_req_broker(q), &s->all[i].add); // the answers come later, by the loop
 }
 

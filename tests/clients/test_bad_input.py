@@ -174,3 +174,63 @@ def test_types_of_groups_are_in_small_letters(connection: Connection, topic: str
     connection.ask("OffsetCommit", 8, commit)
     groups = connection.ask("ListGroups", 5, {"types_filter": ["CLASSIC"]})["groups"]
     assert {g["group_id"]: g["group_type"] for g in groups}["bad-type"] == "classic"
+
+
+def alter(connection: Connection, kind: int, name: str, *configs: tuple[str, str | None, int], api: str = "IncrementalAlterConfigs") -> tuple[int, str | None]:
+    changes = [{"name": n, "value": v, "config_operation": op} for n, v, op in configs]
+    body = {"resources": [{"resource_type": kind, "resource_name": name, "configs": changes}]}
+    told = connection.ask(api, 1, body)["responses"][0]
+    return told["error_code"], told["error_message"]
+
+
+def test_changes_of_configs(connection: Connection, topic: str) -> None:
+    set_, delete, topics, broker, group = 0, 1, 2, 4, 32
+    assert alter(connection, topics, topic, ("retention.ms", "5000", set_)) == (NONE, None)
+    assert alter(connection, topics, topic, ("nope", None, delete)) == (NONE, None), "taking away what is not there"
+    assert alter(connection, topics, topic, ("nope", "1", set_))[0] == BAD_CONFIG
+    assert alter(connection, topics, "", ("retention.ms", "1", set_))[0] == INVALID_REQUEST
+    assert alter(connection, topics, "a b", ("retention.ms", "1", set_))[0] == BAD_TOPIC
+    twice = (("retention.ms", "1", set_), ("retention.ms", "2", set_))
+    for api in ("AlterConfigs", "IncrementalAlterConfigs"):
+        assert alter(connection, topics, topic, *twice, api=api) == (INVALID_REQUEST, "Error due to duplicate config keys")
+    overrides = "max.connections.per.ip.overrides"
+    for bad in ("zz:q", "127.0.0.1", ":5", "127.0.0.1:-1"):
+        assert alter(connection, broker, "1", (overrides, bad, set_))[0] == INVALID_REQUEST, bad
+    assert alter(connection, broker, "1", (overrides, "127.0.0.9:5, ::1:7", set_))[0] == NONE
+    assert alter(connection, broker, "1", (overrides, None, delete))[0] == NONE
+    for value, error in (("by_duration:PT1H", NONE), ("by_duration:P1DT2S", NONE), ("by_duration:Pfoo", BAD_CONFIG), ("by_duration:PT", BAD_CONFIG)):
+        assert alter(connection, group, "g", ("share.auto.offset.reset", value, set_))[0] == error, value
+
+
+def test_commits_tell_of_topics_that_are_not_there(connection: Connection, topic: str) -> None:
+    part = {"partition_index": 0, "committed_offset": 5, "committed_leader_epoch": 0, "committed_metadata": ""}
+    topics = [{"name": topic, "partitions": [part]}, {"name": "none", "partitions": [part]}]
+    said = connection.ask("OffsetCommit", 8, {"group_id": "bad-new", "generation_id_or_member_epoch": 5, "member_id": "m", "topics": topics})
+    assert {t["name"]: t["partitions"][0]["error_code"] for t in said["topics"]} == {topic: 22, "none": TOPIC_UNKNOWN}
+
+
+def test_ids_count_more_than_names(connection: Connection, topic: str) -> None:
+    said = connection.ask("Metadata", 12, {"topics": [{"name": topic, "topic_id": b"1" * 16}]})["topics"][0]
+    assert (said["error_code"], said["name"]) == (100, None)
+
+
+def test_elections_and_cursors(connection: Connection, topic: str) -> None:
+    said = connection.ask("ElectLeaders", 2, {"election_type": 5, "topic_partitions": [{"topic": topic, "partitions": [0]}], "timeout_ms": 1000})
+    assert said["replica_election_results"][0]["partition_result"][0]["error_code"] == INVALID_REQUEST
+    asked = {"topics": [{"name": topic}], "response_partition_limit": 10, "cursor": {"topic_name": topic, "partition_index": -2}}
+    said = connection.ask("DescribeTopicPartitions", 0, asked)
+    assert [(t["error_code"], t["partitions"]) for t in said["topics"]] == [(INVALID_REQUEST, [])]
+
+
+@pytest.mark.parametrize(("name", "version", "error"), [("a b", "1", INVALID_REQUEST), ("", "1", INVALID_REQUEST), ("a-b.c", "1.0-x", NONE), ("a", "1-", INVALID_REQUEST)])
+def test_names_of_software(connection: Connection, name: str, version: str, error: int) -> None:
+    said = connection.ask("ApiVersions", 4, {"client_software_name": name, "client_software_version": version})
+    assert (said["error_code"], len(said["api_keys"]) > 0) == (error, error == NONE)
+
+
+def test_internal_topics_join_no_transaction(connection: Connection) -> None:
+    asked = {"transactional_id": "bad-txn", "transaction_timeout_ms": 60000, "producer_id": -1, "producer_epoch": -1}
+    producer = connection.ask("InitProducerId", 5, asked)
+    body = {f"v3_and_below_{n}": v for n, v in {"transactional_id": "bad-txn", "producer_id": producer["producer_id"], "producer_epoch": 0}.items()}
+    said = connection.ask("AddPartitionsToTxn", 3, body | {"v3_and_below_topics": [{"name": "__consumer_offsets", "partitions": [0]}]})
+    assert said["results_by_topic_v3_and_below"][0]["results_by_partition"][0]["partition_error_code"] == 29

@@ -222,6 +222,8 @@ static void test_rebalance(void **state) {
     assert_int_equal(a.join.generation, g + 1);
     assert_int_equal(a.join.n_members, 2);
     assert_int_equal(describe(f, "CompletingRebalance"), 2);
+    assert_int_equal(commit(f, "g", ids[0], g + 1, "t", 0, 1), KAFKA_UNKNOWN_TOPIC_OR_PARTITION); // told in any case
+    assert_int_equal(broker_topic_create(f->broker, "t", 1, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
     assert_int_equal(commit(f, "g", ids[0], g + 1, "t", 0, 1), KAFKA_REBALANCE_IN_PROGRESS);
     sync(&b, f, ids[0], NULL, g, NULL, 0);
     assert_int_equal(wait_for(&b), KAFKA_ILLEGAL_GENERATION);
