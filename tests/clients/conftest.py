@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
+sys.path.append(str(TOP / "tests"))  # machine.py, record_batch.py
 PROGRAM = Path(os.environ.get("MILLRACE_TEST_PROGRAM", TOP / "build/release/millrace"))
 DOORS = ("kafka", "registry", "pg", "http")
 START_SECONDS = 60.0

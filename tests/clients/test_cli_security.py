@@ -11,7 +11,8 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
-from test_security import Authority, Secured, free_ports, name, openssl
+from machine import free_ports, openssl
+from test_security import Authority, Secured, name
 
 
 class Guarded:

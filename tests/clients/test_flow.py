@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import TOP
+from machine import until
 
 DAG = '''
 from datetime import timedelta
@@ -69,16 +70,6 @@ with DAG("python", schedule=None):
 '''
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while True:
-        got = condition()
-        if got:
-            return got
-        assert time.monotonic() < end, f"not in {seconds} s: {what}"
-        time.sleep(0.01)
-
-
 def rest(server: Any, method: str, path: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(server.http + "/api/v2" + path, data, {"Content-Type": "application/json"}, method=method)
@@ -91,7 +82,7 @@ def has_dag(server: Any, dag_id: str) -> bool:
 
 
 def trigger(server: Any, dag_id: str) -> str:
-    wait_for(lambda: has_dag(server, dag_id), f"DAG {dag_id}")
+    until(lambda: has_dag(server, dag_id), f"DAG {dag_id}")
     return str(rest(server, "POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"])
 
 
@@ -100,7 +91,7 @@ def run_state(server: Any, dag_id: str, run_id: str) -> str:
 
 
 def ended(server: Any, dag_id: str, run_id: str) -> str:
-    return str(wait_for(lambda: s if (s := run_state(server, dag_id, run_id)) in ("success", "failed") else "", f"end of {run_id}"))
+    return str(until(lambda: s if (s := run_state(server, dag_id, run_id)) in ("success", "failed") else "", f"end of {run_id}"))
 
 
 def instances(server: Any, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -113,7 +104,7 @@ def test_kill_9_in_the_middle_of_a_task(new_server: Callable[..., Any], tmp_path
     (tmp_path / f"{place}.hold").touch()
     server = new_server({"flow.dags": str(tmp_path)}).start()
     run_id = trigger(server, "held")
-    wait_for((tmp_path / f"{place}.here").exists, f"{place} to run")
+    until((tmp_path / f"{place}.here").exists, f"{place} to run")
     server.kill()
     (tmp_path / f"{place}.hold").unlink()
     server.start()
@@ -131,7 +122,7 @@ def test_an_orderly_stop_costs_no_try(new_server: Callable[..., Any], tmp_path: 
     (tmp_path / "sh.hold").touch()
     server = new_server({"flow.dags": str(tmp_path)}).start()
     run_id = trigger(server, "held")
-    wait_for((tmp_path / "sh.here").exists, "sh to run")
+    until((tmp_path / "sh.here").exists, "sh to run")
     server.stop()
     (tmp_path / "sh.hold").unlink()
     server.start()
@@ -143,7 +134,7 @@ def test_the_interpreter_is_started_again(new_server: Callable[..., Any], tmp_pa
     (tmp_path / "py.hold").touch()
     server = new_server({"flow.dags": str(tmp_path)}).start()
     run_id = trigger(server, "held")
-    wait_for((tmp_path / "py.here").exists, "py to run")
+    until((tmp_path / "py.here").exists, "py to run")
     (worker,) = [int(p) for p in os.listdir("/proc") if p.isdigit() and is_worker(p, server.process.pid)]
     os.kill(worker, signal.SIGKILL)
     (tmp_path / "py.hold").unlink()

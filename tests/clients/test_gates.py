@@ -12,7 +12,7 @@ import pytest
 from conftest import Server
 from gates import ROWS, Case, Guarded, Right, Row, errors
 from kafka_frames import Connection
-from test_security import free_ports
+from machine import free_ports
 
 MISSING_INTERNAL_TOPICS = 3  # of a streams group's statuses
 

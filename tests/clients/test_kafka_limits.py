@@ -23,6 +23,7 @@ from kafka.admin import ConfigResource as KafkaConfigResource
 from kafka.admin import ConfigResourceType, KafkaAdminClient
 from kafka.admin import NewTopic as KafkaNewTopic
 from kafka.errors import ThrottlingQuotaExceededError
+from machine import until
 
 
 def name(prefix: str) -> str:
@@ -55,12 +56,6 @@ def describe(admin: AdminClient, kind: ResourceType, resource: str) -> dict[str,
 def metrics_url(server: Server) -> str:
     at = server.http
     return f"{at if at.startswith('http') else 'http://' + at}/metrics"
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
 
 
 def test_all_broker_configs_are_told(admin: AdminClient) -> None:
@@ -188,7 +183,7 @@ def test_clients_push_their_metrics(server: Server, topic: str) -> None:
         with urllib.request.urlopen(metrics_url(server), timeout=30) as r:
             return any(f'client_id="{client}"' in line for line in r.read().decode().splitlines())
 
-    until(pushed, 60)
+    until(pushed)
 
 
 def test_a_cluster_of_one_answers_its_administrators(server: Server, topic: str) -> None:

@@ -10,10 +10,8 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import duckdb
 import pytest
 from conftest import TOP, Server
 from deltalake import DeltaTable
+from machine import until
 
 SOURCE = TOP / "node_modules/vega-datasets/data"
 ROWS = 400_000
@@ -36,16 +35,6 @@ def rest(server: Server, method: str, path: str, body: Any = None) -> Any:
                                      method=method)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
-
-
-def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        got = ready()
-        if got:
-            return got
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.002)
 
 
 def dag_is_read(server: Server) -> bool:
@@ -96,7 +85,7 @@ def produced(scratch: Path) -> Path:
 
 
 def start_run(server: Server) -> str:
-    until("the DAG file is read", lambda: dag_is_read(server))
+    until(lambda: dag_is_read(server), "the DAG file is read", 120)
     run = rest(server, "POST", "/api/v2/dags/flights/dagRuns", {"logical_date": None})
     rest(server, "PATCH", "/api/v2/dags/flights", {"is_paused": False})
     return str(run["dag_run_id"])
@@ -107,7 +96,7 @@ def state_of(server: Server, run: str) -> str:
 
 
 def finish(server: Server, run: str) -> None:
-    until("the run's end", lambda: state_of(server, run) in ("success", "failed"))
+    until(lambda: state_of(server, run) in ("success", "failed"), "the run's end", 120)
     tasks = rest(server, "GET", f"/api/v2/dags/flights/dagRuns/{run}/taskInstances")["task_instances"]
     assert state_of(server, run) == "success", {t["task_id"]: t["state"] for t in tasks}
 
@@ -135,7 +124,7 @@ def test_kill_in_the_middle_of(stage: str, scratch: Path, produced: Path, undist
     def reached() -> bool:
         return bool(rest(server, "GET", f"/api/v2/dags/flights/dagRuns/{run}/taskInstances/{stage}")["state"] in states)
 
-    until(f"{stage} runs", reached)
+    until(reached, f"{stage} runs", 120)
     server.kill()
     server.start()
     finish(server, run)

@@ -4,22 +4,14 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from conftest import PROGRAM, Server, clean_environment
+from machine import free_ports
 
 ROWS = 400_000
-
-
-def free_ports(n: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def psql(server: Server, sql: str) -> str:

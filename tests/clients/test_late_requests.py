@@ -9,7 +9,6 @@ is written here; ours must too); what needs a kill of the server is then left ou
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +34,7 @@ from frames import (
     records,
 )
 from kafka.protocol.metadata import FindCoordinatorRequest
-from test_kill_producing import free_ports
+from machine import free_ports, until
 from test_transactions import name, read
 
 OUTSIDE = os.environ.get("MILLRACE_TEST_KAFKA")
@@ -66,16 +65,6 @@ def make_topic(broker: Broker, partitions: int = 3) -> str:
     return topic
 
 
-def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
-    """Asks until the answer is good."""
-    end = time.monotonic() + 60
-    while True:
-        answer = ask()
-        if good(answer):
-            return answer
-        assert time.monotonic() < end, answer
-
-
 @dataclass
 class Producer:
     """A transactional producer as a list of frames: what it sent is kept by name, and can be sent again."""
@@ -94,11 +83,11 @@ class Producer:
         self.wire = Wire(self.broker.kafka)
         for kind, key in ((0, self.group), (1, self.id)):
             find = Frame(FindCoordinatorRequest[4](key_type=kind, coordinator_keys=[key]))
-            until(lambda find=find: self.wire.ask(find), lambda a: a.coordinators[0].error_code == 0)
+            until(lambda find=find: self.wire.ask(find), good=lambda a: a.coordinators[0].error_code == 0)
         return self.take_id(init_producer(self.id, timeout_ms=self.timeout_ms))
 
     def take_id(self, frame: Frame) -> Producer:
-        answer = until(lambda: self.wire.ask(frame), lambda a: a.error_code not in COME_BACK)
+        answer = until(lambda: self.wire.ask(frame), good=lambda a: a.error_code not in COME_BACK)
         assert answer.error_code == 0, answer
         self.producer_id, self.epoch = answer.producer_id, answer.producer_epoch
         self.sequences = {}
@@ -128,7 +117,7 @@ class Producer:
     # what a client does with them
 
     def must(self, frame: Frame) -> Any:
-        answer = until(lambda: self.wire.ask(frame), lambda a: error_of(a) not in COME_BACK)
+        answer = until(lambda: self.wire.ask(frame), good=lambda a: error_of(a) not in COME_BACK)
         assert error_of(answer) == Error.NONE, (frame.name, error_of(answer))
         return answer
 
@@ -159,7 +148,7 @@ class Producer:
         return str(self.wire.ask(describe_transaction(self.id)).transaction_states[0].transaction_state)
 
     def settled(self) -> None:
-        until(self.state, lambda s: s not in ("PrepareCommit", "PrepareAbort", "Ongoing"))
+        until(self.state, good=lambda s: s not in ("PrepareCommit", "PrepareAbort", "Ongoing"))
 
     def committed_offset(self) -> tuple[int, int]:
         part = self.wire.ask(fetch_offset(self.group, self.topic, 0)).groups[0].topics[0].partitions[0]
@@ -168,7 +157,7 @@ class Producer:
 
 def answers(broker: Broker, frames: dict[str, Frame]) -> dict[str, Error | int]:
     """Each frame over a connection of its own."""
-    return {k: error_of(until(lambda f=f: once(broker.kafka, f), lambda a: error_of(a) not in NO_LEADER_YET)) for k, f in frames.items()}
+    return {k: error_of(until(lambda f=f: once(broker.kafka, f), good=lambda a: error_of(a) not in NO_LEADER_YET)) for k, f in frames.items()}
 
 
 def seen(broker: Broker, topic: str, isolation: str = "read_committed") -> list[str]:
@@ -406,7 +395,7 @@ def test_sequences(broker: Broker) -> None:
     me = once(broker.kafka, init_producer(None))
     pid = me.producer_id
     batches = [idempotent(topic, pid, 0, 2 * i, [f"{2 * i}", f"{2 * i + 1}"]) for i in range(8)]
-    until(lambda: once(broker.kafka, batches[0]), lambda a: error_of(a) not in COME_BACK)
+    until(lambda: once(broker.kafka, batches[0]), good=lambda a: error_of(a) not in COME_BACK)
     assert [base_offset(once(broker.kafka, b)) for b in batches[:7]] == [0, 2, 4, 6, 8, 10, 12]
     for i in (6, 2, 5, 3, 4):  # the last five, in any order: where they are
         again = once(broker.kafka, batches[i])

@@ -36,12 +36,7 @@ from confluent_kafka.admin import (
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
-
-
-def openssl(*args: str, stdin: str | None = None) -> bytes:
-    done = subprocess.run(["openssl", *args], input=None if stdin is None else stdin.encode(), capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
+from machine import free_ports, openssl
 
 
 class Authority:
@@ -61,16 +56,6 @@ class Authority:
         openssl("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self.folder / "ca.key"), "-CAcreateserial", "-days", "2",
                 "-extfile", str(extra), "-out", str(cert))
         return key, cert
-
-
-def free_ports(n: int) -> list[int]:
-    held = [socket.socket() for _ in range(n)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def b64(data: bytes) -> str:

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import Server
-from test_kill_producing import free_ports
+from machine import free_ports
 
 
 def name(prefix: str) -> str:

@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 
-from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, java_command, kafka_home, main_of, say, shared_peers
+from lib import SERVER_ENDS, WORK, Results, Server, arguments, environment, java_command, kafka_home, main_of, shared_peers
 
 LIMIT = 90
 SHORT = ("api-versions", "topic-", "console", "get-offsets", "producer-performance", "verifiable", "group-", "config-topic", "log-dirs", "transactional-copier", "read-committed", "share-consumer", "acl-")

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(TOP / "tests"))  # machine.py, record_batch.py
 WORK = TOP / "build/conformance"
 PROGRAM = Path(os.environ.get("MILLRACE_TEST_PROGRAM", TOP / "build/release/millrace"))
 
@@ -272,11 +272,6 @@ class Results:
             self.write()
         print(f"{self.part}: {self.excluded} excluded\n{self.passed} passed, {self.failed} failed", flush=True)
         return 1 if self.failed else 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return int(s.getsockname()[1])
 
 
 def npm(package: str, version: str, folder: Path) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib import PROGRAM, Server, free_port
+from lib import PROGRAM, Server
+from machine import free_port, openssl
 
 USER, PASSWORD = "tester", "tester-secret"
 REAUTH_MS = 5000  # a test of re-authentication takes a little more than one of these
@@ -32,25 +33,21 @@ class Setup:
     env: dict[str, str] = field(default_factory=dict)
 
 
-def openssl(folder: Path, *args: str) -> None:
-    subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
-
-
 def certificates() -> Path:
     """ca (trusted by both), other (trusted by nobody), server and client, the client's in every form that the test reads."""
     folder = Path(tempfile.mkdtemp(prefix="librdkafka-tls-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "server.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     for ca in ("ca", "other"):
-        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem", cwd=folder)
     for name in ("server", "client"):
-        openssl(folder, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "server.ext", "-out", f"{name}.pem")
-    openssl(folder, "x509", "-in", "ca.pem", "-outform", "DER", "-out", "ca.der")
-    openssl(folder, "x509", "-in", "client.pem", "-outform", "DER", "-out", "client.der")
-    openssl(folder, "pkey", "-in", "client.key", "-outform", "DER", "-out", "client-key.der")
-    openssl(folder, "pkey", "-in", "client.key", "-aes256", "-passout", f"pass:{PASSWORD}", "-out", "client-secret.key")
-    openssl(folder, "pkcs12", "-export", "-in", "client.pem", "-inkey", "client.key", "-certfile", "ca.pem", "-passout", f"pass:{PASSWORD}", "-out", "client.p12")
+        openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr", cwd=folder)
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "server.ext", "-out", f"{name}.pem", cwd=folder)
+    openssl("x509", "-in", "ca.pem", "-outform", "DER", "-out", "ca.der", cwd=folder)
+    openssl("x509", "-in", "client.pem", "-outform", "DER", "-out", "client.der", cwd=folder)
+    openssl("pkey", "-in", "client.key", "-outform", "DER", "-out", "client-key.der", cwd=folder)
+    openssl("pkey", "-in", "client.key", "-aes256", "-passout", f"pass:{PASSWORD}", "-out", "client-secret.key", cwd=folder)
+    openssl("pkcs12", "-export", "-in", "client.pem", "-inkey", "client.key", "-certfile", "ca.pem", "-passout", f"pass:{PASSWORD}", "-out", "client.p12", cwd=folder)
     (folder / "server-all.pem").write_text((folder / "server.key").read_text() + (folder / "server.pem").read_text())
     (folder / "all-cas.pem").write_text((folder / "other.pem").read_text() + (folder / "ca.pem").read_text())
     return folder

@@ -51,6 +51,7 @@ import txn_v2  # noqa: E402
 from frames import Frame, once  # noqa: E402
 from kafka.protocol.admin.configs import IncrementalAlterConfigsRequest  # noqa: E402
 from lib import Server  # noqa: E402
+from machine import free_port  # noqa: E402
 
 PARTITIONS = 3
 PARTS = ("plain", "idempotent", "transactions", "v2", "groups", "consumer-groups", "share", "compacted")
@@ -80,12 +81,6 @@ class History:
 
     def add(self, **event: Any) -> None:
         self.events.append(event)
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Network:
