@@ -7,6 +7,7 @@
 #include "broker/dynamic.h"
 #include "broker/group_records.h"
 
+enum { TAG_TIMESTAMP = 0 }; // AssignmentTimestamp
 enum { LARGE = 10000 /* members and partitions */, LEAST_MS = 100 };
 
 static int64_t bound(const struct group *g, const char *type, const char *which, int64_t otherwise) {
@@ -47,23 +48,15 @@ void assignment_put(struct buf *value, int32_t epoch, const struct assignment_pa
         put_no_tags(value);
         return;
     }
-    buf_put_uvarint(value, 1);
-    buf_put_uvarint(value, 0); // tag 0: AssignmentTimestamp
-    buf_put_uvarint(value, 8);
+    put_one_tag(value, TAG_TIMESTAMP, 8);
     buf_put_be64(value, (uint64_t)p->at_ms);
 }
 
 bool assignment_get(struct rd *value, int32_t *epoch, struct assignment_pace *p) {
     int32_t e = (int32_t)rd_be32(value);
     int64_t at = 0;
-    for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
-        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
-        const uint8_t *bytes = size > rd_left(value) ? NULL : rd_bytes(value, (size_t)size);
-        if (bytes == NULL) return false;
-        struct rd in = rd_of(bytes, (size_t)size);
-        if (tag == 0) at = (int64_t)rd_be64(&in);
-        if (in.failed) return false;
-    }
+    for (struct tags t = tags_begin(value); tags_next(&t, value);)
+        if (t.tag == TAG_TIMESTAMP) at = (int64_t)rd_be64(&t.value);
     if (value->failed) return false;
     *epoch = e;
     *p = (struct assignment_pace){.at_ms = at};

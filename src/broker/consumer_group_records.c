@@ -4,6 +4,9 @@
 // A record of a member may come before or behind that of its group, as compaction leaves them: each makes what it needs.
 #include "broker/consumer_group.h"
 
+enum { TAG_HASH = 0 };    // of the group's record: MetadataHash
+enum { TAG_CLASSIC = 0 }; // of a member's: ClassicMemberMetadata
+
 void consumer_put_epoch(const struct consumer_group *g, struct group_records *r) {
     group_records_key_of(r, 3, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
@@ -11,9 +14,7 @@ void consumer_put_epoch(const struct consumer_group *g, struct group_records *r)
     if (g->metadata_hash == 0) {
         put_no_tags(v);
     } else {
-        buf_put_uvarint(v, 1);
-        buf_put_uvarint(v, 0); // tag 0: MetadataHash
-        buf_put_uvarint(v, 8);
+        put_one_tag(v, TAG_HASH, 8);
         buf_put_be64(v, (uint64_t)g->metadata_hash);
     }
     group_records_put(r);
@@ -30,9 +31,7 @@ static void put_classic(struct buf *v, const struct consumer_member *m) {
         put_no_tags(&tag);
     }
     put_no_tags(&tag);
-    buf_put_uvarint(v, 1);
-    buf_put_uvarint(v, 0); // tag 0: ClassicMemberMetadata
-    buf_put_uvarint(v, tag.n);
+    put_one_tag(v, TAG_CLASSIC, tag.n);
     buf_put_str(v, buf_str(&tag));
     buf_fini(&tag);
 }
@@ -167,13 +166,8 @@ bool consumer_replay_epoch(struct coordinator *c, struct rd *key, struct rd *val
     (void)rd_be16(value);
     int32_t epoch = (int32_t)rd_be32(value);
     int64_t hash = 0;
-    for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
-        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
-        const uint8_t *p = size > rd_left(value) ? NULL : rd_bytes(value, (size_t)size);
-        if (p == NULL) return false;
-        struct rd in = rd_of(p, (size_t)size);
-        if (tag == 0) hash = (int64_t)rd_be64(&in);
-    }
+    for (struct tags t = tags_begin(value); tags_next(&t, value);)
+        if (t.tag == TAG_HASH) hash = (int64_t)rd_be64(&t.value);
     if (g == NULL || value->failed) return false;
     g->epoch = epoch;
     g->metadata_hash = hash;
@@ -237,13 +231,8 @@ bool consumer_replay_member(struct coordinator *c, struct rd *key, struct rd *va
     replace(&m->assignor, get_compact_string(value));
     m->classic = false;
     consumer_protocols_fini(m);
-    for (uint64_t tags = rd_uvarint(value); tags > 0 && !value->failed; tags--) {
-        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
-        const uint8_t *p = size > rd_left(value) ? NULL : rd_bytes(value, (size_t)size);
-        struct rd in = rd_of(p, p == NULL ? 0 : (size_t)size);
-        if (p == NULL) break;
-        if (tag == 0) read_classic(&in, m);
-    }
+    for (struct tags t = tags_begin(value); tags_next(&t, value);)
+        if (t.tag == TAG_CLASSIC) read_classic(&t.value, m);
     arena_fini(&a);
     return !value->failed;
 }

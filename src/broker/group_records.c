@@ -269,11 +269,25 @@ size_t get_compact_count(struct rd *r) {
     return r->failed ? 0 : (size_t)n - 1;
 }
 
+void put_one_tag(struct buf *out, uint64_t tag, size_t size) {
+    buf_put_uvarint(out, 1);
+    buf_put_uvarint(out, tag);
+    buf_put_uvarint(out, size);
+}
+
+struct tags tags_begin(struct rd *r) { return (struct tags){.left = rd_uvarint(r)}; }
+
+bool tags_next(struct tags *t, struct rd *r) {
+    if (t->left == 0 || r->failed) return false;
+    t->left--;
+    t->tag = rd_uvarint(r);
+    uint64_t size = rd_uvarint(r);
+    if (size > rd_left(r)) r->failed = true;
+    const uint8_t *p = r->failed ? NULL : rd_bytes(r, (size_t)size);
+    t->value = rd_of(p, p == NULL ? 0 : (size_t)size);
+    return !r->failed;
+}
+
 void skip_tags(struct rd *r) {
-    for (uint64_t n = rd_uvarint(r); n > 0 && !r->failed; n--) {
-        (void)rd_uvarint(r);
-        uint64_t size = rd_uvarint(r);
-        if (size > rd_left(r)) r->failed = true;
-        else (void)rd_bytes(r, (size_t)size);
-    }
+    for (struct tags t = tags_begin(r); tags_next(&t, r);) {}
 }

@@ -62,11 +62,20 @@ void put_compact_string(struct buf *out, struct str s);
 void put_compact_nullable(struct buf *out, const char *s); // NULL = null
 void put_compact_count(struct buf *out, size_t n);         // of an array's elements
 static inline void put_no_tags(struct buf *out) { buf_put_u8(out, 0); }
+void put_one_tag(struct buf *out, uint64_t tag, size_t size); // there is this one; its `size` bytes follow
 bool offsets_replay_txn(struct coordinator *c, int64_t producer_id, struct rd *key, struct rd *value); // offsets.c: of a transaction
 struct str get_string(struct rd *r); // p NULL = null
 struct str get_bytes(struct rd *r);
 struct str get_compact_string(struct rd *r); // p NULL = null
 size_t get_compact_count(struct rd *r); // of an array; 0 for null; fails when there are more than bytes left
 void skip_tags(struct rd *r);
+// for (struct tags t = tags_begin(r); tags_next(&t, r);) if (t.tag == 0) epoch = rd_be32(&t.value);
+// A value that is shorter than what is read of it makes no failure: test t.value.failed where it matters.
+struct tags {
+    uint64_t left, tag;
+    struct rd value;
+};
+struct tags tags_begin(struct rd *r);
+bool tags_next(struct tags *t, struct rd *r); // false = there are no more, or the bytes run out
 
 #endif

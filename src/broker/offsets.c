@@ -72,9 +72,7 @@ static void offset_value(struct group_records *r, const struct group_offset *o) 
     buf_put_be32(value, (uint32_t)o->leader_epoch);
     put_compact_string(value, o->metadata);
     buf_put_be64(value, (uint64_t)r->time_ms);
-    buf_put_uvarint(value, 1);
-    buf_put_uvarint(value, TAG_TOPIC_ID);
-    buf_put_uvarint(value, sizeof o->topic_id);
+    put_one_tag(value, TAG_TOPIC_ID, sizeof o->topic_id);
     buf_put(value, o->topic_id, sizeof o->topic_id);
 }
 
@@ -99,12 +97,8 @@ void offsets_free(struct map *offsets) {
 }
 
 static void read_tags(struct rd *value, struct committed *out) {
-    for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
-        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
-        if (size > rd_left(value)) value->failed = true;
-        const uint8_t *p = value->failed ? NULL : rd_bytes(value, (size_t)size);
-        if (p != NULL && tag == TAG_TOPIC_ID && size == sizeof out->topic_id) memcpy(out->topic_id, p, sizeof out->topic_id);
-    }
+    for (struct tags t = tags_begin(value); tags_next(&t, value);)
+        if (t.tag == TAG_TOPIC_ID && rd_left(&t.value) == sizeof out->topic_id) memcpy(out->topic_id, t.value.p, sizeof out->topic_id);
 }
 
 static bool read_value(struct rd *value, struct committed *out) { // strings are borrowed

@@ -6,6 +6,8 @@
 
 #include "broker/group_records.h"
 
+enum { TAG_EPOCHS = 0 }; // AssignmentEpochs
+
 void partition_set_fini(struct partition_set *s) { vec_fini(s); }
 
 void partition_set_add(struct partition_set *s, const uint8_t topic[16], int32_t partition) {
@@ -107,9 +109,7 @@ void partition_set_put_run(struct buf *out, const struct partition_set *s, size_
     struct buf tag = {0};
     put_compact_count(&tag, end - at);
     for (size_t k = at; k < end; k++) buf_put_be32(&tag, (uint32_t)s->p[k].epoch);
-    buf_put_uvarint(out, 1);
-    buf_put_uvarint(out, 0); // tag 0: AssignmentEpochs
-    buf_put_uvarint(out, tag.n);
+    put_one_tag(out, TAG_EPOCHS, tag.n);
     buf_put_str(out, buf_str(&tag));
     buf_fini(&tag);
 }
@@ -133,14 +133,10 @@ void partition_set_get_run(struct rd *r, struct partition_set *out, const uint8_
         partition_set_add(out, topic, partition);
         vec_last(out)->epoch = epoch;
     }
-    for (uint64_t tags = rd_uvarint(r); tags > 0 && !r->failed; tags--) {
-        uint64_t tag = rd_uvarint(r), size = rd_uvarint(r);
-        const uint8_t *p = size > rd_left(r) ? NULL : rd_bytes(r, (size_t)size);
-        if (p == NULL) r->failed = true;
-        struct rd in = rd_of(p, p == NULL ? 0 : (size_t)size);
-        size_t n = r->failed || tag != 0 ? 0 : get_compact_count(&in);
-        for (size_t i = 0; i < n && first + i < out->n; i++) out->p[first + i].epoch = (int32_t)rd_be32(&in);
-        if (in.failed) r->failed = true;
+    for (struct tags t = tags_begin(r); tags_next(&t, r);) {
+        size_t n = t.tag != TAG_EPOCHS ? 0 : get_compact_count(&t.value);
+        for (size_t i = 0; i < n && first + i < out->n; i++) out->p[first + i].epoch = (int32_t)rd_be32(&t.value);
+        if (t.value.failed) r->failed = true;
     }
 }
 

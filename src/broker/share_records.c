@@ -42,9 +42,7 @@ static void put_value(struct buf *out, const struct share_record *r) {
         put_no_tags(out);
         return;
     }
-    buf_put_uvarint(out, 1);
-    buf_put_uvarint(out, TAG_COMPLETE);
-    buf_put_uvarint(out, 4);
+    put_one_tag(out, TAG_COMPLETE, 4);
     buf_put_be32(out, (uint32_t)r->complete);
 }
 
@@ -83,12 +81,8 @@ static bool get_ranges(struct rd *r, share_ranges *out) {
 
 static int32_t get_complete(struct rd *r) {
     int32_t complete = -1;
-    for (uint64_t n = rd_uvarint(r); n > 0 && !r->failed; n--) {
-        uint64_t tag = rd_uvarint(r), size = rd_uvarint(r);
-        if (tag == TAG_COMPLETE && size == 4) complete = (int32_t)rd_be32(r);
-        else if (size > rd_left(r)) r->failed = true;
-        else (void)rd_bytes(r, (size_t)size);
-    }
+    for (struct tags t = tags_begin(r); tags_next(&t, r);)
+        if (t.tag == TAG_COMPLETE && rd_left(&t.value) == 4) complete = (int32_t)rd_be32(&t.value);
     return complete;
 }
 

@@ -156,14 +156,10 @@ bool streams_replay_group(struct coordinator *c, struct rd *key, struct rd *valu
     (void)rd_be16(value);
     int32_t epoch = (int32_t)rd_be32(value), validated = -1, described = -1, undescribable = -1;
     int64_t hash = (int64_t)rd_be64(value);
-    for (uint64_t n = rd_uvarint(value); n > 0 && !value->failed; n--) {
-        uint64_t tag = rd_uvarint(value), size = rd_uvarint(value);
-        const uint8_t *p = size > rd_left(value) ? NULL : rd_bytes(value, (size_t)size);
-        if (p == NULL) return false;
-        struct rd in = rd_of(p, (size_t)size);
-        if (tag == 0) validated = (int32_t)rd_be32(&in);
-        if (tag == 2) described = (int32_t)rd_be32(&in);
-        if (tag == 3) undescribable = (int32_t)rd_be32(&in);
+    for (struct tags t = tags_begin(value); tags_next(&t, value);) {
+        if (t.tag == 0) validated = (int32_t)rd_be32(&t.value);
+        if (t.tag == 2) described = (int32_t)rd_be32(&t.value);
+        if (t.tag == 3) undescribable = (int32_t)rd_be32(&t.value);
     }
     if (g == NULL || value->failed) return false;
     g->epoch = epoch;
