@@ -1,17 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ConsumerGroupHeartbeat and ConsumerGroupDescribe (KIP-848): translation between the messages and broker/groups.h.
-#include "broker/groups.h"
 #include "kafka/authorize.h"
-#include "kafka/conn.h"
+#include "kafka/group_requests.h"
 #include "kafka/security.h"
-
-static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
-    return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
-}
-
-static struct str message_of(struct kafka_req *q, const struct group_call *c) {
-    return c->error != 0 && c->message[0] != '\0' ? arena_str(&q->arena, str_c(c->message)) : (struct str){NULL, 0};
-}
 
 // ---- ConsumerGroupHeartbeat -----------------------------------------------------------------------------------------
 
@@ -47,7 +38,7 @@ static void heart_beaten(struct group_call *call) {
     const struct consumer_heartbeat *h = q->state;
     struct kafka_consumer_group_heartbeat_response *res = q->res;
     res->error_code = (int16_t)call->error;
-    res->error_message = message_of(q, call);
+    res->error_message = kafka_group_message(q, call);
     if (call->error == 0) {
         res->member_id = str_c(h->out_member_id);
         res->member_epoch = h->out_member_epoch;
@@ -76,7 +67,7 @@ static bool may_describe(void *security, const char *principal, const char *host
 void kafka_do_consumer_group_heartbeat(struct kafka_req *q) {
     const struct kafka_consumer_group_heartbeat_request *req = q->msg;
     struct consumer_heartbeat *h = ARENA_NEW(&q->arena, struct consumer_heartbeat);
-    h->call = call_of(q, heart_beaten);
+    h->call = kafka_group_call_of(q, heart_beaten);
     h->group_id = kafka_req_name(q, req->group_id);
     h->member_id = kafka_req_name(q, req->member_id);
     h->member_epoch = req->member_epoch;
@@ -85,25 +76,17 @@ void kafka_do_consumer_group_heartbeat(struct kafka_req *q) {
     h->rebalance_timeout_ms = req->rebalance_timeout_ms;
     h->regex = kafka_req_name(q, req->subscribed_topic_regex);
     h->assignor = kafka_req_name(q, req->server_assignor);
-    h->client_id = q->header.client_id.p == NULL ? "" : kafka_req_name(q, q->header.client_id);
-    const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
-    h->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
+    h->client_id = kafka_group_client_id(q);
+    h->client_host = kafka_group_client_host(q);
     h->member_id_required = q->version >= 1;
     if (kafka_has_authorizer(q)) h->rights = (struct topic_rights){may_describe, kafka_req_security(q), kafka_req_principal(q), kafka_req_host(q)};
-    if (req->subscribed_topic_names.n >= 0) {
-        const char **topics = ARENA_ARRAY(&q->arena, const char *, req->subscribed_topic_names.n + 1);
-        for (int32_t i = 0; i < req->subscribed_topic_names.n; i++) topics[i] = kafka_req_name(q, req->subscribed_topic_names.p[i]);
-        h->topics = topics;
-        h->n_topics = (size_t)req->subscribed_topic_names.n;
-    }
+    h->topics = kafka_group_names(q, req->subscribed_topic_names.p, req->subscribed_topic_names.n, &h->n_topics);
     if (req->topic_partitions.n >= 0) take_owned(q, req, h);
     q->state = h;
     group_consumer_heartbeat(kafka_req_broker(q), h);
 }
 
 // ---- ConsumerGroupDescribe ------------------------------------------------------------------------------------------
-
-enum { GROUP_OPERATIONS = 328 }; // read, delete, describe
 
 typedef struct kafka_consumer_group_describe_response_groups_members described_member;
 
@@ -153,13 +136,13 @@ static void described(struct group_call *call) {
     const struct consumer_describe *d = &s->describe;
     g->group_id = req->group_ids.p[s->at];
     g->error_code = (int16_t)call->error;
-    g->error_message = message_of(q, call);
+    g->error_message = kafka_group_message(q, call);
     g->group_state = str_c(d->state);
     g->assignor_name = str_c(d->assignor);
     if (call->error == 0) {
         g->group_epoch = d->group_epoch;
         g->assignment_epoch = d->assignment_epoch;
-        if (req->include_authorized_operations) g->authorized_operations = GROUP_OPERATIONS;
+        if (req->include_authorized_operations) g->authorized_operations = KAFKA_GROUP_OPERATIONS;
         g->members.p = KAFKA_ELEMENTS(&q->arena, kafka_consumer_group_describe_response_groups_members, (int32_t)d->n_members);
         g->members.n = (int32_t)d->n_members;
         for (size_t i = 0; i < d->n_members; i++) fill_member(q, &d->members[i], &g->members.p[i]);
@@ -175,7 +158,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    s->describe = (struct consumer_describe){.call = call_of(q, described), .group_id = kafka_req_name(q, req->group_ids.p[s->at])};
+    s->describe = (struct consumer_describe){.call = kafka_group_call_of(q, described), .group_id = kafka_req_name(q, req->group_ids.p[s->at])};
     group_consumer_describe(kafka_req_broker(q), &s->describe);
 }
 

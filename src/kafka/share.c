@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-#include "kafka/conn.h"
+#include "kafka/group_requests.h"
 
 static struct str text_of(const char *text) { return text == NULL || text[0] == '\0' ? (struct str){NULL, 0} : str_c(text); }
 
@@ -13,12 +13,6 @@ static struct str text_of(const char *text) { return text == NULL || text[0] == 
 static struct str message_of(int error, const char *text) {
     if (error == 0) return (struct str){NULL, 0};
     return text_of(text == NULL || text[0] == '\0' ? kafka_error_text(error) : text);
-}
-
-static const char *name_or_empty(struct kafka_req *q, struct str s) { return s.p == NULL ? "" : kafka_req_name(q, s); }
-
-static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
-    return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
 }
 
 typedef struct kafka_share_fetch_request_topics_partitions_acknowledgement_batches fetch_ack;
@@ -133,9 +127,9 @@ void kafka_do_share_fetch(struct kafka_req *q) {
     const struct kafka_share_fetch_request *req = q->msg;
     struct share_fetching_req *x = ARENA_NEW(&q->arena, struct share_fetching_req);
     struct share_fetch *f = &x->fetch;
-    f->call = call_of(q, fetched);
-    f->group_id = name_or_empty(q, req->group_id);
-    f->member_id = name_or_empty(q, req->member_id);
+    f->call = kafka_group_call_of(q, fetched);
+    f->group_id = kafka_group_name(q, req->group_id);
+    f->member_id = kafka_group_name(q, req->member_id);
     f->connection = kafka_req_connection(q);
     f->session_epoch = req->share_session_epoch;
     f->max_wait_ms = req->max_wait_ms;
@@ -198,9 +192,9 @@ void kafka_do_share_acknowledge(struct kafka_req *q) {
             p->partition = in->partition_index;
             take_acks(q, (const fetch_ack *)(const void *)in->acknowledgement_batches.p, in->acknowledgement_batches.n, p);
         }
-    a->call = call_of(q, acknowledged);
-    a->group_id = name_or_empty(q, req->group_id);
-    a->member_id = name_or_empty(q, req->member_id);
+    a->call = kafka_group_call_of(q, acknowledged);
+    a->group_id = kafka_group_name(q, req->group_id);
+    a->member_id = kafka_group_name(q, req->member_id);
     a->session_epoch = req->share_session_epoch;
     a->is_renew = req->is_renew_ack;
     a->parts = parts;

@@ -2,20 +2,12 @@
 // ShareGroupHeartbeat, ShareGroupDescribe, and the offsets of share groups: translation between the messages and broker/share.h. Requests about
 // several groups go one group after the other.
 #include "broker/share.h"
-#include "kafka/conn.h"
-
-enum { GROUP_OPERATIONS = 328 }; // read, delete, describe
-
-static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
-    return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
-}
+#include "kafka/group_requests.h"
 
 static struct str message_of(int error, const char *text) {
     if (error == 0) return (struct str){NULL, 0};
     return str_c(text == NULL || text[0] == '\0' ? kafka_error_text(error) : text);
 }
-
-static const char *name_or_empty(struct kafka_req *q, struct str s) { return s.p == NULL ? "" : kafka_req_name(q, s); }
 
 // ---- ShareGroupHeartbeat --------------------------------------------------------------------------------------------------
 static void beaten(struct group_call *call) {
@@ -48,20 +40,14 @@ static void beaten(struct group_call *call) {
 void kafka_do_share_group_heartbeat(struct kafka_req *q) {
     const struct kafka_share_group_heartbeat_request *req = q->msg;
     struct share_heartbeat *h = ARENA_NEW(&q->arena, struct share_heartbeat);
-    h->call = call_of(q, beaten);
-    h->group_id = name_or_empty(q, req->group_id);
-    h->member_id = name_or_empty(q, req->member_id);
+    h->call = kafka_group_call_of(q, beaten);
+    h->group_id = kafka_group_name(q, req->group_id);
+    h->member_id = kafka_group_name(q, req->member_id);
     h->member_epoch = req->member_epoch;
     h->rack_id = kafka_req_name(q, req->rack_id);
-    h->client_id = name_or_empty(q, q->header.client_id);
-    const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
-    h->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
-    if (req->subscribed_topic_names.n >= 0) {
-        const char **topics = ARENA_ARRAY(&q->arena, const char *, req->subscribed_topic_names.n + 1);
-        for (int32_t i = 0; i < req->subscribed_topic_names.n; i++) topics[i] = kafka_req_name(q, req->subscribed_topic_names.p[i]);
-        h->topics = topics;
-        h->n_topics = (size_t)req->subscribed_topic_names.n;
-    }
+    h->client_id = kafka_group_client_id(q);
+    h->client_host = kafka_group_client_host(q);
+    h->topics = kafka_group_names(q, req->subscribed_topic_names.p, req->subscribed_topic_names.n, &h->n_topics);
     q->state = h;
     share_heartbeat(kafka_req_broker(q), h);
 }
@@ -116,7 +102,7 @@ static void described(struct group_call *call) {
         g->members.p = KAFKA_ELEMENTS(&q->arena, kafka_share_group_describe_response_groups_members, (int32_t)d->n_members);
         g->members.n = (int32_t)d->n_members;
         for (size_t i = 0; i < d->n_members; i++) fill_member(q, &d->members[i], &g->members.p[i]);
-        if (req->include_authorized_operations) g->authorized_operations = GROUP_OPERATIONS;
+        if (req->include_authorized_operations) g->authorized_operations = KAFKA_GROUP_OPERATIONS;
     }
     next_describe(q);
 }
@@ -128,7 +114,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    x->describe = (struct share_describe){.call = call_of(q, described), .group_id = name_or_empty(q, req->group_ids.p[x->at])};
+    x->describe = (struct share_describe){.call = kafka_group_call_of(q, described), .group_id = kafka_group_name(q, req->group_ids.p[x->at])};
     share_describe(kafka_req_broker(q), &x->describe);
 }
 
@@ -195,15 +181,15 @@ static void next_offsets(struct kafka_req *q) {
         return;
     }
     const offsets_group *g = &req->groups.p[x->at];
-    x->offsets = (struct share_offsets){.call = call_of(q, offsets_described), .kind = SHARE_OFFSETS_DESCRIBE, .all = g->topics.n < 0};
-    x->offsets.group_id = name_or_empty(q, g->group_id);
+    x->offsets = (struct share_offsets){.call = kafka_group_call_of(q, offsets_described), .kind = SHARE_OFFSETS_DESCRIBE, .all = g->topics.n < 0};
+    x->offsets.group_id = kafka_group_name(q, g->group_id);
     size_t n = 0;
     for (int32_t t = 0; t < g->topics.n; t++) n += (size_t)g->topics.p[t].partitions.n;
     x->offsets.offsets = ARENA_ARRAY(&q->arena, struct share_offset, n + 1);
     for (int32_t t = 0; t < g->topics.n; t++)
         for (int32_t i = 0; i < g->topics.p[t].partitions.n; i++)
             x->offsets.offsets[x->offsets.n_offsets++] =
-                (struct share_offset){.topic = name_or_empty(q, g->topics.p[t].topic_name), .partition = g->topics.p[t].partitions.p[i]};
+                (struct share_offset){.topic = kafka_group_name(q, g->topics.p[t].topic_name), .partition = g->topics.p[t].partitions.p[i]};
     share_offsets(kafka_req_broker(q), &x->offsets);
 }
 
@@ -253,13 +239,13 @@ void kafka_do_alter_share_group_offsets(struct kafka_req *q) {
     struct share_offsets *o = ARENA_NEW(&q->arena, struct share_offsets);
     size_t n = 0;
     for (int32_t t = 0; t < req->topics.n; t++) n += (size_t)req->topics.p[t].partitions.n;
-    o->call = call_of(q, altered);
+    o->call = kafka_group_call_of(q, altered);
     o->kind = SHARE_OFFSETS_ALTER;
-    o->group_id = name_or_empty(q, req->group_id);
+    o->group_id = kafka_group_name(q, req->group_id);
     o->offsets = ARENA_ARRAY(&q->arena, struct share_offset, n + 1);
     for (int32_t t = 0; t < req->topics.n; t++)
         for (int32_t i = 0; i < req->topics.p[t].partitions.n; i++)
-            o->offsets[o->n_offsets++] = (struct share_offset){.topic = name_or_empty(q, req->topics.p[t].topic_name),
+            o->offsets[o->n_offsets++] = (struct share_offset){.topic = kafka_group_name(q, req->topics.p[t].topic_name),
                                                                .partition = req->topics.p[t].partitions.p[i].partition_index,
                                                                .start = req->topics.p[t].partitions.p[i].start_offset};
     q->state = o;
@@ -289,11 +275,11 @@ static void offsets_deleted(struct group_call *call) {
 void kafka_do_delete_share_group_offsets(struct kafka_req *q) {
     const struct kafka_delete_share_group_offsets_request *req = q->msg;
     struct share_offsets *o = ARENA_NEW(&q->arena, struct share_offsets);
-    o->call = call_of(q, offsets_deleted);
+    o->call = kafka_group_call_of(q, offsets_deleted);
     o->kind = SHARE_OFFSETS_DELETE;
-    o->group_id = name_or_empty(q, req->group_id);
+    o->group_id = kafka_group_name(q, req->group_id);
     o->offsets = ARENA_ARRAY(&q->arena, struct share_offset, req->topics.n + 1);
-    for (int32_t t = 0; t < req->topics.n; t++) o->offsets[o->n_offsets++] = (struct share_offset){.topic = name_or_empty(q, req->topics.p[t].topic_name)};
+    for (int32_t t = 0; t < req->topics.n; t++) o->offsets[o->n_offsets++] = (struct share_offset){.topic = kafka_group_name(q, req->topics.p[t].topic_name)};
     q->state = o;
     share_offsets(kafka_req_broker(q), o);
 }

@@ -1,28 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // StreamsGroupHeartbeat and StreamsGroupDescribe (KIP-1071): translation between the messages and broker/groups.h.
-#include "broker/groups.h"
 #include "kafka/authorize.h"
-#include "kafka/conn.h"
+#include "kafka/group_requests.h"
 #include "kafka/streams_descriptions.h"
-
-static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
-    return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
-}
-
-static struct str message_of(struct kafka_req *q, const struct group_call *c) {
-    return c->error != 0 && c->message[0] != '\0' ? arena_str(&q->arena, str_c(c->message)) : (struct str){NULL, 0};
-}
 
 // ---- the topology in a request --------------------------------------------------------------------------------------
 
 typedef struct kafka_streams_group_heartbeat_request_topology_subtopologies request_subtopology;
-
-static const char *const *names(struct kafka_req *q, const struct str *p, int32_t n, size_t *out_n) {
-    const char **out = ARENA_ARRAY(&q->arena, const char *, n + 1);
-    for (int32_t i = 0; i < n; i++) out[i] = kafka_req_name(q, p[i]);
-    *out_n = (size_t)n;
-    return out;
-}
 
 // The two kinds of internal topics have types of their own with the same fields.
 #define TAKE_TOPICS(q, from, to, n_to)                                                                               \
@@ -42,8 +26,8 @@ static const char *const *names(struct kafka_req *q, const struct str *p, int32_
 
 static void take_subtopology(struct kafka_req *q, const request_subtopology *from, struct streams_subtopology *to, bool *regex) {
     to->id = kafka_req_name(q, from->subtopology_id);
-    to->sources = names(q, from->source_topics.p, from->source_topics.n, &to->n_sources);
-    to->repartition_sinks = names(q, from->repartition_sink_topics.p, from->repartition_sink_topics.n, &to->n_repartition_sinks);
+    to->sources = kafka_group_names(q, from->source_topics.p, from->source_topics.n, &to->n_sources);
+    to->repartition_sinks = kafka_group_names(q, from->repartition_sink_topics.p, from->repartition_sink_topics.n, &to->n_repartition_sinks);
     TAKE_TOPICS(q, from->state_changelog_topics, to->changelogs, to->n_changelogs);
     TAKE_TOPICS(q, from->repartition_source_topics, to->repartition_sources, to->n_repartition_sources);
     struct streams_copartition *cs = ARENA_ARRAY(&q->arena, struct streams_copartition, from->copartition_groups.n + 1);
@@ -151,7 +135,7 @@ static void heart_beaten(struct group_call *call) {
     const struct streams_heartbeat *h = q->state;
     struct kafka_streams_group_heartbeat_response *res = q->res;
     res->error_code = (int16_t)call->error;
-    res->error_message = message_of(q, call);
+    res->error_message = kafka_group_message(q, call);
     if (call->error != 0) {
         kafka_req_done(q);
         return;
@@ -182,7 +166,7 @@ static bool may_create(const struct streams_heartbeat *h, const char *topic) {
 void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
     const struct kafka_streams_group_heartbeat_request *req = q->msg;
     struct streams_heartbeat *h = ARENA_NEW(&q->arena, struct streams_heartbeat);
-    h->call = call_of(q, heart_beaten);
+    h->call = kafka_group_call_of(q, heart_beaten);
     h->group_id = kafka_req_name(q, req->group_id);
     h->member_id = kafka_req_name(q, req->member_id);
     h->member_epoch = req->member_epoch;
@@ -191,9 +175,8 @@ void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
     h->rack_id = kafka_req_name(q, req->rack_id);
     h->process_id = kafka_req_name(q, req->process_id);
     h->rebalance_timeout_ms = req->rebalance_timeout_ms;
-    h->client_id = q->header.client_id.p == NULL ? "" : kafka_req_name(q, q->header.client_id);
-    const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
-    h->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
+    h->client_id = kafka_group_client_id(q);
+    h->client_host = kafka_group_client_host(q);
     h->shutdown = req->shutdown_application;
     h->knows_descriptions = q->version >= 1;
     if (kafka_has_authorizer(q)) h->may_create = may_create;
@@ -215,8 +198,6 @@ void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
 }
 
 // ---- StreamsGroupDescribe -------------------------------------------------------------------------------------------
-
-enum { GROUP_OPERATIONS = 328 }; // read, delete, describe
 
 typedef struct kafka_streams_group_describe_response_groups_members described_member;
 typedef struct kafka_streams_group_describe_response_groups_topology_subtopologies described_subtopology;
@@ -306,12 +287,12 @@ static void described(struct group_call *call) {
     const struct streams_describe *d = &s->describe;
     g->group_id = req->group_ids.p[s->at];
     g->error_code = (int16_t)call->error;
-    g->error_message = message_of(q, call);
+    g->error_message = kafka_group_message(q, call);
     g->group_state = str_c(d->state);
     if (call->error == 0) {
         g->group_epoch = d->group_epoch;
         g->assignment_epoch = d->assignment_epoch;
-        if (req->include_authorized_operations) g->authorized_operations = GROUP_OPERATIONS;
+        if (req->include_authorized_operations) g->authorized_operations = KAFKA_GROUP_OPERATIONS;
         g->assignor_name = STR("sticky");
         kafka_fill_description(q, d, g);
         if (d->topology != NULL) fill_topology(q, d->topology, g);
@@ -330,7 +311,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    s->describe = (struct streams_describe){.call = call_of(q, described), .group_id = kafka_req_name(q, req->group_ids.p[s->at]),
+    s->describe = (struct streams_describe){.call = kafka_group_call_of(q, described), .group_id = kafka_req_name(q, req->group_ids.p[s->at]),
                                              .with_description = req->include_topology_description};
     group_streams_describe(kafka_req_broker(q), &s->describe);
 }
