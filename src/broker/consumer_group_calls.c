@@ -207,7 +207,8 @@ static void leave(struct coordinator *c, struct consumer_heartbeat *h) {
 
 // ---- heartbeat ------------------------------------------------------------------------------------------------------
 
-// What the member says of itself. Bumps the group's epoch when its subscription is another one. True = it is.
+// What the member says of itself. Bumps the group's epoch when its subscription is another one, or the group's assignor is now. True = the
+// subscription is.
 static bool update(struct consumer_group *g, struct consumer_member *m, const struct consumer_heartbeat *h, struct group_records *r) {
     bool changed = m->classic || m->epoch == 0, bump = g->epoch == 0;
     if (m->classic) {
@@ -221,7 +222,11 @@ static bool update(struct consumer_group *g, struct consumer_member *m, const st
         changed = true;
     }
     changed |= group_text_update(&m->rack_id, h->rack_id);
-    changed |= group_text_update(&m->assignor, h->assignor);
+    const char *preferred = h->assignor == NULL ? NULL : consumer_assignor(g);
+    if (group_text_update(&m->assignor, h->assignor)) {
+        changed = true;
+        bump = bump || strcmp(consumer_assignor(g), preferred) != 0;
+    }
     changed |= group_text_update(&m->client_id, h->client_id);
     changed |= group_text_update(&m->client_host, h->client_host);
     if (h->rebalance_timeout_ms != -1 && h->rebalance_timeout_ms != m->rebalance_ms) {

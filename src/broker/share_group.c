@@ -170,13 +170,13 @@ static void initialized(struct share_write *w) {
     if (--round->left == 0) round_ended(round);
 }
 
-static void initialize_one(struct share_group *g, struct share_round *round, const struct broker_topic_info *t, int32_t partition) {
+static void initialize_one(struct share_group *g, struct share_round *round, const struct broker_topic_info *t, int32_t partition, int64_t start) {
     struct share *s = g->head->coordinator->share;
     struct initialize *x = MEM_NEW(struct initialize);
     x->round = round;
     x->group = mem_strdup(g->head->id);
     x->topic = mem_strdup(t->name);
-    x->write = (struct share_write){.kind = SHARE_WRITE_INITIALIZE, .state_epoch = g->epoch, .leader_epoch = BROKER_LEADER_EPOCH, .start = -1,
+    x->write = (struct share_write){.kind = SHARE_WRITE_INITIALIZE, .state_epoch = g->epoch, .leader_epoch = BROKER_LEADER_EPOCH, .start = start,
                                     .complete = -1, .done = initialized, .arg = x};
     x->write.key = (struct share_key){.group = x->group, .partition = partition};
     memcpy(x->write.key.topic_id, t->id, 16);
@@ -190,8 +190,10 @@ static void initialize_one(struct share_group *g, struct share_round *round, con
 static void initialize_topic(struct share_group *g, struct share_round *round, const char *topic, struct arena *a) {
     struct broker_topic_info t;
     if (!broker_topic_get(g->head->coordinator->broker, str_c(topic), a, &t)) return;
+    // A partition that comes to a topic which the group reads is read from its beginning (KIP-1282), else share.auto.offset.reset decides.
+    int64_t start = share_topics_find(&g->initialized, t.id) != NULL ? 0 : -1;
     for (int32_t p = 0; p < t.partitions; p++)
-        if (!share_topics_has(&g->initialized, t.id, p) && !share_topics_has(&g->failed, t.id, p)) initialize_one(g, round, &t, p);
+        if (!share_topics_has(&g->initialized, t.id, p) && !share_topics_has(&g->failed, t.id, p)) initialize_one(g, round, &t, p, start);
 }
 
 bool share_group_initialize(struct share_group *g) {

@@ -3,17 +3,9 @@
 //
 // A call and its results live in the request's arena, which the coordinator uses until the call is done. Requests about several groups go one
 // group after the other.
-#include "broker/groups.h"
-
 #include <assert.h>
 
-#include "kafka/conn.h"
-
-static struct group_call call_of(struct kafka_req *q, void (*done)(struct group_call *c)) {
-    return (struct group_call){.done = done, .back = kafka_req_loop(q), .arena = &q->arena, .arg = q};
-}
-
-static struct str message_of(const struct group_call *c) { return c->error != 0 && c->message[0] != 0 ? str_c(c->message) : (struct str){NULL, 0}; }
+#include "kafka/group_requests.h"
 
 // ---- JoinGroup, SyncGroup, Heartbeat, LeaveGroup -----------------------------------------------------------------------
 static void joined(struct group_call *call) {
@@ -41,14 +33,13 @@ void kafka_do_join_group(struct kafka_req *q) {
     struct group_protocol *protocols = ARENA_ARRAY(&q->arena, struct group_protocol, req->protocols.n);
     for (int32_t i = 0; i < req->protocols.n; i++)
         protocols[i] = (struct group_protocol){kafka_req_name(q, req->protocols.p[i].name), req->protocols.p[i].metadata};
-    j->call = call_of(q, joined);
+    j->call = kafka_group_call_of(q, joined);
     j->group_id = kafka_req_name(q, req->group_id);
     j->member_id = kafka_req_name(q, req->member_id);
     j->group_instance_id = kafka_req_name(q, req->group_instance_id);
     j->protocol_type = kafka_req_name(q, req->protocol_type);
-    j->client_id = q->header.client_id.p == NULL ? "" : kafka_req_name(q, q->header.client_id);
-    const char *peer = kafka_req_peer(q), *port = strrchr(peer, ':');
-    j->client_host = arena_printf(&q->arena, "/%.*s", port == NULL ? (int)strlen(peer) : (int)(port - peer), peer); // as Java prints an address
+    j->client_id = kafka_group_client_id(q);
+    j->client_host = kafka_group_client_host(q);
     j->session_timeout_ms = req->session_timeout_ms;
     j->rebalance_timeout_ms = req->rebalance_timeout_ms;
     j->protocols = protocols;
@@ -84,7 +75,7 @@ void kafka_do_sync_group(struct kafka_req *q) {
     struct group_assignment *assignments = ARENA_ARRAY(&q->arena, struct group_assignment, req->assignments.n);
     for (int32_t i = 0; i < req->assignments.n; i++)
         assignments[i] = (struct group_assignment){kafka_req_name(q, req->assignments.p[i].member_id), req->assignments.p[i].assignment};
-    s->call = call_of(q, synced);
+    s->call = kafka_group_call_of(q, synced);
     s->group_id = kafka_req_name(q, req->group_id);
     s->member_id = kafka_req_name(q, req->member_id);
     s->group_instance_id = kafka_req_name(q, req->group_instance_id);
@@ -107,7 +98,7 @@ static void heart_beaten(struct group_call *call) {
 void kafka_do_heartbeat(struct kafka_req *q) {
     const struct kafka_heartbeat_request *req = q->msg;
     struct group_heartbeat *h = ARENA_NEW(&q->arena, struct group_heartbeat);
-    h->call = call_of(q, heart_beaten);
+    h->call = kafka_group_call_of(q, heart_beaten);
     h->group_id = kafka_req_name(q, req->group_id);
     h->member_id = kafka_req_name(q, req->member_id);
     h->group_instance_id = kafka_req_name(q, req->group_instance_id);
@@ -137,7 +128,7 @@ static void group_left(struct group_call *call) {
 void kafka_do_leave_group(struct kafka_req *q) {
     const struct kafka_leave_group_request *req = q->msg;
     struct group_leave *l = ARENA_NEW(&q->arena, struct group_leave);
-    l->call = call_of(q, group_left);
+    l->call = kafka_group_call_of(q, group_left);
     l->group_id = kafka_req_name(q, req->group_id);
     l->n_members = q->version < 3 ? 1 : (size_t)req->members.n;
     l->members = ARENA_ARRAY(&q->arena, struct group_leaver, l->n_members);
@@ -199,7 +190,7 @@ void kafka_do_offset_commit(struct kafka_req *q) {
     struct group_commit *c = ARENA_NEW(&q->arena, struct group_commit);
     size_t n = 0;
     for (int32_t t = 0; t < req->topics.n; t++) n += (size_t)req->topics.p[t].partitions.n;
-    c->call = call_of(q, committed);
+    c->call = kafka_group_call_of(q, committed);
     c->group_id = kafka_req_name(q, req->group_id);
     c->member_id = kafka_req_name(q, req->member_id);
     c->group_instance_id = kafka_req_name(q, req->group_instance_id);
@@ -325,7 +316,7 @@ static void next_offset_fetch(struct kafka_req *q) {
     size_t n = 0;
     for (int32_t t = 0; t < want->topics.n; t++) n += (size_t)want->topics.p[t].partition_indexes.n;
     struct group_fetch *f = &s->fetch;
-    *f = (struct group_fetch){.call = call_of(q, offsets_fetched), .group_id = kafka_req_name(q, want->group_id), .member_id = kafka_req_name(q,
+    *f = (struct group_fetch){.call = kafka_group_call_of(q, offsets_fetched), .group_id = kafka_req_name(q, want->group_id), .member_id = kafka_req_name(q,
         want->member_id),
                               .member_epoch = want->member_epoch, .all = want->topics.n < 0,
                               .require_stable = ((const struct kafka_offset_fetch_request *)q->msg)->require_stable};
@@ -393,14 +384,12 @@ void kafka_do_list_groups(struct kafka_req *q) {
     l->n_types = req->types_filter.n < 0 ? 0 : (size_t)req->types_filter.n;
     const char **states = ARENA_ARRAY(&q->arena, const char *, req->states_filter.n);
     for (int32_t i = 0; i < req->states_filter.n; i++) states[i] = kafka_req_name(q, req->states_filter.p[i]);
-    l->call = call_of(q, listed);
+    l->call = kafka_group_call_of(q, listed);
     l->states = states;
     l->n_states = (size_t)req->states_filter.n;
     q->state = l;
     group_list(kafka_req_broker(q), l);
 }
-
-enum { GROUP_OPERATIONS = 328 }; // read, delete, describe
 
 struct describing {
     struct group_describe describe;
@@ -418,12 +407,12 @@ static void described(struct group_call *call) {
     bool absent = call->error == KAFKA_GROUP_ID_NOT_FOUND;
     g->group_id = req->groups.p[s->at];
     g->error_code = (int16_t)(absent && q->version < 6 ? 0 : call->error);
-    struct str message = message_of(call); // in the call, which the next group uses again
-    if (message.p != NULL) g->error_message = arena_str(&q->arena, message);
+    struct str message = kafka_group_message(q, call);
+    if (message.p != NULL) g->error_message = message;
     g->group_state = d->state != NULL ? str_c(d->state) : absent ? STR("Dead") : STR("");
     g->protocol_type = str_c(d->protocol_type);
     g->protocol_data = str_c(d->protocol);
-    if (req->include_authorized_operations && g->error_code == 0) g->authorized_operations = GROUP_OPERATIONS;
+    if (req->include_authorized_operations && g->error_code == 0) g->authorized_operations = KAFKA_GROUP_OPERATIONS;
     size_t n = call->error == 0 ? d->n_members : 0;
     g->members.p = KAFKA_ELEMENTS(&q->arena, kafka_describe_groups_response_groups_members, (int32_t)n);
     g->members.n = (int32_t)n;
@@ -443,7 +432,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    s->describe = (struct group_describe){.call = call_of(q, described), .group_id = kafka_req_name(q, req->groups.p[s->at])};
+    s->describe = (struct group_describe){.call = kafka_group_call_of(q, described), .group_id = kafka_req_name(q, req->groups.p[s->at])};
     group_describe(kafka_req_broker(q), &s->describe);
 }
 
@@ -467,8 +456,8 @@ static void deleted(struct group_call *call) {
     struct deleting *s = q->state;
     struct kafka_delete_groups_response *res = q->res;
     res->results.p[s->at].error_code = (int16_t)call->error;
-    struct str message = message_of(call); // in the call, which the next group uses again
-    if (message.p != NULL) res->results.p[s->at].error_message = arena_str(&q->arena, message);
+    struct str message = kafka_group_message(q, call);
+    if (message.p != NULL) res->results.p[s->at].error_message = message;
     s->at++;
     next_delete(q);
 }
@@ -480,7 +469,7 @@ static void next_delete(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
-    s->delete = (struct group_delete){.call = call_of(q, deleted), .group_id = kafka_req_name(q, req->groups_names.p[s->at])};
+    s->delete = (struct group_delete){.call = kafka_group_call_of(q, deleted), .group_id = kafka_req_name(q, req->groups_names.p[s->at])};
     group_delete(kafka_req_broker(q), &s->delete);
 }
 
@@ -524,7 +513,7 @@ void kafka_do_offset_delete(struct kafka_req *q) {
     struct group_offsets_delete *d = ARENA_NEW(&q->arena, struct group_offsets_delete);
     size_t n = 0;
     for (int32_t t = 0; t < req->topics.n; t++) n += (size_t)req->topics.p[t].partitions.n;
-    d->call = call_of(q, offsets_deleted);
+    d->call = kafka_group_call_of(q, offsets_deleted);
     d->group_id = kafka_req_name(q, req->group_id);
     d->offsets = ARENA_ARRAY(&q->arena, struct group_offset, n + 1);
     for (int32_t t = 0; t < req->topics.n; t++) {

@@ -117,7 +117,7 @@ static void do_delete(struct call *c) { group_delete(c->f->broker, &c->delete); 
 static void do_list(struct call *c) { group_list(c->f->broker, &c->list); }
 
 struct member {
-    const char *id, *topic, *regex; // what it says it subscribes; NULL = nothing said
+    const char *id, *topic, *regex, *assignor; // what it says; NULL = nothing
     struct topic_rights rights;
     int32_t epoch, next_ms;
     struct partition_set has;
@@ -134,6 +134,7 @@ static int beat(struct fixture *f, struct member *m, bool gives) {
     h->topics = m->topic == NULL ? NULL : &m->topic;
     h->n_topics = m->topic == NULL ? 0 : 1;
     h->regex = m->regex;
+    h->assignor = m->assignor;
     h->rights = m->rights;
     for (size_t i = 0; i < m->has.n && m->epoch > 0 && gives; i++) {
         memcpy(owned[i].topic_id, m->has.p[i].topic, 16);
@@ -144,7 +145,7 @@ static int beat(struct fixture *f, struct member *m, bool gives) {
     if (error == 0) {
         m->epoch = h->out_member_epoch;
         m->next_ms = h->heartbeat_ms;
-        m->topic = m->regex = NULL;
+        m->topic = m->regex = m->assignor = NULL;
     }
     if (error == 0 && h->has_assignment) {
         m->has.n = 0;
@@ -278,6 +279,26 @@ static void test_unsubscribes_while_waiting(void **state) {
     partition_set_fini(&x.has);
 }
 
+// Another assignor for the group is a reason for another assignment.
+static void test_assignor_changes(void **state) {
+    struct fixture *f = *state;
+    struct member x = {.id = "x", .topic = "a"}, y = {.id = "y", .topic = "a"};
+    create(f, "a", 2);
+    assert_int_equal(beat(f, &x, true), 0);
+    assert_int_equal(beat(f, &y, true), 0);
+    check(f, "Reconciling", 2, 2);
+    x.assignor = "uniform"; // it is that already
+    assert_int_equal(beat(f, &x, true), 0);
+    check(f, "Reconciling", 2, 2);
+    y.assignor = "range"; // as many for the one as for the other
+    assert_int_equal(beat(f, &y, true), 0);
+    check(f, "Reconciling", 2, 2);
+    x.assignor = "range";
+    assert_int_equal(beat(f, &x, true), 0);
+    check(f, "Reconciling", 3, 3);
+    partition_set_fini(&x.has), partition_set_fini(&y.has);
+}
+
 // ---- commits of older epochs (KIP-1251) -----------------------------------------------------------------------------
 
 static void test_older_epochs(void **state) {
@@ -403,6 +424,26 @@ static void test_share_interval(void **state) {
     assert_int_equal(x.n_assigned, 2);
 }
 
+static int64_t start_of(struct share_client *x, int32_t partition) {
+    struct share_offset o = {.topic = "a", .partition = partition};
+    assert_int_equal(share_client_offsets(x, SHARE_OFFSETS_DESCRIBE, &o), 0);
+    return o.start;
+}
+
+// What is written into a partition before the group hears of it is not lost: it is read from its beginning, also with `latest`.
+static void test_partitions_come(void **state) {
+    struct fixture *f = *state;
+    struct share_client x = share_member(f, "x");
+    create(f, "a", 1);
+    assert_int_equal(share_client_heartbeat(&x, 0, true), 0);
+    assert_int_equal(x.n_assigned, 1);
+    assert_int_equal(broker_topic_grow(f->broker, "a", 2, false, NULL), ERR_OK);
+    for (int i = 0; i < 100000 && x.n_assigned != 2; i++) assert_int_equal(share_client_heartbeat(&x, x.epoch, false), 0);
+    assert_int_equal(x.n_assigned, 2);
+    assert_int_equal(start_of(&x, 0), -1);
+    assert_int_equal(start_of(&x, 1), 0);
+}
+
 // ---- a disk that is full for a while --------------------------------------------------------------------------------
 
 // Nothing fits into __consumer_offsets any more, not even into the room that its segment has.
@@ -491,7 +532,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_interval, setup, teardown),
         cmocka_unit_test_setup_teardown(test_default_interval, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unsubscribes_while_waiting, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_assignor_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_older_epochs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_partitions_come, setup, teardown),
         cmocka_unit_test_setup_teardown(test_regex_rights, setup, teardown),
         cmocka_unit_test_setup_teardown(test_regex_without_authorizer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_share_interval, setup, teardown),
