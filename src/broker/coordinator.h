@@ -59,6 +59,7 @@ struct group {
     int64_t empty_since_ms; // begin of the time without members
     int64_t last_write; // sequence of its last write; durable when <= coordinator.durable
     int64_t failures;   // of writes, when it was last written whole
+    bool deleting;      // its tombstones are being written: it is in no map, and nothing more is written of it
 };
 
 struct consumer_limits { // group.consumer.* of the broker's configs

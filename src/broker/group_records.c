@@ -97,6 +97,11 @@ static void add_waiter(struct group_records *r, group_records_fn *fn, void *arg)
 
 void group_records_submit(struct group_records *r, struct group *g, group_records_fn *fn, void *arg) {
     struct coordinator *c = r->coordinator;
+    if (g != NULL && g->deleting) { // a timer's: it would write behind the tombstones
+        group_records_free(r);
+        if (fn != NULL) fn(arg, KAFKA_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
     if (g != NULL && g->failures != c->failures && g->own != NULL) { // what was lost may be anything: all of it again
         g->failures = c->failures;
         g->ops->put_live(g, r);

@@ -43,7 +43,8 @@ void group_records_put(struct group_records *r);    // the record is complete
 void group_records_delete(struct group_records *r); // its key is complete: a tombstone
 bool group_records_empty(const struct group_records *r);
 // Writes and frees; fn (or NULL) runs when durable, from the loop, never from inside. Without records it waits for the group's earlier writes
-// (nothing that is not durable is answered), and runs fn inside the call when there are none. `g` may be NULL.
+// (nothing that is not durable is answered), and runs fn inside the call when there are none. `g` may be NULL; of one that is being deleted nothing
+// is written.
 void group_records_submit(struct group_records *r, struct group *g, group_records_fn *fn, void *arg);
 void group_records_free(struct group_records *r); // gives it up unwritten
 enum err_code group_records_load(struct coordinator *c, struct err *err); // reads the topic, or creates it

@@ -139,6 +139,7 @@ static void delete_deleted(void *arg, int error) {
     if (error == 0) offsets_forget_group(c, d->group_id, d->order);
     else if (!back) offsets_put_back(c, d->group_id, &d->group->offsets);
     if (error == 0 && d->group->ops->deleted != NULL) d->group->ops->deleted(d->group);
+    d->group->deleting = false;
     if (back) map_put(&c->groups, str_c(d->group->id), d->group);
     else group_free(d->group);
     coordinator_answer(&d->call, error, "");
@@ -166,6 +167,7 @@ static void delete_ready(void *arg, int write_error) {
     offsets_put_tombstones(g, r);
     g->ops->put_tombstones(g, r);
     d->group = map_remove(&c->groups, str_c(g->id));
+    g->deleting = true;
     d->group->ops->stop(d->group);
     if (d->group->ops->deleting != NULL) d->group->ops->deleting(d->group);
     d->order = c->submitted + 1;
