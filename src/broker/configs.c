@@ -322,6 +322,7 @@ void configs_settings(const struct broker *b, const topic_kvs *own, struct topic
         .delete_old = strstr(policy, "delete") != NULL,
         .append_time = strcmp(text_of(b, own, F_timestamp_type), "LogAppendTime") == 0,
         .max_message_bytes = i64_of(b, own, F_max_message_bytes),
+        .max_decompressed_bytes = i64_of(b, own, F_max_decompressed_bytes),
         .timestamp_after_max_ms = i64_of(b, own, F_timestamp_after_max_ms),
         .timestamp_before_max_ms = i64_of(b, own, F_timestamp_before_max_ms),
         .min_compaction_lag_ms = i64_of(b, own, F_min_compaction_lag_ms),

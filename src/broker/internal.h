@@ -20,7 +20,7 @@
 
 struct topic_setting_values { // parsed, effective values of the configs that are USED
     bool compact, delete_old, append_time;
-    int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    int64_t max_message_bytes, max_decompressed_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
     int64_t flush_messages, flush_ms; // acknowledged before it is durable, which is made so after this; 1 = acknowledged when durable
     int compression, compression_level; // codec that batches are brought to; -1 = as they come
     int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
@@ -49,7 +49,7 @@ struct partition {
     atomic_bool deleted;
     // settings: written by catalog changes, read on the owner's loop
     atomic_bool compact, delete_old, append_time;
-    _Atomic int64_t max_message_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
+    _Atomic int64_t max_message_bytes, max_decompressed_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
     _Atomic int64_t min_compaction_lag_ms, max_compaction_lag_ms, delete_retention_ms, min_dirty_ppm;
     _Atomic int64_t flush_messages, flush_ms;
     atomic_bool flush_due; // the next write is a sync (of topics that do not wait for it)

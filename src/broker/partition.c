@@ -64,6 +64,7 @@ void partition_settings(struct partition *p, const struct topic_setting_values *
     p->delete_old = v->delete_old;
     p->append_time = v->append_time;
     p->max_message_bytes = v->max_message_bytes;
+    p->max_decompressed_bytes = v->max_decompressed_bytes;
     p->flush_messages = v->flush_messages;
     p->flush_ms = v->flush_ms;
     p->compression = v->compression;

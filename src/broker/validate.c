@@ -2,8 +2,8 @@
 // Checks of produced batches, as Kafka's LogValidator makes them, and recompression. On the owner's loop; no files.
 //
 // A batch's header says enough in the usual case, and its records are not looked at. They are when the topic is compacted (each record needs a
-// key), when a timestamp may be out of bounds, and when compression.type asks for another codec: then the records, which stay as they
-// are, are packed anew behind the header. What was refused for single records is listed record by record.
+// key), when a timestamp may be out of bounds, when max.decompressed.message.bytes limits what is packed, and when compression.type asks for another
+// codec: then the records, which stay as they are, are packed anew behind the header. What was refused for single records is listed record by record.
 #include "broker/validate.h"
 
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include "codec/crc32c.h"
 
 enum { PLAIN_MAX = 256 << 20, ERRORS_LISTED_MAX = 10000, ERRORS_IN_TEXT = 3 };
+enum { DECOMPRESSED_ANY = 2147483639 }; // max.decompressed.message.bytes that limits nothing
 enum { AT_CRC = 17, AT_ATTRIBUTES = 21, AT_LENGTH = 8 };
 
 static bool fault(struct checked *c, int kafka_error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -63,7 +64,8 @@ static bool inspect(struct partition *p, struct broker_produce *r, const struct 
     struct inspection x = {.p = p, .r = r, .c = c, .now = now, .oldest = INT64_MIN, .newest = INT64_MAX};
     struct batch_iter it;
     struct batch_record rec;
-    int64_t before = p->timestamp_before_max_ms, after = p->timestamp_after_max_ms;
+    int64_t before = p->timestamp_before_max_ms, after = p->timestamp_after_max_ms, limit = p->max_decompressed_bytes;
+    bool limited = batch_codec(b) != COMPRESS_NONE;
     if (!p->append_time) {
         x.oldest = before > now ? 0 : now - before;
         x.newest = after > INT64_MAX - now ? INT64_MAX : now + after;
@@ -73,10 +75,16 @@ static bool inspect(struct partition *p, struct broker_produce *r, const struct 
     bool readable = batch_iter_init(&it, b, PLAIN_MAX, &err) == ERR_OK;
     int32_t index = 0;
     int got = 0;
-    for (; readable && (got = batch_iter_next(&it, &rec, &err)) == 1; index++) inspect_record(&x, &rec, index);
+    int64_t large = 0;
+    for (; readable && large == 0 && (got = batch_iter_next(&it, &rec, &err)) == 1; index++) {
+        if (limited && rec.size > limit) large = rec.size;
+        else inspect_record(&x, &rec, index);
+    }
     batch_iter_fini(&it);
     bool ok = readable && got == 0 && x.bad == 0;
-    if (!readable || got < 0) fault(c, KAFKA_CORRUPT_MESSAGE, "%s", err.msg);
+    if (large > 0)
+        fault(c, KAFKA_INVALID_RECORD, "Invalid record size: %lld exceeds the configured maximum record size of %lld.", (long long)large, (long long)limit);
+    else if (!readable || got < 0) fault(c, KAFKA_CORRUPT_MESSAGE, "%s", err.msg);
     else if (!ok && x.kafka_error == KAFKA_INVALID_TIMESTAMP)
         fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
     else if (!ok)
@@ -95,7 +103,7 @@ static bool inspect(struct partition *p, struct broker_produce *r, const struct 
 
 static bool wants_inspection(const struct partition *p, const struct batch *b, int64_t now) {
     if ((b->attributes & BATCH_ATTR_CONTROL) != 0) return false;
-    if (p->compact) return true;
+    if (p->compact || (batch_codec(b) != COMPRESS_NONE && p->max_decompressed_bytes < DECOMPRESSED_ANY)) return true;
     if (p->append_time) return false;
     return p->timestamp_before_max_ms < now || (b->max_timestamp >= 0 && b->max_timestamp - now > p->timestamp_after_max_ms);
 }

@@ -115,6 +115,7 @@ int batch_iter_next(struct batch_iter *it, struct batch_record *out, struct err 
     int64_t size = rd_varint(&it->rd);
     const uint8_t *body = size < 0 ? NULL : rd_bytes(&it->rd, (size_t)size);
     struct rd r = rd_of(body, body == NULL ? 0 : (size_t)size);
+    out->size = size;
     if (body != NULL) {
         (void)rd_u8(&r); // attributes: unused
         int64_t ts_delta = rd_varint(&r);

@@ -65,7 +65,7 @@ struct batch_header {
     bool value_null;
 };
 struct batch_record {
-    int64_t offset, timestamp;
+    int64_t offset, timestamp, size; // bytes, without its length in front
     struct str key, value; // borrowed from the batch or the iterator's memory
     bool key_null, value_null;
     struct str headers; // encoded; walk with batch_header_next

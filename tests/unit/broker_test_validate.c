@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "broker/dynamic.h"
 #include "broker/kafka_error.h"
 #include "broker_fixture.h"
 #include "codec/compress.h"
@@ -153,10 +154,38 @@ static void test_sizes(void **state) {
     buf_fini(&b);
 }
 
+// A record of make() has 53 bytes.
+static void test_decompressed(void **state) {
+    struct fixture *f = *state;
+    struct broker_kv limit = {"max.decompressed.message.bytes", "53"};
+    struct buf b = {0};
+    create(f, "d", &limit, 1);
+    for (int codec = 0; codec < COMPRESS_COUNT; codec++) {
+        make(f, &b, 20, codec, 0, 0);
+        assert_int_equal(produce_listing(f, "d", buf_str(&b)).kafka_error, 0);
+    }
+    limit.value = "52";
+    assert_int_equal(broker_topic_alter(f->broker, "d", &limit, 1, false, NULL), ERR_OK);
+    for (int codec = 0; codec < COMPRESS_COUNT; codec++) {
+        make(f, &b, 20, codec, 0, 0);
+        struct broker_produce r = produce_listing(f, "d", buf_str(&b));
+        assert_int_equal(r.kafka_error, codec == 0 ? 0 : KAFKA_INVALID_RECORD); // what is not packed is seen as it is
+        if (codec != 0) assert_string_equal(r.message, "Invalid record size: 53 exceeds the configured maximum record size of 52.");
+    }
+    create(f, "e", NULL, 0);
+    make(f, &b, 20, COMPRESS_LZ4, 0, 0);
+    assert_int_equal(produce_listing(f, "e", buf_str(&b)).kafka_error, 0);
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_BROKER_DEFAULT, STR(""), &limit, 1, false, NULL), ERR_OK); // for all topics, at once
+    make(f, &b, 20, COMPRESS_LZ4, 0, 0);
+    assert_int_equal(produce_listing(f, "e", buf_str(&b)).kafka_error, KAFKA_INVALID_RECORD);
+    buf_fini(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_keys, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_times, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_compression, fixture_setup, fixture_teardown),
-                                       cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown)};
+                                       cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_decompressed, fixture_setup, fixture_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
