@@ -177,7 +177,7 @@ def events(command: list[str], limit: int, log: Path, broker: Path, peers: Path,
             subprocess.run([broker, "stop"], env=env | {"DIR": str(pid.parent)}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         shutil.rmtree(folder, ignore_errors=True)
     for (cls, test), since in began.items():
-        yield cls, test, "FAILED", time.monotonic() - since, "the run ended (time limit) while it ran"
+        yield cls, test, "FAILED", time.monotonic() - since, "the run was ended while it ran" if ending() else "the run ended (time limit) while it ran"
 
 
 def one_class(harness: Harness, results: Results, broker: Path, name: str, test: str, end: float, peer: bool) -> None:

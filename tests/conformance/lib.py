@@ -88,7 +88,9 @@ def prepare(what: str, command: Sequence[str | Path], limit: float = 600, cwd: P
             say(f"{what}: exit {code}, once more")
     text = log.read_text(errors="replace").strip()
     print(text[-3000:], flush=True)
-    raise Unavailable(f"{what}: " + ("time limit" if code == 124 else f"exit {code}") + f": {' '.join((text.splitlines() or [''])[-1].split())[:160]} ({log})")
+    lines = text.splitlines() or ["no words"]
+    first = next((line for line in lines if "error" in line.lower()), lines[-1])
+    raise Unavailable(f"{what}: " + ("time limit" if code == 124 else f"exit {code}") + f": {' '.join(first.split())[:160]} ({log})")
 
 
 def shared_peers() -> Path | None:
