@@ -511,6 +511,33 @@ static void test_offsets_of_deleted_topic(void **state) {
     assert_int_equal(fetch(f, "g", "t", 0), 3);
 }
 
+// A commit that is under way while its topic is deleted and made again: memory has it, or not, as the disk does.
+static void test_commit_across_a_new_topic(void **state) {
+    struct fixture *f = *state;
+    for (int round = 0; round < 30; round++) {
+        if (round == 0) assert_int_equal(broker_topic_create(f->broker, "t", 1, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
+        struct call calls[8];
+        for (int i = 0; i < 8; i++) {
+            calls[i] = (struct call){.commit = {.group_id = "g", .member_id = "", .generation = -1}};
+            calls[i].offsets[0] = (struct group_offset){.topic = "t", .offset = round * 10 + i, .leader_epoch = 4, .metadata = STR("no\0te")};
+            calls[i].commit.offsets = calls[i].offsets;
+            calls[i].commit.n_offsets = 1;
+            go(&calls[i], f, do_commit);
+            if (i != round % 8) continue;
+            assert_int_equal(broker_topic_delete(f->broker, "t", NULL), ERR_OK);
+            assert_int_equal(broker_topic_create(f->broker, "t", 1, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
+        }
+        for (int i = 0; i < 8; i++) {
+            (void)wait_for(&calls[i]);
+            end(&calls[i]);
+        }
+        int64_t found = fetch(f, "g", "t", 0);
+        fixture_restart(f, round % 2 == 0);
+        assert_int_equal(fetch(f, "g", "t", 0), found);
+        if (round % 8 < 7) assert_int_equal(found, round * 10 + 7); // the last one came when the new topic was there
+    }
+}
+
 static void test_stop_answers(void **state) {
     struct fixture *f = *state;
     f->initial_delay_ms = 3600000;
@@ -547,7 +574,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_rebalance),    T(test_join_refusals), T(test_member_id_required), T(test_static_members), T(test_session_over),
-        T(test_initial_delay), T(test_default_delay), T(test_id_without_owner), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_stop_answers),       T(test_producer_ids),
+        T(test_initial_delay), T(test_default_delay), T(test_id_without_owner), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_commit_across_a_new_topic), T(test_stop_answers),       T(test_producer_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
