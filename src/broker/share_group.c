@@ -293,6 +293,11 @@ static bool drop_missing_topics(struct share_group *g) {
     return dropped;
 }
 
+static int check_delete_offsets(const struct group *head) { // it has none of that kind: theirs are DeleteShareGroupOffsets'
+    (void)head;
+    return KAFKA_GROUP_ID_NOT_FOUND;
+}
+
 static void topics_changed(struct group *head, const char *topic) {
     struct share_group *g = own(head);
     (void)topic;
@@ -342,6 +347,7 @@ const struct group_ops share_group_ops = {
     .has_members = has_members,
     .subscribes = subscribes,
     .check_commit = check_commit,
+    .check_delete_offsets = check_delete_offsets,
     .check_fetch = check_fetch,
     .put_live = put_live,
     .put_tombstones = put_tombstones,

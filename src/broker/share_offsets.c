@@ -29,10 +29,7 @@ static void describe_one(const struct coordinator *c, const struct share_offsets
     int32_t partitions = 0;
     x->start = x->lag = -1;
     x->leader_epoch = 0;
-    if (!topic_of(c, x, o->call.arena, &partitions) || x->partition < 0 || x->partition >= partitions) {
-        x->error = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
-        return;
-    }
+    if (!topic_of(c, x, o->call.arena, &partitions) || x->partition < 0 || x->partition >= partitions) return; // no state, which is no error
     struct share_key key = key_of(o, x);
     const struct share_stored *e = share_store_find(c->share->store, &key);
     if (e == NULL) return;
@@ -64,13 +61,14 @@ static void list_all(const struct share_group *g, struct share_offsets *o) {
 
 static void describe(struct coordinator *c, struct share_offsets *o) {
     const struct share_group *g = share_group_find(c, o->group_id);
-    if (g == NULL) {
+    bool absent = o->group_id[0] != '\0' && group_find(c, o->group_id) == NULL; // it has no offsets, which is no error
+    if (g == NULL && !absent) {
         struct group_call text = {0};
         int error = group_not_found(&text, o->group_id, group_find(c, o->group_id), &share_group_ops);
         answer(o, error, text.message);
         return;
     }
-    if (o->all) list_all(g, o);
+    if (o->all && g != NULL) list_all(g, o);
     for (size_t i = 0; i < o->n_offsets; i++) describe_one(c, o, &o->offsets[i]);
     answer(o, 0, "");
 }

@@ -17,6 +17,9 @@ static struct acl filter_of(int resource, struct str name, int pattern, struct s
     return (struct acl){(int8_t)resource, (int8_t)pattern, (int8_t)operation, (int8_t)permission, name, principal, host};
 }
 
+static const struct str unknown_element = {"Unknown element in the filter.", 30};
+static bool has_unknown(const struct acl *a) { return a->resource < 1 || a->pattern < 1 || a->operation < 1 || a->permission < 1; }
+
 // ---- DescribeAcls -------------------------------------------------------------------------------------------------------
 struct collecting {
     struct kafka_req *q;
@@ -94,6 +97,12 @@ void kafka_do_describe_acls(struct kafka_req *q) {
     }
     struct acl f = filter_of(req->resource_type_filter, req->resource_name_filter, req->pattern_type_filter, req->principal_filter, req->host_filter,
                              req->operation, req->permission_type);
+    if (has_unknown(&f)) {
+        res->error_code = KAFKA_INVALID_REQUEST;
+        res->error_message = unknown_element;
+        kafka_req_done(q);
+        return;
+    }
     find(q, &f, &c);
     group_by_resource(q, &c);
     kafka_req_done(q);
@@ -203,7 +212,7 @@ static void delete_all(void *arg) { // on the pool
                                  f->operation, f->permission_type);
         struct err err = {0};
         enum err_code code = ERR_OK;
-        if (a.resource < 1 || a.pattern < 1 || a.operation < 1 || a.permission < 1) code = err_set(&err, ERR_INVALID, "Unknown element in the filter.");
+        if (has_unknown(&a)) code = err_set(&err, ERR_INVALID, "%s", unknown_element.p);
         else code = delete_matching(q, &a, out, &err);
         if (code == ERR_OK) continue;
         out->error_code = (int16_t)err_info(code)->kafka;

@@ -260,7 +260,8 @@ void kafka_do_fetch(struct kafka_req *q) {
     all->q = q;
     all->committed = req->isolation_level == READ_COMMITTED;
     all->max_bytes = kafka_req_door(q)->fetch_max;
-    if (req->max_bytes > 0 && (size_t)req->max_bytes < all->max_bytes) all->max_bytes = (size_t)req->max_bytes;
+    size_t most = req->max_bytes < 0 ? 0 : (size_t)req->max_bytes; // 0: the first batch alone
+    if (most < all->max_bytes) all->max_bytes = most;
     if (kafka_req_home(q)->fetch_bytes > CONN_FETCH_BYTES && all->max_bytes > CONN_FETCH_MIN) all->max_bytes = CONN_FETCH_MIN;
     q->state = all;
     all->max_bytes = throttle_fetch_max(q, all->max_bytes);

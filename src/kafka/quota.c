@@ -294,6 +294,7 @@ static int key_of(struct str name) {
 
 static enum err_code check_op(const struct quota_entity *e, const struct quota_op *op, struct err *err) {
     int key = key_of(op->key);
+    if (key < 0 && op->remove) return ERR_OK; // it is not there
     if (key < 0 || (key == QUOTA_CONNECTION) != e->ip.set) return err_set(err, ERR_INVALID, "Invalid configuration key " STR_FMT, STR_ARG(op->key));
     if (op->remove) return ERR_OK;
     if (!(op->value > 0)) return err_set(err, ERR_INVALID, "Quota %s must be greater than 0", quota_names[key]);
@@ -331,7 +332,8 @@ static enum err_code apply(struct quotas *q, struct str key, const struct quota_
     bool left = false;
     const struct limit *l = map_get(&q->limits, key); // nobody else changes it: `change` is ours
     for (int i = 0; i < QUOTA_KEYS; i++) values[i] = l == NULL ? NAN : l->values[i];
-    for (size_t i = 0; i < n; i++) values[key_of(ops[i].key)] = ops[i].remove ? NAN : ops[i].value;
+    for (size_t i = 0; i < n; i++)
+        if (key_of(ops[i].key) >= 0) values[key_of(ops[i].key)] = ops[i].remove ? NAN : ops[i].value;
     buf_init(&text, 4096);
     for (int i = 0; i < QUOTA_KEYS; i++) {
         if (isnan(values[i])) continue;

@@ -73,6 +73,8 @@ static int check_filter(struct kafka_req *q, const char **message) {
         if (c->match_type < MATCH_EXACT || c->match_type > MATCH_ANY) return KAFKA_INVALID_REQUEST;
         *message = "Request specified MATCH_TYPE_EXACT, but the match string is null.";
         if (c->match_type == MATCH_EXACT && c->match.p == NULL) return KAFKA_INVALID_REQUEST;
+        *message = "Only MATCH_TYPE_EXACT has a match string.";
+        if (c->match_type != MATCH_EXACT && c->match.p != NULL) return KAFKA_INVALID_REQUEST;
     }
     *message = "Invalid entity filter component combination, IP filter component should not be used with user or clientId filter component.";
     if (seen[2] && (seen[0] || seen[1])) return KAFKA_INVALID_REQUEST;
@@ -125,10 +127,41 @@ static enum err_code alter_entry_(struct kafka_req *q, const alter_entry *e, boo
     return quotas_alter(kafka_req_quotas(q), &entity, ops, (size_t)e->ops.n, validate_only, err);
 }
 
+static bool same_entity(const alter_entry *a, const alter_entry *b) {
+    int32_t same = 0;
+    for (int32_t i = 0; i < a->entity.n; i++)
+        for (int32_t k = 0; k < b->entity.n; k++) {
+            bool defaults = a->entity.p[i].entity_name.p == NULL && b->entity.p[k].entity_name.p == NULL;
+            bool names = a->entity.p[i].entity_name.p != NULL && b->entity.p[k].entity_name.p != NULL;
+            bool equal = defaults || (names && str_eq(a->entity.p[i].entity_name, b->entity.p[k].entity_name));
+            same += equal && str_eq(a->entity.p[i].entity_type, b->entity.p[k].entity_type);
+        }
+    return a->entity.n == b->entity.n && same == a->entity.n;
+}
+
+enum { ENTRIES_MAX = 2000, PARTS_MAX = 3 }; // of one request: the search for repeats is quadratic; of one entity
+
+// An entity that comes twice is answered once, and nothing of it is done. For each entry: whether it is a second one.
+static const bool *refuse_repeats(struct kafka_req *q) {
+    const struct kafka_alter_client_quotas_request *req = q->msg;
+    struct kafka_alter_client_quotas_response *res = q->res;
+    bool *again = ARENA_ARRAY(&q->arena, bool, req->entries.n + 1);
+    for (int32_t i = 0; i < req->entries.n && req->entries.n <= ENTRIES_MAX; i++)
+        for (int32_t k = 0; k < i; k++) {
+            if (req->entries.p[i].entity.n > PARTS_MAX || !same_entity(&req->entries.p[i], &req->entries.p[k])) continue;
+            again[i] = true;
+            res->entries.p[i].error_code = res->entries.p[k].error_code = KAFKA_INVALID_REQUEST;
+            res->entries.p[k].error_message = STR("The entity is named twice in the request.");
+        }
+    return again;
+}
+
 static void alter_all(void *arg) { // on the broker's pool
     struct kafka_req *q = arg;
     const struct kafka_alter_client_quotas_request *req = q->msg;
     struct kafka_alter_client_quotas_response *res = q->res;
+    const bool *again = refuse_repeats(q);
+    int32_t kept = 0;
     for (int32_t i = 0; i < req->entries.n; i++) {
         struct err err = {0};
         struct kafka_alter_client_quotas_response_entries *out = &res->entries.p[i];
@@ -138,6 +171,9 @@ static void alter_all(void *arg) { // on the broker's pool
         out->error_code = (int16_t)err_info(code)->kafka;
         out->error_message = str_c(arena_strdup(&q->arena, err.msg));
     }
+    for (int32_t i = 0; i < res->entries.n; i++)
+        if (!again[i]) res->entries.p[kept++] = res->entries.p[i];
+    res->entries.n = kept;
 }
 
 static void alter_done(void *arg) { kafka_req_done(arg); }

@@ -234,3 +234,39 @@ def test_internal_topics_join_no_transaction(connection: Connection) -> None:
     body = {f"v3_and_below_{n}": v for n, v in {"transactional_id": "bad-txn", "producer_id": producer["producer_id"], "producer_epoch": 0}.items()}
     said = connection.ask("AddPartitionsToTxn", 3, body | {"v3_and_below_topics": [{"name": "__consumer_offsets", "partitions": [0]}]})
     assert said["results_by_topic_v3_and_below"][0]["results_by_partition"][0]["partition_error_code"] == 29
+
+
+def test_quotas(connection: Connection) -> None:
+    def entry(name: str, key: str, value: float, remove: bool = False) -> dict[str, Any]:
+        return {"entity": [{"entity_type": "user", "entity_name": name}], "ops": [{"key": key, "value": value, "remove": remove}]}
+
+    twice = connection.ask("AlterClientQuotas", 1, {"entries": [entry("u", "producer_byte_rate", 5.0), entry("u", "consumer_byte_rate", 6.0)]})["entries"]
+    assert [(e["entity"][0]["entity_name"], e["error_code"]) for e in twice] == [("u", INVALID_REQUEST)]
+    others = [entry("v", "producer_byte_rate", 5.0), entry("w", "nope", 0.0, True), entry("x", "nope", 1.0)]
+    assert [e["error_code"] for e in connection.ask("AlterClientQuotas", 1, {"entries": others})["entries"]] == [NONE, NONE, INVALID_REQUEST]
+    for match, text, error in ((0, "v", NONE), (0, None, INVALID_REQUEST), (1, None, NONE), (1, "v", INVALID_REQUEST), (2, "v", INVALID_REQUEST)):
+        asked = {"components": [{"entity_type": "user", "match_type": match, "match": text}]}
+        assert connection.ask("DescribeClientQuotas", 1, asked)["error_code"] == error, (match, text)
+    connection.ask("AlterClientQuotas", 1, {"entries": [entry("v", "producer_byte_rate", 0.0, True)]})
+
+
+def test_fetch_of_no_bytes_is_one_batch(connection: Connection, topic: str) -> None:
+    for _ in range(3):
+        body = {"acks": -1, "timeout_ms": 30000, "topic_data": [{"name": topic, "partition_data": [{"index": 0, "records": batch()}]}]}
+        assert connection.ask("Produce", 9, body)["responses"][0]["partition_responses"][0]["error_code"] == NONE
+    part = {"partition": 0, "current_leader_epoch": -1, "fetch_offset": 0, "last_fetched_epoch": -1, "log_start_offset": -1, "partition_max_bytes": 100000}
+    asked = {"replica_id": -1, "max_wait_ms": 100, "min_bytes": 1, "session_epoch": -1, "topics": [{"topic": topic, "partitions": [part]}]}
+    sizes = [len(connection.ask("Fetch", 12, asked | {"max_bytes": n})["responses"][0]["partitions"][0]["records"]) for n in (0, 1, 100000)]
+    assert sizes == [len(batch()), len(batch()), 3 * len(batch())]
+
+
+def test_share_groups(connection: Connection, topic: str) -> None:
+    topics = [{"topic_name": topic, "partitions": [0, 9]}, {"topic_name": "none", "partitions": [0]}]
+    said = connection.ask("DescribeShareGroupOffsets", 1, {"groups": [{"group_id": "none", "topics": topics}, {"group_id": "none", "topics": None}]})["groups"]
+    assert [(g["error_code"], len(g["topics"])) for g in said] == [(NONE, 2), (NONE, 0)]
+    assert {(p["error_code"], p["start_offset"], p["lag"]) for t in said[0]["topics"] for p in t["partitions"]} == {(NONE, -1, -1)}
+    joining = {"group_id": "bad-share", "member_id": "AAAAAAAAAAAAAAAAAAAAAA", "member_epoch": 0, "subscribed_topic_names": [topic]}
+    assert connection.ask("ShareGroupHeartbeat", 1, joining)["error_code"] == NONE
+    gone = {"group_id": "bad-share", "topics": [{"name": topic, "partitions": [{"partition_index": 0}]}]}
+    assert connection.ask("OffsetDelete", 0, gone)["error_code"] == NO_GROUP, "a share group has no committed offsets"
+    assert connection.ask("ShareGroupHeartbeat", 1, joining | {"member_epoch": -1})["error_code"] == NONE
