@@ -89,15 +89,6 @@ static int check_epoch(const struct consumer_member *m, struct consumer_heartbea
     return group_fenced_epoch(&h->call, "consumer", "partitions", h->member_epoch, m->epoch);
 }
 
-static int unknown_instance(struct consumer_heartbeat *h) {
-    return group_say(&h->call, KAFKA_UNKNOWN_MEMBER_ID, "Instance id %.100s is unknown.", h->group_instance_id);
-}
-
-static int fenced_instance(struct consumer_heartbeat *h, const struct consumer_member *m) {
-    return group_say(&h->call, KAFKA_FENCED_INSTANCE_ID, "Static member %.40s with instance id %.40s was fenced by member %.40s.", h->member_id,
-                     h->group_instance_id, m->id);
-}
-
 // It says that it has nothing: what it had is free.
 static void starts_anew(struct consumer_member *m) {
     struct partition_set none = {0}, no = {0};
@@ -115,9 +106,7 @@ static int join_static(struct consumer_group *g, struct consumer_heartbeat *h, c
         return 0;
     }
     if (!m->classic && m->epoch != CONSUMER_EPOCH_LEAVE_STATIC && strcmp(m->id, id) != 0)
-        return group_say(&h->call, KAFKA_UNRELEASED_INSTANCE_ID,
-                         "Static member %.36s with instance id %.40s cannot join the group because the instance id is owned by member %.36s.", id,
-                         h->group_instance_id, m->id);
+        return group_unreleased_instance(&h->call, id, h->group_instance_id, m->id);
     if (strcmp(m->id, id) != 0) { // takes its place: assignment and target stay
         consumer_delete_member(g, m->id, r);
         consumer_member_rename(m, id);
@@ -142,8 +131,8 @@ static int find_member(struct consumer_group *g, struct consumer_heartbeat *h, c
     if (h->group_instance_id != NULL && joins) return join_static(g, h, id, r, out);
     if (h->group_instance_id != NULL) {
         struct consumer_member *m = map_getc(&g->statics, h->group_instance_id);
-        if (m == NULL) return unknown_instance(h);
-        if (strcmp(m->id, id) != 0) return fenced_instance(h, m);
+        if (m == NULL) return group_unknown_instance(&h->call, h->group_instance_id);
+        if (strcmp(m->id, id) != 0) return group_fenced_instance(&h->call, id, h->group_instance_id, m->id);
         *out = m;
         return check_epoch(m, h, owned);
     }
@@ -179,11 +168,12 @@ static void leave(struct coordinator *c, struct consumer_heartbeat *h) {
     }
     struct consumer_member *m = h->group_instance_id == NULL ? consumer_member_find(g, h->member_id) : map_getc(&g->statics, h->group_instance_id);
     if (m == NULL) {
-        group_refuse(&h->call, h->group_instance_id == NULL ? group_unknown_member(&h->call, h->group_id, h->member_id) : unknown_instance(h));
+        group_refuse(&h->call, h->group_instance_id == NULL ? group_unknown_member(&h->call, h->group_id, h->member_id)
+                                                            : group_unknown_instance(&h->call, h->group_instance_id));
         return;
     }
     if (strcmp(m->id, h->member_id) != 0) {
-        group_refuse(&h->call, fenced_instance(h, m));
+        group_refuse(&h->call, group_fenced_instance(&h->call, h->member_id, h->group_instance_id, m->id));
         return;
     }
     struct group_records *r = group_records_new(c);
@@ -193,6 +183,7 @@ static void leave(struct coordinator *c, struct consumer_heartbeat *h) {
     if (h->member_epoch == CONSUMER_EPOCH_LEAVE_STATIC) { // it comes back: nobody gets its partitions until its session is over
         struct partition_set assigned = {0}, none = {0};
         partition_set_move(&assigned, &m->assigned);
+        partition_set_epoch(&assigned, 0); // whoever comes back has had them from the beginning
         consumer_own(m, &assigned, &none);
         m->state = CONSUMER_STABLE;
         m->previous_epoch = m->epoch;

@@ -88,6 +88,7 @@ static int join_member(struct consumer_group *g, struct group_join *j, const cha
     m->state = CONSUMER_STABLE;
     struct partition_set assigned = {0}, none = {0};
     partition_set_move(&assigned, &m->assigned);
+    partition_set_epoch(&assigned, 0);
     consumer_own(m, &assigned, &none);
     consumer_put_target(m, r);
     return 0;

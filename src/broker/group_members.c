@@ -33,6 +33,20 @@ int group_unknown_member(struct group_call *call, const char *group, const char 
     return group_say(call, KAFKA_UNKNOWN_MEMBER_ID, "Member %.60s is not a member of group %.200s.", member, group);
 }
 
+int group_unknown_instance(struct group_call *call, const char *instance) {
+    return group_say(call, KAFKA_UNKNOWN_MEMBER_ID, "Instance id %.200s is unknown.", instance);
+}
+
+int group_fenced_instance(struct group_call *call, const char *member, const char *instance, const char *owner) {
+    return group_say(call, KAFKA_FENCED_INSTANCE_ID, "Static member %.60s with instance id %.100s was fenced by member %.60s.", member, instance, owner);
+}
+
+int group_unreleased_instance(struct group_call *call, const char *member, const char *instance, const char *owner) {
+    return group_say(call, KAFKA_UNRELEASED_INSTANCE_ID,
+                     "Static member %.60s with instance id %.100s cannot join the group because the instance id is owned by %.60s member.", member,
+                     instance, owner);
+}
+
 int group_is_full(struct group_call *call, const char *type, int64_t max) {
     return group_say(call, KAFKA_GROUP_MAX_SIZE_REACHED, "The %s group has reached its maximum capacity of %lld members.", type, (long long)max);
 }

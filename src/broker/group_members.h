@@ -15,6 +15,9 @@ const char *group_text_copy(struct arena *a, const char *s); // NULL stays NULL
 // ---- refusals: the text goes into the call, the code comes back ----
 int group_say(struct group_call *call, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int group_unknown_member(struct group_call *call, const char *group, const char *member);
+int group_unknown_instance(struct group_call *call, const char *instance);
+int group_fenced_instance(struct group_call *call, const char *member, const char *instance, const char *owner);
+int group_unreleased_instance(struct group_call *call, const char *member, const char *instance, const char *owner);
 int group_is_full(struct group_call *call, const char *type /* "consumer" */, int64_t max);
 // A member that comes with an epoch that is not its own: FENCED_MEMBER_EPOCH. `what` it has to abandon: "partitions", "tasks".
 int group_fenced_epoch(struct group_call *call, const char *type, const char *what, int32_t said, int32_t epoch);

@@ -268,6 +268,7 @@ struct streams_task {
 };
 struct streams_tasks {
     bool given; // false = null in the message: as before
+    bool mixed; // some are null, some not: refused
     const struct streams_task *active, *standby, *warmup;
     size_t n_active, n_standby, n_warmup;
 };
@@ -320,7 +321,7 @@ struct streams_heartbeat {
 void group_streams_heartbeat(struct broker *b, struct streams_heartbeat *h);
 
 struct streams_member_info {
-    const char *member_id, *rack_id, *client_id, *client_host, *process_id;
+    const char *member_id, *group_instance_id, *rack_id, *client_id, *client_host, *process_id;
     int32_t member_epoch, topology_epoch;
     struct streams_endpoint endpoint;
     const struct broker_kv *tags;

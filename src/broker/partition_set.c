@@ -99,6 +99,10 @@ const struct topic_partition *partition_set_find(const struct partition_set *s, 
     return s->n == 0 ? NULL : bsearch(tp, s->p, s->n, sizeof *s->p, compare);
 }
 
+void partition_set_epoch(struct partition_set *s, int32_t epoch) {
+    for (size_t i = 0; i < s->n; i++) s->p[i].epoch = epoch;
+}
+
 void partition_set_put_run(struct buf *out, const struct partition_set *s, size_t at, size_t end, bool with_epochs) {
     put_compact_count(out, end - at);
     for (size_t k = at; k < end; k++) buf_put_be32(out, (uint32_t)s->p[k].partition);

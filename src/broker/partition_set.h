@@ -39,6 +39,7 @@ void partition_set_merge(struct partition_set *into, const struct partition_set 
 // End of the run of one topic that begins at `at`.
 size_t partition_set_run(const struct partition_set *s, size_t at);
 const struct topic_partition *partition_set_find(const struct partition_set *s, const struct topic_partition *tp); // NULL = not in it
+void partition_set_epoch(struct partition_set *s, int32_t epoch); // of all
 // As in Kafka's records (flexible versions): array of topic id and partitions. Where no epochs are stored, reading gives `epoch` to all.
 void partition_set_put(struct buf *out, const struct partition_set *s, bool with_epochs);
 void partition_set_get(struct rd *r, struct partition_set *out, int32_t epoch);

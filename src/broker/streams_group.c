@@ -51,6 +51,7 @@ struct streams_group *streams_group_new(struct group *head) {
     g->validated_epoch = g->described_epoch = g->undescribable_epoch = g->asking.epoch = -1;
     g->plan.status = STREAMS_MISSING_SOURCE_TOPICS;
     map_init(&g->members);
+    map_init(&g->statics);
     arena_init(&g->arena);
     return g;
 }
@@ -67,6 +68,19 @@ struct streams_member *streams_member_add(struct streams_group *g, const char *i
     return m;
 }
 
+void streams_set_instance(struct streams_member *m, const char *instance_id) {
+    struct map *statics = &m->group->statics;
+    if (m->instance_id != NULL && map_getc(statics, m->instance_id) == m) map_remove(statics, str_c(m->instance_id));
+    group_text_set(&m->instance_id, instance_id);
+    if (m->instance_id != NULL) map_put(statics, str_c(m->instance_id), m);
+}
+
+void streams_member_rename(struct streams_member *m, const char *id) {
+    map_remove(&m->group->members, str_c(m->id));
+    group_text_set(&m->id, id);
+    map_put(&m->group->members, str_c(m->id), m);
+}
+
 void streams_member_drop(struct streams_member *m) {
     struct streams_group *g = m->group;
     struct loop *loop = g->head->coordinator->loop;
@@ -76,6 +90,7 @@ void streams_member_drop(struct streams_member *m) {
     task_sets_fini(&m->revoking);
     task_sets_fini(&m->target);
     kvs_free(&m->tags);
+    streams_set_instance(m, NULL);
     map_remove(&g->members, str_c(m->id));
     if (g->members.n == 0) g->head->empty_since_ms = coordinator_now_ms(g->head->coordinator);
     mem_free(m->id);
@@ -399,6 +414,7 @@ static void free_own(struct group *head) {
     loop_timer_cancel(head->coordinator->loop, &g->delay);
     for (size_t it = 0; (e = map_next(&g->members, &it)) != NULL;) streams_member_drop(e->value);
     map_fini(&g->members);
+    map_fini(&g->statics);
     streams_plan_fini(&g->plan);
     arena_fini(&g->arena);
     mem_free(g->shutdown_by);

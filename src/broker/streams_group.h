@@ -15,6 +15,7 @@
 #include "broker/partition_set.h"
 
 enum { STREAMS_ACTIVE, STREAMS_STANDBY, STREAMS_WARMUP, STREAMS_ROLES };
+enum { STREAMS_EPOCH_JOIN = 0, STREAMS_EPOCH_LEAVE = -1, STREAMS_EPOCH_LEAVE_STATIC = -2 };
 enum streams_member_state { STREAMS_STABLE, STREAMS_UNREVOKED, STREAMS_UNRELEASED };
 
 struct task_sets {
@@ -23,7 +24,7 @@ struct task_sets {
 
 struct streams_member {
     struct streams_group *group;
-    char *id, *rack_id, *client_id, *client_host, *process_id, *endpoint_host; // NULL = none
+    char *id, *instance_id, *rack_id, *client_id, *client_host, *process_id, *endpoint_host; // NULL = none
     uint16_t endpoint_port;
     topic_kvs tags;
     int32_t rebalance_ms, topology_epoch, epoch, previous_epoch;
@@ -60,6 +61,7 @@ struct streams_group {
     struct streams_topology *topology;
     struct streams_plan plan;
     struct map members; // id -> streams_member
+    struct map statics; // instance id -> streams_member
     char *shutdown_by;  // the member that asked the whole application to end
     struct loop_timer delay; // the initial one
     bool creating;
@@ -75,6 +77,8 @@ struct streams_group *streams_group_new(struct group *head);
 struct streams_group *streams_find(const struct coordinator *c, const char *id);
 struct streams_member *streams_member_add(struct streams_group *g, const char *id);
 void streams_member_drop(struct streams_member *m);
+void streams_member_rename(struct streams_member *m, const char *id);
+void streams_set_instance(struct streams_member *m, const char *instance_id);
 void streams_member_leave(struct streams_member *m, struct group_records *r);
 void streams_bump(struct streams_group *g, struct group_records *r);
 void streams_touch(struct streams_member *m);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // StreamsGroupHeartbeat and StreamsGroupDescribe (KIP-1071). A heartbeat changes the state in memory, writes what changed, and is answered when
-// that is durable. Static members, warm-up tasks of clients and regular expressions of source topics are refused, as Kafka does.
+// that is durable. Regular expressions of source topics are refused, as Kafka does.
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -17,14 +17,23 @@ static int check_join(struct streams_heartbeat *h) {
     return 0;
 }
 
+static int check_later(struct streams_heartbeat *h) {
+    if (h->member_epoch == STREAMS_EPOCH_LEAVE_STATIC && h->group_instance_id == NULL)
+        return group_say(&h->call, KAFKA_INVALID_REQUEST, "InstanceId can't be null.");
+    if (h->member_epoch < STREAMS_EPOCH_LEAVE_STATIC)
+        return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberEpoch is %d, but must be greater than or equal to -2.", h->member_epoch);
+    if (h->owned.mixed) return group_say(&h->call, KAFKA_INVALID_REQUEST, "If one task-type is non-null, all must be non-null.");
+    if (h->topology != NULL) return group_say(&h->call, KAFKA_INVALID_REQUEST, "Topology can only be provided when (re-)joining.");
+    return 0;
+}
+
 static int check_request(struct streams_heartbeat *h) {
-    if (group_text_blank(h->group_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
     if (group_text_blank(h->member_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
-    if (h->group_instance_id != NULL) return group_say(&h->call, KAFKA_INVALID_REQUEST, "Static membership is not yet supported.");
+    if (group_text_blank(h->group_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
+    if (h->group_instance_id != NULL && group_text_blank(h->group_instance_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "InstanceId can't be empty.");
     if (h->rack_id != NULL && group_text_blank(h->rack_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
     if (h->source_regex) return group_say(&h->call, KAFKA_INVALID_REQUEST, "Regular expressions for source topics are not supported yet.");
-    if (h->member_epoch < -1) return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
-    int error = h->member_epoch == 0 ? check_join(h) : 0;
+    int error = h->member_epoch == STREAMS_EPOCH_JOIN ? check_join(h) : check_later(h);
     const char *fault = error == 0 && h->topology != NULL ? streams_topology_fault(h->topology, h->call.arena) : NULL;
     return fault == NULL ? error : group_say(&h->call, KAFKA_STREAMS_INVALID_TOPOLOGY, "%s", fault);
 }
@@ -73,22 +82,60 @@ static int check_epoch(const struct streams_member *m, struct streams_heartbeat 
     return group_fenced_epoch(&h->call, "streams", "tasks", h->member_epoch, m->epoch);
 }
 
-static int find_member(struct streams_group *g, struct streams_heartbeat *h, const struct task_sets *owned, struct streams_member **out) {
-    struct streams_member *m = map_getc(&g->members, h->member_id);
-    bool joins = h->member_epoch == 0;
-    *out = m;
-    if (m != NULL && joins && m->epoch != 0) { // says that it has nothing
-        task_sets_fini(&m->assigned);
-        task_sets_fini(&m->revoking);
-        m->state = STREAMS_STABLE;
-        m->epoch = m->previous_epoch = 0;
-    }
-    if (m != NULL) return joins ? 0 : check_epoch(m, h, owned);
-    if (!joins) return group_unknown_member(&h->call, h->group_id, h->member_id);
+static int new_member(struct streams_group *g, struct streams_heartbeat *h, struct streams_member **out) {
     int64_t max = configs_broker_i64(g->head->coordinator->broker, "group.streams.max.size", INT32_MAX);
     if ((int64_t)g->members.n >= max) return group_is_full(&h->call, "streams", max);
     *out = streams_member_add(g, h->member_id);
     return 0;
+}
+
+static void starts_anew(struct streams_member *m) { // it says that it has nothing
+    task_sets_fini(&m->assigned);
+    task_sets_fini(&m->revoking);
+    m->state = STREAMS_STABLE;
+    m->epoch = m->previous_epoch = 0;
+}
+
+// One that left for a while and comes back, mostly under another id, finds its tasks as they were, and the group in the same epoch.
+static int find_static(struct streams_group *g, struct streams_heartbeat *h, const struct task_sets *owned, struct group_records *r,
+                       struct streams_member **out) {
+    struct streams_member *m = map_getc(&g->statics, h->group_instance_id);
+    bool is_its = m != NULL && strcmp(m->id, h->member_id) == 0;
+    if (h->member_epoch != STREAMS_EPOCH_JOIN) {
+        if (m == NULL) return group_unknown_instance(&h->call, h->group_instance_id);
+        if (!is_its) return group_fenced_instance(&h->call, h->member_id, h->group_instance_id, m->id);
+        *out = m;
+        return check_epoch(m, h, owned);
+    }
+    if (m == NULL) {
+        *out = map_getc(&g->members, h->member_id);
+        if (*out == NULL) return new_member(g, h, out);
+        if ((*out)->epoch != 0) starts_anew(*out);
+        return 0;
+    }
+    if (!is_its && m->epoch != STREAMS_EPOCH_LEAVE_STATIC) return group_unreleased_instance(&h->call, h->member_id, h->group_instance_id, m->id);
+    if (!is_its) {
+        streams_delete_member(g, m->id, r);
+        streams_member_rename(m, h->member_id);
+        streams_put_target(m, r);
+    }
+    task_sets_fini(&m->revoking);
+    m->state = STREAMS_STABLE;
+    m->epoch = m->previous_epoch = 0;
+    *out = m;
+    return 0;
+}
+
+static int find_member(struct streams_group *g, struct streams_heartbeat *h, const struct task_sets *owned, struct group_records *r,
+                       struct streams_member **out) {
+    *out = NULL;
+    if (h->group_instance_id != NULL) return find_static(g, h, owned, r, out);
+    struct streams_member *m = map_getc(&g->members, h->member_id);
+    bool joins = h->member_epoch == STREAMS_EPOCH_JOIN;
+    *out = m;
+    if (m != NULL && joins && m->epoch != 0) starts_anew(m);
+    if (m != NULL) return joins ? 0 : check_epoch(m, h, owned);
+    return joins ? new_member(g, h, out) : group_unknown_member(&h->call, h->group_id, h->member_id);
 }
 
 // ---- answers --------------------------------------------------------------------------------------------------------
@@ -192,19 +239,36 @@ static void fill_statuses(struct streams_group *g, const struct streams_member *
 
 // ---- leave ----------------------------------------------------------------------------------------------------------
 
+static int find_leaver(struct streams_group *g, struct streams_heartbeat *h, struct streams_member **out) {
+    *out = h->group_instance_id == NULL ? map_getc(&g->members, h->member_id) : map_getc(&g->statics, h->group_instance_id);
+    if (*out == NULL && h->group_instance_id != NULL) return group_unknown_instance(&h->call, h->group_instance_id);
+    if (*out == NULL) return group_unknown_member(&h->call, h->group_id, h->member_id);
+    return strcmp((*out)->id, h->member_id) == 0 ? 0 : group_fenced_instance(&h->call, h->member_id, h->group_instance_id, (*out)->id);
+}
+
 static void leave(struct coordinator *c, struct streams_heartbeat *h) {
     struct streams_group *g = streams_find(c, h->group_id);
-    struct streams_member *m = g == NULL ? NULL : map_getc(&g->members, h->member_id);
-    if (m == NULL) {
-        group_refuse(&h->call, g == NULL ? group_not_found(&h->call, h->group_id, group_find(c, h->group_id), &streams_group_ops)
-                                        : group_unknown_member(&h->call, h->group_id, h->member_id));
+    struct streams_member *m = NULL;
+    int error = g == NULL ? group_not_found(&h->call, h->group_id, group_find(c, h->group_id), &streams_group_ops) : find_leaver(g, h, &m);
+    if (error != 0) {
+        group_refuse(&h->call, error);
         return;
     }
     struct group_records *r = group_records_new(c);
     h->out_member_id = arena_strdup(h->call.arena, m->id);
-    h->out_member_epoch = -1;
+    h->out_member_epoch = h->member_epoch;
     if (h->shutdown) group_text_set(&g->shutdown_by, m->id);
-    streams_member_leave(m, r);
+    if (h->member_epoch == STREAMS_EPOCH_LEAVE_STATIC) { // it comes back: nobody gets its tasks until its session is over
+        task_sets_fini(&m->revoking);
+        for (int i = 0; i < STREAMS_ROLES; i++) partition_set_epoch(&m->assigned.of[i], 0);
+        m->state = STREAMS_STABLE;
+        m->previous_epoch = m->epoch;
+        m->epoch = STREAMS_EPOCH_LEAVE_STATIC;
+        streams_rebalance_timer(m);
+        streams_put_current(m, r);
+    } else {
+        streams_member_leave(m, r);
+    }
     group_records_submit(r, g->head, group_answer_durable, h);
 }
 
@@ -220,37 +284,51 @@ static bool set_tags(struct streams_member *m, const struct streams_heartbeat *h
     return true;
 }
 
-static bool update_member(struct streams_member *m, const struct streams_heartbeat *h) {
-    bool changed = m->epoch == 0;
-    changed |= group_text_update(&m->rack_id, h->rack_id);
-    changed |= group_text_update(&m->client_id, h->client_id);
-    changed |= group_text_update(&m->client_host, h->client_host);
-    changed |= group_text_update(&m->process_id, h->process_id);
-    changed |= set_tags(m, h);
+struct change { // of what a member says of itself
+    bool any, placing /* what the assignor looks at */, endpoint;
+};
+
+static struct change update_member(struct streams_member *m, const struct streams_heartbeat *h) {
+    struct change c = {.any = m->epoch == 0};
+    c.any |= group_text_update(&m->client_id, h->client_id);
+    c.any |= group_text_update(&m->client_host, h->client_host);
+    c.placing |= group_text_update(&m->rack_id, h->rack_id);
+    c.placing |= group_text_update(&m->process_id, h->process_id);
+    c.placing |= set_tags(m, h);
+    if (h->group_instance_id != NULL && (m->instance_id == NULL || strcmp(m->instance_id, h->group_instance_id) != 0)) {
+        streams_set_instance(m, h->group_instance_id);
+        c.any = true;
+    }
     if (h->endpoint.host != NULL && (group_text_update(&m->endpoint_host, h->endpoint.host) || m->endpoint_port != h->endpoint.port)) {
         m->endpoint_port = h->endpoint.port;
-        changed = true;
+        c.endpoint = true;
     }
     if (h->rebalance_timeout_ms != -1 && m->rebalance_ms != h->rebalance_timeout_ms) {
         m->rebalance_ms = h->rebalance_timeout_ms;
-        changed = true;
+        c.any = true;
     }
     if (h->topology != NULL && m->topology_epoch != h->topology->epoch) {
         m->topology_epoch = h->topology->epoch;
-        changed = true;
+        c.placing = true;
     }
-    return changed;
+    c.any = c.any || c.placing || c.endpoint;
+    return c;
 }
 
 // The first topology stays; a member may come with an older one, which makes it stale.
-static int take_topology(struct streams_group *g, struct streams_heartbeat *h, struct group_records *r) {
-    if (h->topology == NULL || (g->topology != NULL && g->topology->epoch > h->topology->epoch)) return 0;
-    struct streams_topology *t = streams_topology_copy(h->call.arena, h->topology);
-    if (g->topology != NULL)
-        return streams_topology_equal(g->topology, t) ? 0 : group_say(&h->call, KAFKA_INVALID_REQUEST, "Topology updates are not supported yet.");
-    streams_take_topology(g, t);
+static bool is_older(const struct streams_group *g, const struct streams_heartbeat *h) {
+    return h->topology == NULL || (g->topology != NULL && g->topology->epoch > h->topology->epoch);
+}
+
+static int check_topology(const struct streams_group *g, struct streams_heartbeat *h) {
+    if (is_older(g, h) || g->topology == NULL || streams_topology_equal(g->topology, streams_topology_copy(h->call.arena, h->topology))) return 0;
+    return group_say(&h->call, KAFKA_INVALID_REQUEST, "Topology updates are not supported yet.");
+}
+
+static void take_topology(struct streams_group *g, const struct streams_heartbeat *h, struct group_records *r) {
+    if (is_older(g, h) || g->topology != NULL) return;
+    streams_take_topology(g, h->topology);
     streams_put_topology(g, r);
-    return 0;
 }
 
 static void delay_over(void *arg) { // the next heartbeat assigns
@@ -265,18 +343,17 @@ static void begin_delay(struct streams_group *g) {
     if (ms > 0) loop_timer_set(g->head->coordinator->loop, &g->delay, ms * 1000, delay_over, g);
 }
 
-static void beat(struct streams_group *g, struct streams_heartbeat *h, struct streams_member *m, const struct task_sets *owned,
+static void beat(struct streams_group *g, struct streams_heartbeat *h, struct streams_member *m, bool is_new, const struct task_sets *owned,
                  struct group_records *r) {
     struct task_sets before = {0};
     struct group *head = g->head;
-    bool joins = h->member_epoch == 0;
-    if (g->members.n == 1 && m->epoch == 0 && g->delay.heap_index == 0) begin_delay(g);
+    bool joins = h->member_epoch == STREAMS_EPOCH_JOIN;
+    if (is_new && g->members.n == 1 && g->delay.heap_index == 0) begin_delay(g);
     task_sets_copy(&before, &m->assigned);
-    bool bump = g->epoch == 0;
-    if (update_member(m, h)) {
-        streams_put_member(m, r);
-        bump = true;
-    }
+    struct change change = update_member(m, h);
+    if (change.any) streams_put_member(m, r);
+    // A static member that comes back as it was moves nothing.
+    bool bump = g->epoch == 0 || is_new || change.placing || (change.any && h->group_instance_id == NULL);
     // Topics tell by themselves when they change; while some are missing, each heartbeat looks.
     if ((joins || g->plan.status >= 0) && streams_replan(g)) bump = true;
     int32_t standbys = (int32_t)group_config_i64(head, "streams.num.standby.replicas", 0);
@@ -288,7 +365,7 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     streams_touch(m);
     if (h->shutdown) group_text_set(&g->shutdown_by, m->id);
     bool changed = !task_sets_equal(&before, &m->assigned);
-    if (changed && m->endpoint_host != NULL) g->endpoint_epoch++;
+    if ((changed || change.endpoint) && m->endpoint_host != NULL) g->endpoint_epoch++;
     h->out_member_id = arena_strdup(h->call.arena, m->id);
     h->out_member_epoch = m->epoch;
     h->heartbeat_ms = (int32_t)group_config_i64(head, "streams.heartbeat.interval.ms", 5000);
@@ -319,15 +396,15 @@ static void heartbeat_on_loop(void *arg) {
     struct group_records *r = group_records_new(c);
     struct task_sets owned = {0};
     error = find_group(c, h, r, &g);
+    size_t members = g == NULL ? 0 : g->members.n;
     if (error == 0) owned_sets(g, h, &owned);
     const struct task_sets *said = h->owned.given ? &owned : NULL;
-    bool is_new = error == 0 && map_getc(&g->members, h->member_id) == NULL;
-    if (error == 0) error = find_member(g, h, said, &m);
-    if (error == 0) error = take_topology(g, h, r);
+    if (error == 0) error = check_topology(g, h);
+    if (error == 0) error = find_member(g, h, said, r, &m);
     if (error == 0) {
-        beat(g, h, m, said, r);
+        take_topology(g, h, r);
+        beat(g, h, m, g->members.n > members, said, r);
     } else {
-        if (is_new && m != NULL) streams_member_drop(m);
         group_records_submit(r, g == NULL ? NULL : g->head, NULL, NULL);
         group_refuse(&h->call, error);
     }
@@ -350,6 +427,7 @@ static void describe_member(const struct streams_member *m, struct arena *a, str
     *out = (struct streams_member_info){.member_epoch = m->epoch, .topology_epoch = m->topology_epoch, .tags = tags, .n_tags = m->tags.n};
     for (size_t i = 0; i < m->tags.n; i++) tags[i] = (struct broker_kv){group_text_copy(a, m->tags.p[i].name), group_text_copy(a, m->tags.p[i].value)};
     out->member_id = group_text_copy(a, m->id);
+    out->group_instance_id = group_text_copy(a, m->instance_id);
     out->rack_id = group_text_copy(a, m->rack_id);
     out->client_id = group_text_copy(a, m->client_id);
     out->client_host = group_text_copy(a, m->client_host);

@@ -28,7 +28,7 @@ void streams_put_group(const struct streams_group *g, struct group_records *r) {
 void streams_put_member(const struct streams_member *m, struct group_records *r) {
     group_records_key_of(r, 19, m->group->head->id, m->id);
     struct buf *v = group_records_value(r, 0);
-    put_compact_nullable(v, NULL); // instance id
+    put_compact_nullable(v, m->instance_id);
     put_compact_nullable(v, m->rack_id);
     put_compact_string(v, str_c(m->client_id));
     put_compact_string(v, str_c(m->client_host));
@@ -184,7 +184,10 @@ bool streams_replay_member(struct coordinator *c, struct rd *key, struct rd *val
     }
     if (m == NULL) return false;
     (void)rd_be16(value);
-    (void)get_compact_string(value); // instance id
+    char *instance = NULL;
+    replace(&instance, get_compact_string(value));
+    streams_set_instance(m, instance);
+    mem_free(instance);
     replace(&m->rack_id, get_compact_string(value));
     struct str client = get_compact_string(value), host = get_compact_string(value);
     replace(&m->client_id, client.p == NULL ? STR("") : client);

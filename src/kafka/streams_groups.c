@@ -182,6 +182,7 @@ void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
     if (kafka_has_authorizer(q)) h->may_create = may_create;
     if (req->topology != NULL) take_topology(q, req->topology, h);
     h->owned.given = req->active_tasks.n >= 0 && req->standby_tasks.n >= 0 && req->warmup_tasks.n >= 0;
+    h->owned.mixed = !h->owned.given && (req->active_tasks.n >= 0 || req->standby_tasks.n >= 0 || req->warmup_tasks.n >= 0);
     TAKE_TASKS(q, req->active_tasks, h->owned.active, h->owned.n_active);
     TAKE_TASKS(q, req->standby_tasks, h->owned.standby, h->owned.n_standby);
     TAKE_TASKS(q, req->warmup_tasks, h->owned.warmup, h->owned.n_warmup);
@@ -253,6 +254,7 @@ static void fill_topology(struct kafka_req *q, const struct streams_topology *t,
 
 static void fill_member(struct kafka_req *q, const struct streams_member_info *m, described_member *out) {
     out->member_id = str_c(m->member_id);
+    out->instance_id = str_c(m->group_instance_id);
     out->member_epoch = m->member_epoch;
     out->rack_id = str_c(m->rack_id);
     out->client_id = str_c(m->client_id);

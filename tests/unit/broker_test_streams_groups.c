@@ -52,7 +52,7 @@ static void do_describe(struct call *c) { group_streams_describe(c->f->broker, &
 enum { TASKS = 32 };
 
 struct client {
-    const char *id, *process;
+    const char *id, *process, *instance; // NULL = no static member
     int32_t epoch;
     struct streams_task active[TASKS], standby[TASKS]; // what it has
     size_t n_active, n_standby;
@@ -74,6 +74,7 @@ static const char *name_of(const char *subtopology) { return strcmp(subtopology,
 
 static int beat(struct fixture *f, struct client *x, bool with_owned) {
     struct call c = {.heartbeat = {.group_id = "app", .member_id = x->id, .member_epoch = x->epoch, .process_id = x->process}};
+    c.heartbeat.group_instance_id = x->instance;
     struct streams_heartbeat *h = &c.heartbeat;
     h->client_id = "client";
     h->client_host = "/127.0.0.1";
@@ -215,19 +216,31 @@ static void test_refusals(void **state) {
     refused(f, h, KAFKA_INVALID_REQUEST);
     h = ok, h.topology = NULL;
     refused(f, h, KAFKA_INVALID_REQUEST);
-    h = ok, h.group_instance_id = "i";
+    h = ok, h.group_instance_id = " ";
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.topology = NULL, h.member_epoch = -2;
+    refused(f, h, KAFKA_INVALID_REQUEST); // nobody comes back without an instance id
+    h = ok, h.topology = NULL, h.member_epoch = -3, h.group_instance_id = "i";
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.topology = NULL, h.member_epoch = 4, h.owned = (struct streams_tasks){.mixed = true};
+    refused(f, h, KAFKA_INVALID_REQUEST);
+    h = ok, h.member_epoch = 4; // a topology only when joining
     refused(f, h, KAFKA_INVALID_REQUEST);
     h = ok, h.source_regex = true;
     refused(f, h, KAFKA_INVALID_REQUEST);
     h = ok, h.topology = &bad;
     refused(f, h, KAFKA_STREAMS_INVALID_TOPOLOGY);
-    h = ok, h.member_epoch = 4;
+    h = ok, h.topology = NULL, h.member_epoch = 4;
     refused(f, h, KAFKA_GROUP_ID_NOT_FOUND);
     struct client x = {.id = "a", .process = "p"};
     assert_int_equal(beat(f, &x, true), 0);
     h = ok, h.topology = &other;
     refused(f, h, KAFKA_INVALID_REQUEST);
-    h = ok, h.member_epoch = 4;
+    h = ok, h.topology = NULL, h.member_epoch = 4;
+    refused(f, h, KAFKA_UNKNOWN_MEMBER_ID);
+    h.group_instance_id = "i";
+    refused(f, h, KAFKA_UNKNOWN_MEMBER_ID);
+    h.member_epoch = -2;
     refused(f, h, KAFKA_UNKNOWN_MEMBER_ID);
 }
 
@@ -357,12 +370,69 @@ static void test_promotion(void **state) {
     check_tasks(stays, 1, 1, false);
 }
 
+static int32_t group_epoch(struct fixture *f, const char *instance) {
+    struct call c = {.describe = {.group_id = "app"}};
+    size_t found = 0;
+    assert_int_equal(run(&c, f, do_describe), 0);
+    for (size_t i = 0; i < c.describe.n_members; i++)
+        found += c.describe.members[i].group_instance_id != NULL && strcmp(c.describe.members[i].group_instance_id, instance) == 0;
+    assert_int_equal(found, 1);
+    int32_t epoch = c.describe.group_epoch;
+    arena_fini(&c.arena);
+    return epoch;
+}
+
+// A static member that goes for a while and comes back under another id finds its tasks, and moves nobody's.
+static void test_static(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.id = "a", .process = "p", .instance = "i"}, {.id = "b", .process = "q"}};
+    struct client other = {.id = "c", .process = "p", .instance = "i"}, gone;
+    create(f, "in", 4);
+    for (int i = 0; i < 2; i++) assert_int_equal(beat(f, &all[i], true), 0);
+    for (int i = 0; i < 100000 && all[0].n_active + all[1].n_active < 8; i++) settle(f, all, 2);
+    settle(f, all, 2);
+    check_tasks(all, 2, 4, false);
+    assert_int_equal(beat(f, &other, true), KAFKA_UNRELEASED_INSTANCE_ID);
+    other.epoch = all[0].epoch;
+    assert_int_equal(beat(f, &other, true), KAFKA_FENCED_INSTANCE_ID);
+    other.epoch = -2;
+    assert_int_equal(beat(f, &other, true), KAFKA_FENCED_INSTANCE_ID);
+    int32_t epoch = group_epoch(f, "i"), before = all[0].epoch;
+    struct streams_task had[TASKS];
+    memcpy(had, all[0].active, sizeof had);
+    all[0].epoch = -2;
+    assert_int_equal(beat(f, &all[0], false), 0);
+    assert_int_equal(all[0].epoch, -2);
+    for (int i = 0; i < 3; i++) assert_int_equal(beat(f, &all[1], true), 0);
+    assert_int_equal(all[1].n_active, 4);
+    fixture_restart(f, true);
+    gone = all[0];
+    all[0] = (struct client){.id = "c", .process = "p", .instance = "i"};
+    assert_int_equal(beat(f, &all[0], true), 0);
+    assert_int_equal(all[0].epoch, before);
+    assert_int_equal(all[0].n_active, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(all[0].active[i].subtopology, had[i].subtopology);
+        assert_int_equal(all[0].active[i].partition, had[i].partition);
+    }
+    assert_int_equal(group_epoch(f, "i"), epoch);
+    gone.epoch = before;
+    assert_int_equal(beat(f, &gone, true), KAFKA_FENCED_INSTANCE_ID);
+    const char *topic = had[0].subtopology[0] == '0' ? "in" : "app-count-repartition";
+    assert_int_equal(commit(f, &all[0], before - 1, topic, had[0].partition), 0); // it has had it from the beginning
+    all[0].epoch = -1;
+    assert_int_equal(beat(f, &all[0], false), 0);
+    settle(f, all, 2);
+    assert_int_equal(all[1].n_active, 8);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tasks, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_copartitions, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_interval, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_static, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_promotion, setup, fixture_teardown),
     };
