@@ -200,6 +200,8 @@ enum err_code broker_offset_for_time(struct broker *b, const char *topic, int32_
 // Makes `offset` (BROKER_OFFSET_LATEST = the high watermark) the first one; *low = where the partition begins now. Durable on return. [block]
 // ERR_OFFSET_RANGE; ERR_POLICY: only compacted; ERR_TOPIC_NAME: internal topic; ERR_NO_TOPIC.
 enum err_code broker_delete_records(struct broker *b, const char *topic, int32_t partition, int64_t offset, int64_t *low, struct err *err);
+// Is `offset` in an older segment of the log than the end `end`? [any] False when there is no such partition.
+bool broker_is_behind(struct broker *b, const char *topic, int32_t partition, int64_t offset, int64_t end);
 int64_t broker_partition_bytes(struct broker *b, const char *topic, int32_t partition); // [any] -1 = there is none
 int64_t broker_producer_ids(struct broker *b); // [any] idempotent producers remembered, over all partitions
 struct broker_disk {

@@ -35,6 +35,13 @@ int64_t broker_producer_ids(struct broker *b) {
     return ids;
 }
 
+bool broker_is_behind(struct broker *b, const char *topic, int32_t partition, int64_t offset, int64_t end) {
+    struct partition *p = partition_find(b, topic, partition);
+    bool behind = p != NULL && offset < end && !log_same_segment(p->log, offset, end);
+    if (p != NULL) partition_unref(p);
+    return behind;
+}
+
 int64_t broker_partition_bytes(struct broker *b, const char *topic, int32_t partition) {
     struct partition *p = partition_find(b, topic, partition);
     if (p == NULL) return -1;

@@ -165,8 +165,12 @@ static size_t bytes_wanted(const struct share_fetching *f, const struct shares *
     return want < most ? want : most;
 }
 
-// Of one partition: what it has, but no more than its share; all of its share when there is more than was read.
-static size_t bytes_of(const struct share_wait *w, const struct shares *s) { return w->more || w->had > s->each ? s->each : w->had; }
+// Of one partition: what it has, but no more than its share; all of its share when there is more than was read. One that is a segment behind, or
+// more, is always enough, as in Kafka.
+static size_t bytes_of(const struct share_wait *w, const struct shares *s) {
+    if (w->behind) return s->max;
+    return w->more || w->had > s->each ? s->each : w->had;
+}
 
 static int64_t last_of(const struct buf *data) { // the last offset; -1 = no batch
     int64_t last = -1;
@@ -193,6 +197,7 @@ static void read_part(struct share_fetching *f, size_t i, const struct shares *s
     w->known = true;
     w->had = w->data.n;
     w->more = w->data.n > 0 && last_of(&w->data) + 1 < w->seen;
+    w->behind = w->data.n > 0 && broker_is_behind(f->share->broker, w->part->topic, w->partition, w->fetch_offset, w->seen);
 }
 
 // How much there is. Only what has moved is read, but with `all` also what is known to have something and was read before.

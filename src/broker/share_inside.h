@@ -53,7 +53,7 @@ struct share_wait { // one fetch on one share-partition
     int64_t fetch_offset, seen;
     bool read;
     // what that was, when the bytes are gone; nothing moved since while `known`
-    bool known, more; // more: the partition has records behind it
+    bool known, more, behind; // more: the partition has records after it, behind: its end is in a newer segment
     size_t had;
     struct share_read *reading; // a worker reads from the disk
 };

@@ -95,6 +95,7 @@ int64_t log_start(struct log *l);
 int64_t log_end(struct log *l);         // next offset
 int64_t log_durable_end(struct log *l); // readers see offsets below
 uint64_t log_bytes(struct log *l);
+bool log_same_segment(struct log *l, int64_t a, int64_t b); // are these offsets in one segment; the end is in the active one
 bool log_offline(struct log *l);
 
 // Appends whole batches to `out`, from the one that holds `offset`, at most max_bytes, at least one batch. Nothing at the durable end.

@@ -26,6 +26,13 @@ static size_t find_segment(const struct log *l, int64_t offset) {
     return low;
 }
 
+bool log_same_segment(struct log *l, int64_t a, int64_t b) {
+    sys_mutex_lock(&l->mutex);
+    bool same = find_segment(l, a) == find_segment(l, b);
+    sys_mutex_unlock(&l->mutex);
+    return same;
+}
+
 static uint64_t find_position(const struct segment *g, int64_t offset) {
     size_t low = 0, high = g->index.n; // the last entry with base + relative <= offset
     while (low < high) {

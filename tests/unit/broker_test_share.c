@@ -32,6 +32,11 @@ static void put(struct fixture *f, const char *topic, int32_t partition, int n) 
     assert_int_equal(broker_append(f->broker, topic, partition, r, (size_t)n, NULL, NULL), ERR_OK);
 }
 
+static void put_value(struct fixture *f, const char *topic, int32_t partition, struct str value) {
+    struct broker_record r = {.value = value, .key_null = true, .timestamp_ms = -1};
+    assert_int_equal(broker_append(f->broker, topic, partition, &r, 1, NULL, NULL), ERR_OK);
+}
+
 static struct share_client client(struct fixture *f, const char *group, const char *member, const char *topic, const uint8_t id[16]) {
     struct share_client c = {.broker = f->broker, .loop = f->loops[1], .group = group, .member = member, .topic = topic, .connection = 1};
     memcpy(c.topic_id, id, 16);
@@ -389,6 +394,15 @@ static void min_bytes_is_what_can_be_had(void **state) {
     // much more than all have: until the time is over, though 2 MiB are read at a time
     got = fetch_many(&c, 3, 300, 40 << 20, 50 << 20);
     assert_true(got.bytes > 0 && got.waited_us >= 300000);
+    // a segment behind is enough
+    memset(&c, 0, sizeof c);
+    c = client(f, "behind", "m1", "t", id);
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("behind"), &earliest, 1, false, NULL), ERR_OK);
+    assert_int_equal(share_client_heartbeat(&c, 0, true), 0);
+    static char big[200000];
+    for (int i = 0; i < 8; i++) put_value(f, "t", 1, str_n(big, sizeof big)); // segments are of 1 MiB
+    got = fetch_many(&c, 3, WAIT_MS, 40 << 20, 50 << 20);
+    assert_true(got.bytes > 0);
 }
 
 static void a_fetch_of_no_bytes_gives_nothing_at_once(void **state) {
