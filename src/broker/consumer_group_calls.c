@@ -49,7 +49,8 @@ static int check_request(const struct coordinator *c, struct consumer_heartbeat 
         return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
     if (h->group_instance_id != NULL && group_text_blank(h->group_instance_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "InstanceId can't be empty.");
     if (h->rack_id != NULL && group_text_blank(h->rack_id)) return group_say(&h->call, KAFKA_INVALID_REQUEST, "RackId can't be empty.");
-    if (h->member_epoch < CONSUMER_EPOCH_LEAVE_STATIC) return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberEpoch is invalid.");
+    if (h->member_epoch < CONSUMER_EPOCH_LEAVE_STATIC)
+        return group_say(&h->call, KAFKA_INVALID_REQUEST, "MemberEpoch is %d, but must be greater than or equal to -2.", h->member_epoch);
     if (h->member_epoch == CONSUMER_EPOCH_LEAVE_STATIC && h->group_instance_id == NULL)
         return group_say(&h->call, KAFKA_INVALID_REQUEST, "InstanceId can't be null.");
     if (h->member_epoch == CONSUMER_EPOCH_JOIN) error = check_join(h);

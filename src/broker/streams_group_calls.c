@@ -230,8 +230,8 @@ static void fill_statuses(struct streams_group *g, const struct streams_member *
                                                            m->topology_epoch, g->topology->epoch));
     const char *refused = create_internal(g, h);
     if (g->plan.status >= 0) add_status(h, g->plan.status, refused != NULL ? refused : g->plan.detail);
-    if (g->delay.heap_index != 0) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment is delayed: the group waits for more members.");
-    else if (g->epoch > g->assignment_epoch) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment is delayed: its interval is not over.");
+    if (g->delay.heap_index != 0) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment delayed due to the configured initial rebalance delay.");
+    else if (g->epoch > g->assignment_epoch) add_status(h, STREAMS_ASSIGNMENT_DELAYED, "Assignment delayed due to the configured assignment interval.");
     if (g->shutdown_by != NULL)
         add_status(h, STREAMS_SHUTDOWN, arena_printf(a, "Streams group member %.100s encountered a fatal error and requested a shutdown for the "
                                                         "entire application.", g->shutdown_by));

@@ -258,13 +258,40 @@ static int32_t largest_input(struct planning *w, const struct streams_subtopolog
     return most;
 }
 
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+// All that are missing, by name: "a, b".
+static void join_names(struct buf *text, const char **names, size_t n) {
+    qsort(names, n, sizeof *names, by_text);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(names[i], names[i - 1]) != 0) buf_printf(text, "%s%s", i == 0 ? "" : ", ", names[i]);
+}
+
 static bool find_sources(struct planning *w) {
+    VEC(const char *) missing = {0};
+    struct buf text;
+    buf_init(&text, 0);
     for (size_t i = 0; i < w->t->n_subtopologies; i++)
         for (size_t k = 0; k < w->t->subtopologies[i].n_sources; k++) {
             const char *name = w->t->subtopologies[i].sources[k];
-            if (there(w, name) == 0 && wanted(w, name) == 0) fails(w->out, STREAMS_MISSING_SOURCE_TOPICS, "Source topics are missing: %s", name);
+            if (there(w, name) == 0 && wanted(w, name) == 0) vec_add(&missing, name);
         }
+    join_names(&text, missing.p, missing.n);
+    if (missing.n > 0) fails(w->out, STREAMS_MISSING_SOURCE_TOPICS, "Source topics %.900s are missing.", buf_cstr(&text));
+    buf_fini(&text);
+    vec_fini(&missing);
     return w->out->status < 0;
+}
+
+static void fails_missing(struct streams_plan *out) {
+    const char **names = mem_alloc(out->missing.n * sizeof *names);
+    struct buf text;
+    buf_init(&text, 0);
+    for (size_t i = 0; i < out->missing.n; i++) names[i] = out->missing.p[i].topic->name;
+    join_names(&text, names, out->missing.n);
+    fails(out, STREAMS_MISSING_INTERNAL_TOPICS, "Internal topics are missing: %s", buf_cstr(&text));
+    buf_fini(&text);
+    mem_free(names);
 }
 
 // Each round decides at least one more, or no round will.
@@ -382,7 +409,7 @@ void streams_plan_make(struct broker *b, const struct streams_topology *t, struc
             for (size_t k = 0; k < t->subtopologies[i].n_copartitions; k++) copartition(&w, &t->subtopologies[i], &t->subtopologies[i].copartitions[k]);
         size_tasks(&w);
     }
-    if (out->status < 0 && out->missing.n > 0) fails(out, STREAMS_MISSING_INTERNAL_TOPICS, "Internal topics are missing: %s", out->missing.p[0].topic->name);
+    if (out->status < 0 && out->missing.n > 0) fails_missing(out);
     if (out->status >= 0) {
         mem_free(out->tasks);
         out->tasks = NULL;

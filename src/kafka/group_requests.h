@@ -6,7 +6,7 @@
 #include "broker/groups.h"
 #include "kafka/conn.h"
 
-enum { KAFKA_GROUP_OPERATIONS = 328 }; // authorized operations of a group without an authorizer: read, delete, describe
+enum { KAFKA_GROUP_OPERATIONS = 3400 }; // authorized operations of a group without an authorizer: read, delete, describe, and its configs
 
 struct group_call kafka_group_call_of(struct kafka_req *q, void (*done)(struct group_call *c)); // arg: the request
 struct str kafka_group_message(struct kafka_req *q, const struct group_call *c); // of an error, in the request's arena; null when there is none

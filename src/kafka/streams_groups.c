@@ -130,6 +130,9 @@ static void fill_endpoints(struct kafka_req *q, const struct streams_heartbeat *
     }
 }
 
+// Kafka's defaults; members send offsets of their tasks, which nothing here needs: no tasks are warmed up.
+enum { TASK_OFFSETS_MS = 60000, RECOVERY_LAG = 10000 };
+
 static void heart_beaten(struct group_call *call) {
     struct kafka_req *q = call->arg;
     const struct streams_heartbeat *h = q->state;
@@ -143,6 +146,8 @@ static void heart_beaten(struct group_call *call) {
     res->member_id = str_c(h->out_member_id);
     res->member_epoch = h->out_member_epoch;
     res->heartbeat_interval_ms = h->heartbeat_ms;
+    res->task_offset_interval_ms = TASK_OFFSETS_MS;
+    res->acceptable_recovery_lag = RECOVERY_LAG;
     res->endpoint_information_epoch = h->out_endpoint_epoch;
     res->topology_description_required = h->description_required;
     if (h->tasks.given) {
