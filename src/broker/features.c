@@ -22,6 +22,13 @@ static const struct broker_feature_info known[FEATURES] = {
 // Levels of metadata.version that changed what is in Kafka's metadata log: its controller refuses to go back behind one.
 static const int16_t metadata_changes[] = {7, 8, 11, 13, 14, 15, 17, 23, 30, 32, 33};
 enum { ELIGIBLE_NEEDS = 23 }; // metadata.version of eligible.leader.replicas.version 1
+// What a release of Kafka begins with: from this metadata.version on.
+static const struct {
+    enum broker_feature feature;
+    int16_t level, metadata;
+} releases[] = {
+    {FEATURE_GROUP, 1, 22}, {FEATURE_TRANSACTION, 2, 24}, {FEATURE_ELIGIBLE, 1, 26}, {FEATURE_SHARE, 1, 28}, {FEATURE_STREAMS, 1, 29}, {FEATURE_SHARE, 2, 33},
+};
 static const char epoch_key[] = "epoch";
 
 struct broker_features {
@@ -139,6 +146,7 @@ void features_free(struct broker_features *x) {
 
 static enum err_code parse(const char *levels, int16_t out[FEATURES], int node, struct err *err) {
     const char *bad = "broker.features: what a new data directory begins with is written name=level,...: %s";
+    bool named[FEATURES] = {false};
     for (struct str rest = str_c(levels), part; rest.n > 0;) {
         const char *comma = memchr(rest.p, ',', rest.n);
         part = str_n(rest.p, comma == NULL ? rest.n : (size_t)(comma - rest.p));
@@ -152,7 +160,12 @@ static enum err_code parse(const char *levels, int16_t out[FEATURES], int node, 
         int f = find(name);
         if (check_range(f, name, (int16_t)level, node, &why) != ERR_OK) return err_set(err, ERR_CONFIG, "broker.features: %s", why.msg);
         out[f] = (int16_t)level;
+        named[f] = true;
     }
+    for (int i = 0; named[FEATURE_METADATA] && i < FEATURES; i++) // the others are those of that release
+        if (!named[i]) out[i] = 0;
+    for (size_t i = 0; named[FEATURE_METADATA] && i < sizeof releases / sizeof *releases; i++)
+        if (!named[releases[i].feature] && releases[i].metadata <= out[FEATURE_METADATA]) out[releases[i].feature] = releases[i].level;
     struct err why = {0};
     if (check_needs(FEATURE_ELIGIBLE, out[FEATURE_ELIGIBLE], out, &why) != ERR_OK) return err_set(err, ERR_CONFIG, "broker.features: %s", why.msg);
     return ERR_OK;

@@ -40,7 +40,6 @@ EXCLUDED = {
     "ConsumerWithLegacyMessageFormatIntegrationTest": "writes old formats into the broker's own log object",
     "SocketServerMemoryPoolTest": "metrics inside the broker's JVM",
     "MetricsDuringTopicCreationDeletionTest": "metrics inside the broker's JVM",
-    "MetadataVersionIntegrationTest": "downgrades Kafka's metadata log",
     "DescribeFeaturesTest": "asks the controllers",
     "ClientRebootstrapTest": "two brokers: one goes and the other stays",
     "RackAwareAutoTopicCreationTest": "four brokers in three racks",

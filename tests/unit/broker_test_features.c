@@ -95,10 +95,21 @@ static void test_begin(void **state) {
         {"group.version", "broker.features: what a new data directory begins with is written name=level,...: group.version"},
         {"group.version=x", "broker.features: what a new data directory begins with is written name=level,...: group.version=x"},
         {"group.version=2", "broker.features: Invalid update version 2 for feature group.version. Local controller 1 only supports versions 0-1"},
-        {"metadata.version=21", "broker.features: Invalid update version 1 for feature eligible.leader.replicas.version. eligible.leader.replicas.version could "
+        {"metadata.version=21,eligible.leader.replicas.version=1", "broker.features: Invalid update version 1 for feature eligible.leader.replicas.version. eligible.leader.replicas.version could "
                                 "not be set to 1 because it depends on metadata.version level 23"},
     };
     fixture_close(f, true);
+    static const struct {
+        const char *release;
+        int group, transaction, share, streams, metadata;
+    } releases[] = {{"metadata.version=21", 0, 0, 0, 0, 21}, {"metadata.version=25", 1, 2, 0, 0, 25}, {"metadata.version=33,streams.version=0", 1, 2, 2, 0, 33}};
+    for (size_t i = 0; i < sizeof releases / sizeof *releases; i++) {
+        assert_int_equal(sys_remove_tree(f->sys, f->dir, NULL), ERR_OK);
+        f->broker = open_with(f, releases[i].release, NULL);
+        assert_non_null(f->broker);
+        check(f, 1, releases[i].group, releases[i].transaction, releases[i].share, releases[i].streams, releases[i].metadata);
+        fixture_close(f, false);
+    }
     assert_int_equal(sys_remove_tree(f->sys, f->dir, NULL), ERR_OK);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct err err = {0};
@@ -108,17 +119,17 @@ static void test_begin(void **state) {
     }
     f->broker = open_with(f, "group.version=0,transaction.version=1,metadata.version=31", NULL);
     assert_non_null(f->broker);
-    check(f, 1, 0, 1, 2, 1, 31);
+    check(f, 1, 0, 1, 1, 1, 31); // what is not named is as in the release of that metadata.version
     fixture_close(f, false);
     f->broker = open_with(f, "group.version=1", NULL); // it is not new
     assert_non_null(f->broker);
-    check(f, 1, 0, 1, 2, 1, 31);
+    check(f, 1, 0, 1, 1, 1, 31);
     assert_int_equal(change_to(f, "metadata.version", 30, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK); // 31 left Kafka's metadata log as it was
     assert_int_equal(change_to(f, "metadata.version", 29, FEATURE_SAFE_DOWNGRADE, false,
                                "Unsupported metadata.version downgrade from 30 to 29. Refusing to perform the requested downgrade because it might delete "
                                "metadata information."), ERR_INVALID);
     assert_int_equal(change_to(f, "metadata.version", 33, FEATURE_UPGRADE, false, ""), ERR_OK);
-    check(f, 3, 0, 1, 2, 1, 33);
+    check(f, 3, 0, 1, 1, 1, 33);
     assert_int_equal(change_to(f, "eligible.leader.replicas.version", 0, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK);
     const struct store_change later = {STORE_FEATURE, STR("streams.version"), STR("9"), false};
     assert_int_equal(store_apply(broker_store(f->broker), &later, 1, NULL), ERR_OK);

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
 import java.util.stream.Collectors;
 import kafka.server.ControllerServer;
@@ -31,6 +32,7 @@ import org.apache.kafka.common.test.api.ClusterConfig;
 import org.apache.kafka.common.test.api.Type;
 import org.apache.kafka.metadata.BrokerState;
 import org.apache.kafka.metadata.MetadataCache;
+import org.apache.kafka.server.common.MetadataVersion;
 import org.apache.kafka.server.fault.FaultHandlerException;
 import org.junit.jupiter.api.extension.AfterTestExecutionCallback;
 import org.junit.jupiter.api.extension.BeforeEachCallback;
@@ -89,9 +91,12 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 k.endsWith("replication.factor") || k.equals("min.insync.replicas") || k.endsWith("min.isr") ? "1" : v);
             properties.keySet().removeIf(k -> k.equals("broker.rack") || k.equals("node.id") || k.equals("log.dirs")
                 || k.contains(" ")); // one test takes a config's documentation for its name
-            if (!config.features().isEmpty()) // levels that the cluster begins with; the broker's script knows this name
-                properties.put("outside.features", config.features().entrySet().stream()
-                    .map(e -> e.getKey().featureName() + "=" + e.getValue()).sorted().collect(Collectors.joining(",")));
+            Map<String, Short> features = new TreeMap<>();
+            config.features().forEach((feature, level) -> features.put(feature.featureName(), level));
+            features.put(MetadataVersion.FEATURE_NAME, config.metadataVersion().featureLevel());
+            // levels that the cluster begins with; the broker's script knows this name
+            properties.put("outside.features", features.entrySet().stream()
+                .map(e -> e.getKey() + "=" + e.getValue()).collect(Collectors.joining(",")));
             if (sasl()) {
                 properties.put("listeners", "SASL_PLAINTEXT");
                 properties.putIfAbsent("sasl.enabled.mechanisms", "PLAIN");
