@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "broker/configs_table.h"
+#include "broker/features.h"
 #include "broker/internal.h"
 #include "codec/compress.h"
 
@@ -417,7 +418,8 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
     *out = e;
     for (size_t i = 0; i < N_TOPIC_ROWS; i++) {
         const struct config_row *row = &topic_rows[i];
-        if (row->value == NULL && (own == NULL || kvs_get(own, row->name) == NULL)) continue; // internal ones: where they are set
+        bool off = i == F_dead_letters && broker_feature_level(b, FEATURE_SHARE) < 2;
+        if ((row->value == NULL || off) && (own == NULL || kvs_get(own, row->name) == NULL)) continue; // internal, or of no effect: where they are set
         if (own == NULL && (row->broker_name == NULL || strcmp(row->broker_name, "min.insync.replicas") == 0)) continue;
         describe(b, own, row, own == NULL ? row->broker_name : row->name, a, &e[n++]);
     }

@@ -127,13 +127,13 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
             return type.cast(Proxy.newProxyInstance(Outside.class.getClassLoader(), new Class<?>[] {type}, handler));
         }
 
-        private Object askBroker(Object self, java.lang.reflect.Method method, Object[] arguments) {
+        private Object askBroker(Object self, java.lang.reflect.Method method, Object[] arguments) throws InterruptedException {
             switch (method.getName()) {
                 case "isShutdown": return !broker.running();
                 case "brokerState": return broker.running() ? BrokerState.RUNNING : BrokerState.NOT_RUNNING;
                 case "startup": broker.start(); return null;
                 case "shutdown": broker.stop(); return null;
-                case "awaitShutdown": return null;
+                case "awaitShutdown": Thread.sleep(5000); return null; // Kafka's takes longer: its clients have noticed and forgotten it by then
                 case "boundPort": return broker.port();
                 case "clusterId": return clusterId();
                 case "metadataCache": return standIn(MetadataCache.class, this::askMetadata);
