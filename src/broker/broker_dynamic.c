@@ -48,6 +48,14 @@ static const char *const certificates[] = {
     "ssl.truststore.certificates", "ssl.truststore.location", "ssl.truststore.password", "ssl.truststore.type",
 };
 
+// Dynamic with Kafka, and read here when the listeners open: kept they would be shown and mean nothing.
+static const char *const at_start[] = {
+    "advertised.listeners", "listener.security.protocol.map", "listeners", "sasl.enabled.mechanisms", "sasl.jaas.config",
+    "ssl.cipher.suites", "ssl.client.auth", "ssl.enabled.protocols",
+};
+
+bool configs_at_start(const char *name) { return is_in(at_start, sizeof at_start / sizeof *at_start, name); }
+
 bool configs_listener_only(const char *name) { return is_in(certificates, sizeof certificates / sizeof *certificates, name); }
 
 const char *configs_of_listener(const char *name) {

@@ -244,6 +244,7 @@ static void add_fields(const struct broker_config *c, topic_kvs *out) {
     kvs_set(out, "broker.id", node);
     kvs_set(out, "node.id", node);
     if (c->default_partitions > 0) kvs_set(out, "num.partitions", partitions);
+    kvs_set(out, "log.dirs", c->dir);
     kvs_set(out, "auto.create.topics.enable", c->auto_create_topics ? "true" : "false");
     mem_free(node);
     mem_free(partitions);
@@ -277,7 +278,9 @@ enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out
     for (size_t i = 0; i < c->n_configs; i++) {
         const struct config_row *row = configs_broker_row(c->configs[i].name);
         if (row == NULL) return err_set(err, ERR_CONFIG, "%s: no such broker config", c->configs[i].name);
-        enum err_code code = configs_check_row(row, c->configs[i].value, err);
+        struct config_row named = *row; // a topic's row has the topic's name
+        named.name = c->configs[i].name;
+        enum err_code code = configs_check_row(&named, c->configs[i].value, err);
         if (code != ERR_OK) return code;
         kvs_set(out, c->configs[i].name, c->configs[i].value);
     }

@@ -27,6 +27,7 @@ enum err_code configs_check_row(const struct config_row *row, const char *value,
 enum config_dynamic { CONFIG_READ_ONLY, CONFIG_PER_BROKER, CONFIG_CLUSTER_WIDE };
 enum config_dynamic configs_dynamic(const char *name);
 bool configs_listener_only(const char *name); // it can be changed as a listener's only
+bool configs_at_start(const char *name); // cannot be changed while the server runs, though Kafka can
 // "listener.name.NAME.KEY" of a KEY that can be changed for one listener: the KEY in it. NULL = it is something else.
 const char *configs_of_listener(const char *name);
 bool configs_pattern_ok(struct str pattern); // of a client-metrics match: a regular expression

@@ -315,10 +315,14 @@ static enum err_code check_broker(bool self, const struct broker_kv *kv, struct 
     if (row != NULL && dynamic == CONFIG_READ_ONLY) return err_set(err, ERR_INVALID, "Cannot update these configs dynamically: Set(%s)", kv->name);
     if (kv->value != NULL && configs_listener_only(kv->name))
         return err_set(err, ERR_INVALID, "These security configs can be dynamically updated only per-listener using the listener prefix: Set(%s)", kv->name);
+    if (kv->value != NULL && configs_at_start(kv->name))
+        return err_set(err, ERR_INVALID, "%s is read when the server starts: set it in the file of broker.properties and start it again", kv->name);
     if (!self && dynamic == CONFIG_PER_BROKER)
         return err_set(err, ERR_INVALID, "Cannot update these configs at default cluster level, broker id must be specified: Set(%s)", kv->name);
     if (kv->value == NULL) return ERR_OK;
-    enum err_code code = configs_check_row(row, kv->value, err);
+    struct config_row named = *row; // a topic's row has the topic's name
+    named.name = kv->name;
+    enum err_code code = configs_check_row(&named, kv->value, err);
     return code == ERR_OK ? ERR_OK : (err->code = ERR_INVALID); // Kafka's code for a broker's config
 }
 

@@ -6,14 +6,35 @@
 #include "cli/group.h"
 #include "client/groups.h"
 
+static const char *const states_known[] = {"PreparingRebalance", "CompletingRebalance", "Stable", "Dead", "Empty", "Assigning", "Reconciling", "NotReady"};
+static const char *const types_known[] = {"classic", "consumer", "share", "streams"};
+
+// A word that no broker knows is a slip of the pen, and no group would be listed.
+static enum err_code check_words(const char *option, const struct str *words, int32_t n, const char *const *known, size_t n_known, struct err *err) {
+    for (int32_t i = 0; i < n; i++) {
+        struct buf all = {0};
+        bool found = false;
+        for (size_t k = 0; k < n_known; k++) {
+            found = found || str_ieq(words[i], str_c(known[k]));
+            buf_printf(&all, "%s%s", k == 0 ? "" : ", ", known[k]);
+        }
+        if (!found) err_set(err, ERR_INVALID, "--%s " STR_FMT ": there are %s", option, STR_ARG(words[i]), buf_cstr(&all));
+        buf_fini(&all);
+        if (!found) return err->code;
+    }
+    return ERR_OK;
+}
+
 static enum err_code run_list(struct cli *c, struct err *err) {
     static const char *const names[] = {"group", "type", "state", "protocol"};
-    struct cluster *k = cli_cluster(c, err);
-    if (k == NULL) return err->code;
     struct group_row *rows;
     size_t n = 0;
     int32_t n_states, n_types;
     struct str *states = cli_list(c, "state", &n_states), *types = cli_list(c, "type", &n_types);
+    if (check_words("state", states, n_states, states_known, sizeof states_known / sizeof *states_known, err) != ERR_OK) return err->code;
+    if (check_words("type", types, n_types, types_known, sizeof types_known / sizeof *types_known, err) != ERR_OK) return err->code;
+    struct cluster *k = cli_cluster(c, err);
+    if (k == NULL) return err->code;
     enum err_code code = groups_list(k, states, n_states, types, n_types, &rows, &n, err);
     const char **cells = ARENA_ARRAY(&c->arena, const char *, n * 4);
     for (size_t i = 0; i < n && code == ERR_OK; i++) {

@@ -52,7 +52,9 @@ static enum err_code open_doors(struct cli *c, struct running *r, struct err *er
                 struct err why = *err;
                 err_set(err, ERR_EXISTS, "%.600s; stop that one, or choose another port: --set %s=%s:PORT", why.msg, key, host);
             }
-            err_wrap(err, "%s=%s", key, config_text(&r->server->config, d->listen));
+            bool file = d->listen == CFG_KAFKA_LISTEN && r->server->n_door_settings > 0; // what is wrong may stand in either place
+            err_wrap(err, "%s=%s%s%s", key, config_text(&r->server->config, d->listen), file ? ", broker.properties=" : "",
+                     file ? config_text(&r->server->config, CFG_BROKER_PROPERTIES) : "");
             return err->code;
         }
         bool v6 = strchr(host, ':') != NULL;

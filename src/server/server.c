@@ -67,6 +67,34 @@ static enum err_code open_cluster(struct server *s, struct err *err) {
     return s->topics != NULL ? ERR_OK : err->code;
 }
 
+static const char *of(const struct properties *p, const char *name) {
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->p[i].name, name) == 0) return p->p[i].value;
+    return NULL;
+}
+
+// `name` is shown with the simple listener and those of the file.
+static void show_listeners(struct server *s, struct properties *p, const char *name, const char *own, const char *more) {
+    size_t at = 0;
+    while (at < p->n && strcmp(p->p[at].name, name) != 0) at++;
+    const char *value = more == NULL || *more == 0 ? own : arena_printf(&s->properties, "%s,%s", own, more);
+    p->p[at] = (struct broker_kv){name, value};
+    if (at == p->n) p->n++;
+}
+
+// kafka.listen and kafka.advertised as Kafka's configs, for who asks the broker for them.
+static void add_listeners(struct server *s, struct properties *p) {
+    const char *listen = config_text(&s->config, CFG_KAFKA_LISTEN), *advertised = config_text(&s->config, CFG_KAFKA_ADVERTISED);
+    const char *more = of(p, "listeners"), *told = of(p, "advertised.listeners");
+    if (strcmp(listen, "off") == 0) return;
+    struct broker_kv *all = ARENA_ARRAY(&s->properties, struct broker_kv, p->n + 2);
+    if (p->n > 0) memcpy(all, p->p, p->n * sizeof *all);
+    p->p = all;
+    show_listeners(s, p, "listeners", arena_printf(&s->properties, "PLAINTEXT://%s", listen), more);
+    show_listeners(s, p, "advertised.listeners", arena_printf(&s->properties, "PLAINTEXT://%s", *advertised != 0 ? advertised : listen),
+                   told == NULL ? more : told);
+}
+
 static enum err_code open_broker(struct server *s, struct err *err) {
     if (str_eqc(str_c(config_text(&s->config, CFG_BROKER_MODE)), "external")) return open_cluster(s, err);
     struct properties properties = {0};
@@ -74,6 +102,7 @@ static enum err_code open_broker(struct server *s, struct err *err) {
     if (*file != 0 && properties_load(s->sys, file, &s->config, &s->properties, &properties, err) != ERR_OK) return err->code;
     s->door_settings = properties.door;
     s->n_door_settings = properties.n_door;
+    add_listeners(s, &properties);
     char *dir = path_in(s, "log");
     struct broker_config c = {.dir = dir,
                               .node_id = (int32_t)config_num(&s->config, CFG_BROKER_NODE_ID),

@@ -75,6 +75,13 @@ def test_a_group_with_a_member(server: Server, orders: str) -> None:
     refused(server, 4, "group", "describe", group, says=f"no group '{group}'")
 
 
+def test_words_that_no_broker_knows_are_refused(server: Server) -> None:
+    for option, word in (("--state", "foo"), ("--type", "bar")):
+        done = server.cli("group", "list", option, word, check=False)
+        assert done.returncode == 2 and f"{option} {word}: there are" in done.stderr
+    assert server.cli("group", "list", "--state", "empty", "--type", "Classic").returncode == 0
+
+
 def test_reset_offsets(server: Server, orders: str, tmp_path: Path) -> None:
     group = name("billing")
     reset = ("group", "reset-offsets", group)

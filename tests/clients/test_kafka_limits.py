@@ -58,11 +58,13 @@ def metrics_url(server: Server) -> str:
     return f"{at if at.startswith('http') else 'http://' + at}/metrics"
 
 
-def test_all_broker_configs_are_told(admin: AdminClient) -> None:
+def test_all_broker_configs_are_told(server: Server, admin: AdminClient) -> None:
     configs = describe(admin, ResourceType.BROKER, "1")
     assert len(configs) > 340
     assert configs["log.retention.ms"].value == "604800000" and not configs["log.retention.ms"].is_read_only
     assert configs["node.id"].is_read_only
+    assert configs["listeners"].value == "PLAINTEXT://127.0.0.1:0", "as it was configured: the port is the system's choice"
+    assert configs["log.dirs"].value == str(server.data / "log")
     assert configs["ssl.keystore.password"].is_sensitive and configs["ssl.keystore.password"].value is None
 
 
@@ -89,7 +91,8 @@ def test_a_broker_config_changes_while_it_runs(server: Server, admin: AdminClien
 
 
 def test_what_cannot_change_is_refused(admin: AdminClient) -> None:
-    for resource, config, value in (("1", "node.id", "5"), ("1", "message.max.bytes", "none"), ("1", "no.such", "1")):
+    start = (("1", c, v) for c, v in (("listeners", "PLAINTEXT://:1"), ("ssl.client.auth", "required"), ("sasl.enabled.mechanisms", "PLAIN")))
+    for resource, config, value in (("1", "node.id", "5"), ("1", "message.max.bytes", "none"), ("1", "no.such", "1"), *start):
         with pytest.raises(confluent_kafka.KafkaException) as e:
             alter(admin, ResourceType.BROKER, resource, config, value)
         assert e.value.args[0].code() == confluent_kafka.KafkaError.INVALID_REQUEST
