@@ -68,9 +68,9 @@ void kafka_do_api_versions(struct kafka_req *q) {
 enum { KEY_SHARE = 2 };
 
 // Of all groups and transactional ids we are the coordinator.
-static int coordinator_error(int key_type, struct str *message) {
+static int coordinator_error(int key_type, int version, struct str *message) {
     enum { GROUP = 0, TRANSACTION = 1 };
-    *message = (struct str){NULL, 0};
+    *message = version < 4 ? STR("NONE") : STR(""); // Kafka's words for none
     if (key_type == GROUP || key_type == TRANSACTION || key_type == KEY_SHARE) return 0;
     *message = STR("Millrace does not support this type of coordinator");
     return KAFKA_INVALID_REQUEST;
@@ -95,7 +95,7 @@ void kafka_do_find_coordinator(struct kafka_req *q) {
     const struct kafka_find_coordinator_request *req = q->msg;
     struct kafka_find_coordinator_response *res = q->res;
     struct str message;
-    int error = coordinator_error(req->key_type, &message);
+    int error = coordinator_error(req->key_type, q->version, &message);
     if (req->key_type == KEY_SHARE && q->version < 6) {
         error = KAFKA_INVALID_REQUEST;
         message = STR("share coordinators are asked for from version 6 on");
