@@ -87,7 +87,7 @@ static int check_epoch(const struct consumer_member *m, struct consumer_heartbea
     if (h->member_epoch == m->epoch) return 0;
     // The answer that told of the new epoch may have been lost.
     if (h->member_epoch < m->epoch && h->member_epoch == m->previous_epoch && owned != NULL && partition_set_within(owned, &m->assigned)) return 0;
-    return group_fenced_epoch(&h->call, "consumer", "partitions", h->member_epoch, m->epoch);
+    return group_fenced_epoch(&h->call, "consumer", h->member_epoch, m->epoch);
 }
 
 // It says that it has nothing: what it had is free.

@@ -51,10 +51,10 @@ int group_is_full(struct group_call *call, const char *type, int64_t max) {
     return group_say(call, KAFKA_GROUP_MAX_SIZE_REACHED, "The %s group has reached its maximum capacity of %lld members.", type, (long long)max);
 }
 
-int group_fenced_epoch(struct group_call *call, const char *type, const char *what, int32_t said, int32_t epoch) {
+int group_fenced_epoch(struct group_call *call, const char *type, int32_t said, int32_t epoch) {
     return group_say(call, KAFKA_FENCED_MEMBER_EPOCH,
                      "The %s group member has a %s member epoch (%d) than the one known by the group coordinator (%d). "
-                     "The member must abandon all its %s and rejoin.", type, said > epoch ? "greater" : "smaller", said, epoch, what);
+                     "The member must abandon all its partitions and rejoin.", type, said > epoch ? "greater" : "smaller", said, epoch);
 }
 
 void group_refuse(struct group_call *call, int error) { coordinator_answer(call, error, call->message); }

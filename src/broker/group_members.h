@@ -19,8 +19,7 @@ int group_unknown_instance(struct group_call *call, const char *instance);
 int group_fenced_instance(struct group_call *call, const char *member, const char *instance, const char *owner);
 int group_unreleased_instance(struct group_call *call, const char *member, const char *instance, const char *owner);
 int group_is_full(struct group_call *call, const char *type /* "consumer" */, int64_t max);
-// A member that comes with an epoch that is not its own: FENCED_MEMBER_EPOCH. `what` it has to abandon: "partitions", "tasks".
-int group_fenced_epoch(struct group_call *call, const char *type, const char *what, int32_t said, int32_t epoch);
+int group_fenced_epoch(struct group_call *call, const char *type, int32_t said, int32_t epoch); // a member came with one that is not its own
 void group_refuse(struct group_call *call, int error); // answers with the text that is in the call
 
 // A group_records_fn: answers the call, which stands first in its struct, when its records are durable, or could not be made so.

@@ -105,7 +105,7 @@ static void beat(struct share_heartbeat *h, struct share_group *g, struct share_
 
 static int check_epoch(struct share_heartbeat *h, const struct share_member *m) {
     if (h->member_epoch == 0 || h->member_epoch == m->epoch || (h->member_epoch < m->epoch && h->member_epoch == m->previous_epoch)) return 0;
-    return group_fenced_epoch(&h->call, "share", "partitions", h->member_epoch, m->epoch);
+    return group_fenced_epoch(&h->call, "share", h->member_epoch, m->epoch);
 }
 
 static void leave(struct share_heartbeat *h, struct share_member *m) {

@@ -79,7 +79,7 @@ static bool is_within(const struct task_sets *a, const struct task_sets *b) {
 static int check_epoch(const struct streams_member *m, struct streams_heartbeat *h, const struct task_sets *owned) {
     if (h->member_epoch == m->epoch) return 0;
     if (h->member_epoch < m->epoch && h->member_epoch == m->previous_epoch && owned != NULL && is_within(owned, &m->assigned)) return 0;
-    return group_fenced_epoch(&h->call, "streams", "tasks", h->member_epoch, m->epoch);
+    return group_fenced_epoch(&h->call, "streams", h->member_epoch, m->epoch);
 }
 
 static int new_member(struct streams_group *g, struct streams_heartbeat *h, struct streams_member **out) {
