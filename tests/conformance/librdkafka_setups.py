@@ -7,9 +7,13 @@ A set-up is started when the first test asks for it. Certificates are made by op
 from __future__ import annotations
 
 import atexit
+import contextlib
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,10 +57,44 @@ def certificates() -> Path:
     return folder
 
 
+def far(port: int) -> int:
+    """A port that leads to `port` over a longer way: what comes back from there comes after 20 ms."""
+    door = socket.create_server(("127.0.0.1", 0))
+
+    def carry(source: socket.socket, target: socket.socket, seconds: float) -> None:
+        try:
+            while data := source.recv(65536):
+                time.sleep(seconds)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:  # either side has gone: so does the other
+            for one in (source, target):
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        while True:
+            near, _ = door.accept()
+            try:
+                there = socket.create_connection(("127.0.0.1", port))
+            except OSError:
+                near.close()
+                continue
+            for source, target, seconds in ((near, there, 0.0), (there, near, 0.02)):
+                threading.Thread(target=carry, args=(source, target, seconds), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(door.getsockname()[1])
+
+
 def tls(broker: Mapping[str, str]) -> Setup:
-    folder, port = certificates(), free_port()
+    """Over a longer way: a refused certificate is a transport failure to librdkafka, and not an SSL one as its test wants, when the server's answer
+    is there before SSL_connect() comes back.
+    """
+    folder, near = certificates(), free_port()
+    port = far(near)
     server = Server(dict(broker) | {
-        "listeners": f"SSL://127.0.0.1:{port}", "ssl.keystore.type": "PEM", "ssl.keystore.location": str(folder / "server-all.pem"),
+        "listeners": f"SSL://127.0.0.1:{near}", "advertised.listeners": f"SSL://127.0.0.1:{port}", "ssl.keystore.type": "PEM", "ssl.keystore.location": str(folder / "server-all.pem"),
         "ssl.truststore.type": "PEM", "ssl.truststore.location": str(folder / "ca.pem"), "ssl.client.auth": "required",
         "ssl.enabled.protocols": "TLSv1.2",  # the test looks for a handshake that fails; with TLS 1.3 a refused certificate shows after it
     }).start()
