@@ -27,11 +27,10 @@ from lib import HERE, KAFKA_VERSION, WORK, Results, Unavailable, arguments, endi
 CLASS_LIMIT = 2400  # seconds; the longest classes of Streams have hundreds of tests
 # The test ends the only broker and waits for a commit. That is done at once while the client has no position to commit yet, and never afterwards.
 FAILOVER = (
-    "three brokers: the coordinator's goes and the others stay; with one it passes when the client is slower than the broker, and else fails, "
-    "with Apache Kafka as an outside broker as well"
+    "three brokers: the coordinator's goes and the others stay; with one it passes when the client is slower than the broker, else not"
 )
 # Classes of which no test can pass from outside, and why (the harness says the same one by one, but slowly);
-# with a dot, single tests that fail with Apache Kafka as the outside broker (--peer) too; in quotes, one set of arguments of a test.
+# with a dot, single tests; in quotes, one set of arguments of a test. Each was run with --peer: see AS_WELL.
 EXCLUDED = {
     "CreateTopicsRequestWithPolicyTest": "policy classes inside the broker's JVM",
     "AdminClientWithPoliciesIntegrationTest": "policy classes inside the broker's JVM",
@@ -84,13 +83,14 @@ EXCLUDED = {
     "StaticBrokerConfigTest.testTopicConfigsGetImpactedIfStaticConfigsAddToController": "asks the controllers",
     "KafkaStreamsTelemetryIntegrationTest.shouldPushGlobalThreadMetricsToBroker": "reads what a metrics reporter class inside the broker's JVM got",
     "KafkaStreamsTelemetryIntegrationTest.shouldPushMetricsToBroker": "reads what a metrics reporter class inside the broker's JVM got",
-    "FineGrainedAutoResetIntegrationTest": "makes its topics twice before the first test, which the outside broker refuses, Apache Kafka too",
+    "FineGrainedAutoResetIntegrationTest": "makes its topics twice before the first test, which the outside broker refuses",
     "WordCountTest": "written in Scala: its library (kafka-streams-scala) is not among the harness' jars",
     "AtLeastOnceDeliveryMessageLossIntegrationTest.shouldCommitOffsetsAndProduceOutputRecordsWhenProducerFailsWithMessageTooLarge":
-        "makes its topic twice, which the outside broker refuses, Apache Kafka too",
-    "AdjustStreamThreadCountTest.shouldResizeCacheAfterThreadReplacement": "reads the application's own log lines; fails with Apache Kafka as well",
-    "AdjustStreamThreadCountTest.shouldResizeCacheAfterThreadRemovalTimesOut": "reads the application's own log lines; fails with Apache Kafka as well",
+        "makes its topic twice, which the outside broker refuses",
+    "AdjustStreamThreadCountTest.shouldResizeCacheAfterThreadReplacement": "reads the application's own log lines",
+    "AdjustStreamThreadCountTest.shouldResizeCacheAfterThreadRemovalTimesOut": "reads the application's own log lines",
 }
+AS_WELL = "; does not pass with Apache Kafka as the outside broker either"
 SHORT = (
     "AdminFenceProducersTest", "ClientTelemetryTest", "ConsumerTopicCreationTest", "DescribeAuthorizedOperationsTest", "DynamicGroupConfigIntegrationTest",
     "PlaintextConsumerAssignTest", "PlaintextConsumerCallbackTest", "PlaintextConsumerCommitTest", "PlaintextConsumerFetchTest",
@@ -192,7 +192,7 @@ def one_class(harness: Harness, results: Results, broker: Path, name: str, test:
         results.again(last)
     known = {} if test or peer else {key.partition(".")[2]: why for key, why in EXCLUDED.items() if key.startswith(last + ".") and '"' not in key}
     for excluded, why in known.items():
-        results.add(f"{last}.{excluded}", "excluded", why=why)
+        results.add(f"{last}.{excluded}", "excluded", why=why + AS_WELL)
     seen = 0
     ended: list[int] = []
     log = WORK / f"logs/{'peer-' if peer else ''}{name}.log"
@@ -238,7 +238,7 @@ def main() -> int:
         if args.only and not tests or args.short and last not in SHORT:
             continue
         if last in EXCLUDED and not args.only:
-            results.add(last, "excluded", why=EXCLUDED[last])
+            results.add(last, "excluded", why=EXCLUDED[last] + AS_WELL)
             continue
         picked += [(name, test) for test in (tests if tests and "" not in tests else [""])]
     (WORK / "logs").mkdir(parents=True, exist_ok=True)
