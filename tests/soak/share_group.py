@@ -26,7 +26,7 @@ from frames import Frame, Wire
 from kafka.protocol.admin.configs import IncrementalAlterConfigsRequest
 from kafka.protocol.metadata import FindCoordinatorRequest, MetadataRequest
 from kafka.record import MemoryRecords
-from kafka_frames import varint
+from kafka_frames import Reader, varint
 
 HEARTBEAT, FETCH, ACKNOWLEDGE = 76, 78, 79
 ACCEPT, RELEASE, REJECT = 1, 2, 3
@@ -53,30 +53,14 @@ def request(key: int, body: bytes) -> bytes:
     return struct.pack(">i", len(head) + len(body)) + head + body
 
 
-class Reader:
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+class Answer(Reader):
+    """A flexible answer, field by field."""
 
-    def take(self, form: str) -> Any:
-        got = struct.unpack_from(">" + form, self.data, self.at)
-        self.at += struct.calcsize(">" + form)
-        return got[0]
-
-    def varint(self) -> int:
-        n = shift = 0
-        while True:
-            b = self.data[self.at]
-            self.at += 1
-            n |= (b & 0x7F) << shift
-            shift += 7
-            if b < 0x80:
-                return n
+    def field(self, form: str) -> Any:
+        return self.number(">" + form)
 
     def bytes(self) -> bytes:
-        n = self.varint() - 1
-        got = self.data[self.at : self.at + max(n, 0)]
-        self.at += max(n, 0)
-        return got
+        return self.take(max(self.varint() - 1, 0))
 
     def text(self) -> str:
         return self.bytes().decode()
@@ -84,10 +68,10 @@ class Reader:
     def tags(self) -> None:
         for _ in range(self.varint()):
             self.varint()
-            self.at += self.varint()
+            self.take(self.varint())
 
-    def count(self) -> int:
-        return self.varint() - 1
+    def length(self) -> int:
+        return self.count(compact=True)
 
 
 Acks = dict[int, list[tuple[int, int, int]]]  # by partition: first offset, last offset, kind
@@ -123,55 +107,54 @@ class Bad(Exception):
 
 def read_heartbeat(data: bytes) -> tuple[int, dict[uuid.UUID, list[int]] | None]:
     """The member's epoch and its assignment, where it is told."""
-    r = Reader(data)
-    r.take("i")
+    r = Answer(data)
+    r.field("i")
     r.tags()
-    r.take("i")
-    code, message = r.take("h"), r.text()
+    r.field("i")
+    code, message = r.field("h"), r.text()
     if code != 0:
         raise Bad(code, f"heartbeat {message}")
     r.text()
-    epoch = r.take("i")
-    r.take("i")
-    if r.take("b") < 0:
+    epoch = r.field("i")
+    r.field("i")
+    if r.field("b") < 0:
         return epoch, None
     assigned = {}
-    for _ in range(r.count()):
-        topic = uuid.UUID(bytes=r.data[r.at : r.at + 16])
-        r.at += 16
-        assigned[topic] = [r.take("i") for _ in range(r.count())]
+    for _ in range(r.length()):
+        topic = uuid.UUID(bytes=r.take(16))
+        assigned[topic] = [r.field("i") for _ in range(r.length())]
         r.tags()
     return epoch, assigned
 
 
 def read_partitions(data: bytes, is_fetch: bool) -> list[tuple[int, int, bytes, list[tuple[int, int, int]]]]:
     """Of each partition in the answer: its number, its error, and of a fetch the records and what was acquired (first, last, count)."""
-    r = Reader(data)
-    r.take("i")
+    r = Answer(data)
+    r.field("i")
     r.tags()
-    r.take("i")
-    code, message = r.take("h"), r.text()
+    r.field("i")
+    code, message = r.field("h"), r.text()
     if code != 0:
         raise Bad(code, f"{'fetch' if is_fetch else 'acknowledge'} {message}")
     if is_fetch:
-        r.take("i")
+        r.field("i")
     out = []
-    for _ in range(r.count()):
-        r.at += 16
-        for _ in range(r.count()):
-            partition, code = r.take("i"), r.take("h")
+    for _ in range(r.length()):
+        r.take(16)
+        for _ in range(r.length()):
+            partition, code = r.field("i"), r.field("h")
             r.text()
             batches, acquired = b"", []
             if is_fetch:
-                r.take("h")
+                r.field("h")
                 r.text()
-            r.take("i")
-            r.take("i")
+            r.field("i")
+            r.field("i")
             r.tags()
             if is_fetch:
                 batches = r.bytes()
-                for _ in range(r.count()):
-                    acquired.append((r.take("q"), r.take("q"), r.take("h")))
+                for _ in range(r.length()):
+                    acquired.append((r.field("q"), r.field("q"), r.field("h")))
                     r.tags()
             r.tags()
             out.append((partition, code, batches, acquired))
