@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/doors.h"
 #include "cli/settings.h"
+#include "httpd/httpd.h"
 
 enum { DOORS_MAX = 16, KEPT_MEMORY = 16 << 20 };
 
@@ -45,6 +46,10 @@ static enum err_code open_doors(struct cli *c, struct running *r, struct err *er
         bool on = config_listen(&r->server->config, d->listen, host, &port);
         if (!on && !(d->listen == CFG_KAFKA_LISTEN && server_has_listeners(r->server))) continue;
         if (!on) host[0] = 0;
+        bool no_login = d->listen == CFG_PG_LISTEN || d->listen == CFG_REGISTRY_LISTEN; // the others look for themselves
+        if (on && no_login && !httpd_is_loopback(str_c(host)) && !config_bool(&r->server->config, CFG_SERVER_ALLOW_OPEN))
+            return err_set(err, ERR_CONFIG, "%s=%s can be reached by others and has no log-in: listen at 127.0.0.1, or set server.allow_open=true when "
+                           "something else keeps them out", config_key(d->listen)->key, config_text(&r->server->config, d->listen));
         r->handles[i] = d->open(r->server, host, &port, err);
         if (r->handles[i] == NULL) {
             const char *key = config_key(d->listen)->key;

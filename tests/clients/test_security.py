@@ -1191,6 +1191,11 @@ def test_an_open_address_needs_a_word(millrace, scratch):
     done = millrace("server", "--data", str(scratch / name("d")), "--set", "kafka.listen=0.0.0.0:0", "--set", "kafka.advertised=localhost:9092")
     assert done.returncode == 78
     assert "kafka.allow_anonymous" in done.stderr
+    for door in ("pg", "registry"):
+        others = [w for d in ("kafka", "pg", "registry", "http") for w in ("--set", f"{d}.listen=" + ("0.0.0.0:0" if d == door else "127.0.0.1:0"))]
+        done = millrace("server", "--data", str(scratch / name("d")), *others)
+        assert done.returncode == 78
+        assert "server.allow_open=true" in done.stderr
 
 
 # ---- docs/SECURITY.md ---------------------------------------------------------------------------------------------------------
