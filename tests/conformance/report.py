@@ -15,7 +15,7 @@ from typing import Any
 
 from lib import TOP, WORK
 
-ORDER = ("librdkafka", "librdkafka-consumer", "kafka-tests", "kafka-tests-streams", "kafka-tools", "streams", "connect", "clients")
+ORDER = ("librdkafka", "librdkafka-consumer", "kafka-tests", "kafka-tests-streams", "kafka-tools", "kafka-newer", "streams", "connect", "clients")
 BEGIN, END = "<!-- conformance: begin -->", "<!-- conformance: end -->"
 
 
