@@ -126,6 +126,15 @@ static void share_fetch_leave(struct kafka_req *q) {
 }
 
 // ---- metadata -----------------------------------------------------------------------------------------------------------
+// Where an element has an id, the handler goes by it, whatever the name beside it says: so the rights must.
+static int metadata_whole(struct kafka_req *q) {
+    struct kafka_metadata_request *req = q->msg;
+    static const struct kafka_uuid none;
+    for (int32_t i = 0; q->version >= 12 && i < req->topics.n; i++)
+        if (memcmp(&req->topics.p[i].topic_id, &none, sizeof none) != 0) req->topics.p[i].name = (struct str){NULL, 0};
+    return 0;
+}
+
 static int metadata_each(struct kafka_req *q, const void *e, struct str name) {
     const struct kafka_metadata_request *req = q->msg;
     const struct kafka_metadata_request_topics *t = e;
@@ -455,7 +464,7 @@ static const struct gate gates[] = {
     GATE(PRODUCE, produce_whole, topic_write, produce_enter, NULL, 0),
     GATE(FETCH, NULL, fetch_each, NULL, fetch_leave, 0),
     GATE(LIST_OFFSETS, NULL, topic_describe, NULL, NULL, 0),
-    GATE(METADATA, NULL, metadata_each, metadata_enter, metadata_leave, ACL_TOPIC),
+    GATE(METADATA, metadata_whole, metadata_each, metadata_enter, metadata_leave, ACL_TOPIC),
     GATE(OFFSET_COMMIT, group_read, topic_read, NULL, NULL, 0),
     GATE(OFFSET_FETCH, offset_fetch_whole, offset_fetch_each, offset_fetch_enter, offset_fetch_leave, 0),
     GATE(FIND_COORDINATOR, coordinator_whole, coordinator_each, NULL, NULL, 0),

@@ -129,6 +129,7 @@ static enum err_code alter_entry_(struct kafka_req *q, const alter_entry *e, boo
 
 static bool same_entity(const alter_entry *a, const alter_entry *b) {
     int32_t same = 0;
+    if (a->entity.n != b->entity.n) return false;
     for (int32_t i = 0; i < a->entity.n; i++)
         for (int32_t k = 0; k < b->entity.n; k++) {
             bool defaults = a->entity.p[i].entity_name.p == NULL && b->entity.p[k].entity_name.p == NULL;
@@ -136,7 +137,7 @@ static bool same_entity(const alter_entry *a, const alter_entry *b) {
             bool equal = defaults || (names && str_eq(a->entity.p[i].entity_name, b->entity.p[k].entity_name));
             same += equal && str_eq(a->entity.p[i].entity_type, b->entity.p[k].entity_type);
         }
-    return a->entity.n == b->entity.n && same == a->entity.n;
+    return same == a->entity.n;
 }
 
 enum { ENTRIES_MAX = 2000, PARTS_MAX = 3 }; // of one request: the search for repeats is quadratic; of one entity

@@ -93,6 +93,18 @@ def test_lists_show_what_may_be_described(guarded: Guarded) -> None:
     assert [[t["name"] for t in g["topics"]] for g in shown_offsets] == [[case.topic], []]
 
 
+def test_a_name_opens_no_topic_that_is_asked_for_by_id(guarded: Guarded) -> None:
+    """Metadata goes by the id when an element has both: so do the rights."""
+    mine, other, (name, user) = guarded.case(), guarded.case(), guarded.user()
+    guarded.rule(name, "TOPIC", mine.topic, "DESCRIBE")
+    for version in range(12, guarded.highest("Metadata") + 1):
+        for asked in (mine.topic, None):
+            topic, = user.ask("Metadata", version, {"topics": [{"name": asked, "topic_id": other.topic_id}]})["topics"]
+            assert (topic["error_code"], topic["name"], topic["partitions"]) == (gates.ERRORS["UNKNOWN_TOPIC_ID"], None, [])
+        topic, = user.ask("Metadata", version, {"topics": [{"name": other.topic, "topic_id": mine.topic_id}]})["topics"]
+        assert (topic["error_code"], topic["name"], len(topic["partitions"])) == (0, mine.topic, 1)
+
+
 def test_a_cluster_tells_what_one_may(guarded: Guarded) -> None:
     name, user = guarded.user()
     asked = {"include_cluster_authorized_operations": True, "endpoint_type": 1}
