@@ -100,7 +100,7 @@ SHORT = (
 EVENT = re.compile(r"^JUnit Jupiter > (\w+)(?: > (.*))? :: (STARTED|SUCCESSFUL|FAILED|ABORTED|SKIPPED)\s*$")
 
 
-def reason(key: str) -> str:
+def why_not(key: str) -> str:
     """Why what EXCLUDED names cannot pass."""
     return EXCLUDED[key] + ("" if EXCLUDED[key] is FAILOVER else AS_WELL)
 
@@ -195,7 +195,7 @@ def one_class(harness: Harness, results: Results, broker: Path, name: str, test:
         return
     if not test:
         results.again(last)
-    known = {} if test or peer else {key.partition(".")[2]: reason(key) for key in EXCLUDED if key.startswith(last + ".") and '"' not in key}
+    known = {} if test or peer else {key.partition(".")[2]: why_not(key) for key in EXCLUDED if key.startswith(last + ".") and '"' not in key}
     for excluded, why in known.items():
         results.add(f"{last}.{excluded}", "excluded", why=why)
     seen = 0
@@ -205,9 +205,9 @@ def one_class(harness: Harness, results: Results, broker: Path, name: str, test:
         seen += 1
         state = {"SUCCESSFUL": "passed", "FAILED": "failed"}.get(state, "excluded")
         title = f"{cls}.{what}" if what else cls
-        reason = EXCLUDED.get(title) or EXCLUDED.get(cls)
-        if state == "failed" and not peer and reason:
-            state, why = "excluded", reason
+        key = title if title in EXCLUDED else cls
+        if state == "failed" and not peer and key in EXCLUDED:
+            state, why = "excluded", why_not(key)
         why = why.replace("org.opentest4j.", "") or ("disabled by its authors, or skipped by itself" if state == "excluded" else "")
         results.add(title, state, seconds, why)
     if seen == 0 and last.startswith("Abstract"):
@@ -243,7 +243,7 @@ def main() -> int:
         if args.only and not tests or args.short and last not in SHORT:
             continue
         if last in EXCLUDED and not args.only:
-            results.add(last, "excluded", why=reason(last))
+            results.add(last, "excluded", why=why_not(last))
             continue
         picked += [(name, test) for test in (tests if tests and "" not in tests else [""])]
     (WORK / "logs").mkdir(parents=True, exist_ok=True)
