@@ -249,11 +249,20 @@ void consumer_set_instance(struct consumer_member *m, const char *instance_id) {
     if (next != NULL) map_put(statics, str_c(next), m);
 }
 
-void consumer_member_rename(struct consumer_member *m, const char *id) {
-    map_remove(&m->group->members, str_c(m->id));
-    mem_free(m->id);
-    m->id = mem_strdup(id);
-    map_put(&m->group->members, str_c(id), m);
+void consumer_member_rename(struct consumer_member *m, const char *id, struct group_records *r) {
+    struct consumer_group *g = m->group;
+    struct consumer_member *other = consumer_member_find(g, id);
+    consumer_delete_member(g, m->id, r);
+    if (other != NULL) {
+        consumer_delete_member(g, id, r);
+        consumer_member_drop(other);
+        consumer_regex_sweep(g, r);
+        (void)consumer_refresh_topics(g);
+        consumer_bump(g, r);
+    }
+    map_remove(&g->members, str_c(m->id));
+    group_text_set(&m->id, id);
+    map_put(&g->members, str_c(id), m);
 }
 
 void consumer_protocols_fini(struct consumer_member *m) {

@@ -78,7 +78,8 @@ struct consumer_group *consumer_group_new(struct group *head); // sets head->own
 struct consumer_group *consumer_find(const struct coordinator *c, const char *id); // NULL = none, or of another type
 struct consumer_member *consumer_member_find(const struct consumer_group *g, const char *id);
 struct consumer_member *consumer_member_add(struct consumer_group *g, const char *id);
-void consumer_member_rename(struct consumer_member *m, const char *id);
+// Under its old id it is gone; who has the new one goes.
+void consumer_member_rename(struct consumer_member *m, const char *id, struct group_records *r);
 void consumer_member_drop(struct consumer_member *m); // frees it; says nothing to the log
 bool consumer_set_topics(struct consumer_member *m, const char *const *names, size_t n); // true = they changed
 bool consumer_set_regex(struct consumer_member *m, const char *text);                    // NULL or "" = none; true = changed

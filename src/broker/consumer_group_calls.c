@@ -109,8 +109,7 @@ static int join_static(struct consumer_group *g, struct consumer_heartbeat *h, c
     if (!m->classic && m->epoch != CONSUMER_EPOCH_LEAVE_STATIC && strcmp(m->id, id) != 0)
         return group_unreleased_instance(&h->call, id, h->group_instance_id, m->id);
     if (strcmp(m->id, id) != 0) { // takes its place: assignment and target stay
-        consumer_delete_member(g, m->id, r);
-        consumer_member_rename(m, id);
+        consumer_member_rename(m, id, r);
         consumer_put_member(m, r);
         consumer_put_target(m, r);
     }

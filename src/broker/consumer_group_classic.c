@@ -82,8 +82,7 @@ static int join_member(struct consumer_group *g, struct group_join *j, const cha
     }
     if (m == NULL) return KAFKA_UNKNOWN_MEMBER_ID;
     if (!is_new) return strcmp(m->id, id) == 0 ? 0 : KAFKA_FENCED_INSTANCE_ID;
-    consumer_delete_member(g, m->id, r);
-    consumer_member_rename(m, id);
+    consumer_member_rename(m, id, r);
     m->epoch = m->previous_epoch = 0;
     m->state = CONSUMER_STABLE;
     struct partition_set assigned = {0}, none = {0};

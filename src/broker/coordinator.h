@@ -84,6 +84,7 @@ struct coordinator {
     int64_t submitted, durable; // sequence numbers of writes
     int64_t failures;        // failed writes
     struct group_records *last_write; // the last one submitted, while it is under way
+    struct map deleting;    // id -> group that has left `groups` and whose tombstones are being written
     struct map txn_pending; // producer id -> offsets of its open transaction (txn_offsets.h)
     struct loop_timer tick;
     struct loop_event *stopped; // set when nothing runs on the pool and nothing is written

@@ -140,6 +140,7 @@ static void delete_deleted(void *arg, int error) {
     else if (!back) offsets_put_back(c, d->group_id, &d->group->offsets);
     if (error == 0 && d->group->ops->deleted != NULL) d->group->ops->deleted(d->group);
     d->group->deleting = false;
+    if (map_getc(&c->deleting, d->group_id) == d->group) map_remove(&c->deleting, str_c(d->group_id));
     if (back) map_put(&c->groups, str_c(d->group->id), d->group);
     else group_free(d->group);
     coordinator_answer(&d->call, error, "");
@@ -168,6 +169,7 @@ static void delete_ready(void *arg, int write_error) {
     g->ops->put_tombstones(g, r);
     d->group = map_remove(&c->groups, str_c(g->id));
     g->deleting = true;
+    map_put(&c->deleting, str_c(g->id), g);
     d->group->ops->stop(d->group);
     if (d->group->ops->deleting != NULL) d->group->ops->deleting(d->group);
     d->order = c->submitted + 1;
@@ -218,6 +220,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     c->broker = b;
     c->loop = b->loops[0];
     map_init(&c->groups);
+    map_init(&c->deleting);
     map_init(&c->txn_pending);
     c->initial_delay_ms = initial_delay(b);
     c->initial_pending = !configs_broker_is_set(b, "group.initial.rebalance.delay.ms");
@@ -315,6 +318,7 @@ void coordinator_free(struct coordinator *c) {
         group_free(map_next(&c->groups, &it)->value);
     }
     map_fini(&c->groups);
+    map_fini(&c->deleting);
     mem_free(c->consumer.assignors);
     txn_offsets_free(c);
     mem_free(c);

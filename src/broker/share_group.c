@@ -27,6 +27,7 @@ bool share_group_expects(const struct coordinator *c, const char *id, const char
 struct share_group *share_group_make(struct coordinator *c, const char *id) {
     struct group *head = group_find(c, id);
     if (head != NULL) return head->ops == &share_group_ops ? own(head) : NULL;
+    if (map_getc(&c->deleting, id) != NULL) return NULL; // what goes with that one would take the new one's state along
     head = group_make(c, id, &share_group_ops);
     if (head == NULL) return NULL;
     struct share_group *g = MEM_NEW(struct share_group);

@@ -112,7 +112,9 @@ static void alter(struct coordinator *c, struct share_offsets *o) {
     struct share_group *g = share_group_make(c, o->group_id); // also one that is not there yet
     if (g == NULL || g->members.n > 0) {
         struct group_call text = {0};
-        int error = g != NULL ? KAFKA_NON_EMPTY_GROUP : group_not_found(&text, o->group_id, group_find(c, o->group_id), &share_group_ops);
+        const struct group *found = group_find(c, o->group_id);
+        int error = g != NULL ? KAFKA_NON_EMPTY_GROUP : found == NULL ? KAFKA_COORDINATOR_NOT_AVAILABLE
+                                                                     : group_not_found(&text, o->group_id, found, &share_group_ops);
         answer(o, error, text.message);
         return;
     }

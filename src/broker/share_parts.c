@@ -58,7 +58,7 @@ int64_t share_duration_ms(const char *text) {
         double n = strtod(c, &end);
         if (!(n <= 1e9)) return -1;
         int64_t unit = *end == 'D' && !time ? 86400000 : *end == 'H' && time ? 3600000 : *end == 'M' && time ? 60000 : *end == 'S' && time ? 1000 : -1;
-        if (unit < 0) return -1;
+        if (unit < 0 || total > INT64_MAX / 2) return -1;
         total += (int64_t)(n * (double)unit);
         any = true;
         c = end;

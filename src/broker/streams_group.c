@@ -75,7 +75,10 @@ void streams_set_instance(struct streams_member *m, const char *instance_id) {
     if (m->instance_id != NULL) map_put(statics, str_c(m->instance_id), m);
 }
 
-void streams_member_rename(struct streams_member *m, const char *id) {
+void streams_member_rename(struct streams_member *m, const char *id, struct group_records *r) {
+    struct streams_member *other = map_getc(&m->group->members, id);
+    streams_delete_member(m->group, m->id, r);
+    if (other != NULL) streams_member_leave(other, r);
     map_remove(&m->group->members, str_c(m->id));
     group_text_set(&m->id, id);
     map_put(&m->group->members, str_c(m->id), m);

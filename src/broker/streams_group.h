@@ -77,7 +77,8 @@ struct streams_group *streams_group_new(struct group *head);
 struct streams_group *streams_find(const struct coordinator *c, const char *id);
 struct streams_member *streams_member_add(struct streams_group *g, const char *id);
 void streams_member_drop(struct streams_member *m);
-void streams_member_rename(struct streams_member *m, const char *id);
+// Under its old id it is gone; who has the new one leaves.
+void streams_member_rename(struct streams_member *m, const char *id, struct group_records *r);
 void streams_set_instance(struct streams_member *m, const char *instance_id);
 void streams_member_leave(struct streams_member *m, struct group_records *r);
 void streams_bump(struct streams_group *g, struct group_records *r);

@@ -115,8 +115,7 @@ static int find_static(struct streams_group *g, struct streams_heartbeat *h, con
     }
     if (!is_its && m->epoch != STREAMS_EPOCH_LEAVE_STATIC) return group_unreleased_instance(&h->call, h->member_id, h->group_instance_id, m->id);
     if (!is_its) {
-        streams_delete_member(g, m->id, r);
-        streams_member_rename(m, h->member_id);
+        streams_member_rename(m, h->member_id, r);
         streams_put_target(m, r);
     }
     task_sets_fini(&m->revoking);

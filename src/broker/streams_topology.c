@@ -262,7 +262,7 @@ static int by_text(const void *a, const void *b) { return strcmp(*(const char *c
 
 // All that are missing, by name: "a, b".
 static void join_names(struct buf *text, const char **names, size_t n) {
-    qsort(names, n, sizeof *names, by_text);
+    if (n > 1) qsort(names, n, sizeof *names, by_text);
     for (size_t i = 0; i < n; i++)
         if (i == 0 || strcmp(names[i], names[i - 1]) != 0) buf_printf(text, "%s%s", i == 0 ? "" : ", ", names[i]);
 }

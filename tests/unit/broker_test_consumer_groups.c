@@ -318,6 +318,28 @@ static void test_static(void **state) {
     free_client(&x), free_client(&y);
 }
 
+// It may come back under the id of a member that is there: that one is gone, and has nothing left that could end later.
+static void test_static_under_an_id_in_use(void **state) {
+    struct fixture *f = *state;
+    struct client x = {.instance = "i", .topics = {"a"}, .n_topics = 1}, y = {.topics = {"a"}, .n_topics = 1};
+    create(f, "a", 3);
+    new_id(f, &x), new_id(f, &y);
+    assert_int_equal(join(f, &x), 0);
+    settle(&x, 1, &x);
+    assert_int_equal(join(f, &y), 0);
+    assert_int_equal(beat(f, &x, -2, false), 0);
+    y.instance = "i";
+    assert_int_equal(join(f, &y), 0);
+    check_state(f, "Stable", 3, 1);
+    assert_int_equal(y.epoch, 3);
+    assert_int_equal(y.next.n, 3);
+    fixture_restart(f, false);
+    check_state(f, "Stable", 3, 1);
+    assert_int_equal(beat(f, &y, -1, false), 0);
+    check_state(f, "Empty", 4, 0);
+    free_client(&x), free_client(&y);
+}
+
 // One whose pattern matches nothing yet joins with an empty list, and is given partitions once it names topics.
 static void test_joins_without_topics(void **state) {
     struct fixture *f = *state;
@@ -449,6 +471,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_heartbeat_interval, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_epochs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_static_under_an_id_in_use, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_joins_without_topics, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_random_play, fixture_setup, fixture_teardown),

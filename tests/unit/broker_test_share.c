@@ -241,6 +241,43 @@ static void a_session_outlives_its_membership(void **state) {
     assert_int_equal(d.acquired[0].count, 2);
 }
 
+static void do_delete(struct share_client_call *x) { group_delete(x->broker, x->arg); }
+
+// Who joins while a group of that name is being deleted keeps what it is given: the deletion takes only what was before.
+static void a_deleted_group_takes_no_others_state_along(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    for (int i = 0; i < 20; i++) {
+        struct share_client c = joined(f, "m1", id);
+        assert_int_equal(share_client_heartbeat(&c, -1, false), 0);
+        struct group_delete d = {.group_id = "g"};
+        struct share_client_call x;
+        share_client_go(&c, &x, &d.call, do_delete, &d);
+        c.connection = 2;
+        c.session = 0;
+        int error;
+        while ((error = share_client_heartbeat(&c, 0, true)) == KAFKA_COORDINATOR_NOT_AVAILABLE) {}
+        assert_int_equal(error, 0);
+        error = share_client_end(&c, &x);
+        arena_fini(&x.arena);
+        assert_int_equal(error, 0);
+        assert_int_equal(c.n_assigned, 1);
+        assert_int_equal(share_client_fetch(&c, 0, 10, false, 0), 0);
+        put(f, "t", 0, 3);
+        assert_int_equal(share_client_fetch(&c, 0, 10, false, 1000), 0);
+        assert_int_equal(c.records, 3);
+        assert_int_equal(share_client_acknowledge(&c, 0, c.acquired[0].first, c.acquired[0].last, SHARE_ACCEPT), 0);
+        assert_int_equal(share_client_leave_session(&c), 0);
+        share_connection_closed(f->broker, 1);
+        share_connection_closed(f->broker, 2);
+        assert_int_equal(share_client_heartbeat(&c, -1, false), 0);
+        share_client_go(&c, &x, &d.call, do_delete, &d);
+        assert_int_equal(share_client_end(&c, &x), 0);
+        arena_fini(&x.arena);
+    }
+}
+
 static void a_deleted_topic_takes_its_state_along(void **state) {
     struct fixture *f = *state;
     uint8_t id[16];
@@ -449,6 +486,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(offsets_are_altered_without_members, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_session_outlives_its_membership, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_deleted_topic_takes_its_state_along, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_deleted_group_takes_no_others_state_along, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_poll_waits_for_the_state_of_a_topic_made_again, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(partitions_are_loaded_one_by_one, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(many_partitions_are_looked_at_once, fixture_setup, fixture_teardown),

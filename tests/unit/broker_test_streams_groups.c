@@ -426,6 +426,29 @@ static void test_static(void **state) {
     assert_int_equal(all[1].n_active, 8);
 }
 
+// It may come back under the id of a member that is there: that one is gone, and has nothing left that could end later.
+static void test_static_under_an_id_in_use(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.id = "a", .process = "p", .instance = "i"}, {.id = "b", .process = "q"}};
+    create(f, "in", 4);
+    for (int i = 0; i < 2; i++) assert_int_equal(beat(f, &all[i], true), 0);
+    for (int i = 0; i < 100000 && all[0].n_active + all[1].n_active < 8; i++) settle(f, all, 2);
+    int32_t epoch = group_epoch(f, "i");
+    all[0].epoch = -2;
+    assert_int_equal(beat(f, &all[0], false), 0);
+    all[1] = (struct client){.id = "b", .process = "q", .instance = "i"};
+    assert_int_equal(beat(f, &all[1], true), 0);
+    assert_true(group_epoch(f, "i") > epoch);
+    settle(f, all, 2);
+    assert_int_equal(all[1].n_active, 8);
+    fixture_restart(f, true);
+    settle(f, all, 2);
+    assert_int_equal(all[1].n_active, 8);
+    all[1].epoch = -1;
+    assert_int_equal(beat(f, &all[1], false), 0);
+    check_state(f, "Empty");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tasks, setup, fixture_teardown),
@@ -433,6 +456,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_copartitions, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_interval, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_static_under_an_id_in_use, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_promotion, setup, fixture_teardown),
     };
