@@ -68,7 +68,8 @@ void share_put_all(struct group_records *r, const struct share_group *g);
 void share_put_group_tombstones(struct group_records *r, const struct share_group *g);
 
 // ---- share_group.c ----
-struct share_group *share_group_make(struct coordinator *c, const char *id); // or the one that is there; NULL = of another type, too many, or one of the name is being deleted
+// Or the one that is there. NULL = it is of another type, there are too many, or one of that name is being deleted.
+struct share_group *share_group_make(struct coordinator *c, const char *id);
 struct share_member *share_member_new(struct share_group *g, const char *id);
 void share_member_free(struct share_member *m);
 void share_group_changed(struct share_group *g, struct group_records *r); // new epoch, its record; share_update_target

@@ -120,7 +120,8 @@ static int find_group(struct coordinator *c, struct share_heartbeat *h, struct s
     const struct group *found = group_find(c, h->group_id);
     *out = h->member_epoch == 0 ? share_group_make(c, h->group_id) : share_group_find(c, h->group_id);
     if (*out != NULL) return 0;
-    if (h->member_epoch == 0 && found == NULL) return group_say(&h->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no new group of this name now.");
+    if (h->member_epoch == 0 && found == NULL)
+        return group_say(&h->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator takes no new group of this name now.");
     return group_not_found(&h->call, h->group_id, found, &share_group_ops);
 }
 

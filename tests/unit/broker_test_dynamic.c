@@ -116,9 +116,12 @@ static void test_refusals(void **state) {
     assert_int_equal(set(f, RESOURCE_GROUP, "g", "consumer.session.timeout.ms", "1000", &err), ERR_CONFIG); // below the broker's least
     assert_int_equal(set(f, RESOURCE_GROUP, "g", "share.isolation.level", "none", &err), ERR_CONFIG);
     assert_int_equal(set(f, RESOURCE_GROUP, "g", "share.auto.offset.reset", "by_duration:P1D", &err), ERR_OK);
-    char far[1200] = "by_duration:P"; // more than can be counted
-    for (int i = 0; i < 90; i++) strcat(far, "1000000000D");
-    assert_int_equal(set(f, RESOURCE_GROUP, "g", "share.auto.offset.reset", far, &err), ERR_CONFIG);
+    struct buf far;
+    buf_init(&far, 0);
+    buf_puts(&far, "by_duration:P");
+    for (int i = 0; i < 200; i++) buf_puts(&far, "1000000000D"); // more than can be counted
+    assert_int_equal(set(f, RESOURCE_GROUP, "g", "share.auto.offset.reset", buf_cstr(&far), &err), ERR_CONFIG);
+    buf_fini(&far);
     assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "interval.ms", "99", &err), ERR_INVALID);
     assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "what", "99", &err), ERR_INVALID);
     assert_int_equal(set(f, RESOURCE_CLIENT_METRICS, "m", "interval.ms", "99", &err), ERR_INVALID);
