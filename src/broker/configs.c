@@ -414,6 +414,9 @@ static void describe(const struct broker *b, const topic_kvs *own, const struct 
     add_synonyms(b, own, row, a, e);
 }
 
+enum { KAFKA_4_4 = 33 }; // its metadata.version
+static bool is_new(size_t field) { return field == F_dead_letters || field == F_remote_copy_lag_bytes || field == F_remote_copy_lag_ms; }
+
 // own NULL: the broker's own configs.
 size_t configs_describe(const struct broker *b, const topic_kvs *own, struct arena *a, struct broker_config_entry **out) {
     struct broker_config_entry *e = ARENA_ARRAY(a, struct broker_config_entry, N_TOPIC_ROWS + N_BROKER_ROWS);
@@ -421,8 +424,8 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
     *out = e;
     for (size_t i = 0; i < N_TOPIC_ROWS; i++) {
         const struct config_row *row = &topic_rows[i];
-        bool off = i == F_dead_letters && broker_feature_level(b, FEATURE_SHARE) < 2;
-        if ((row->value == NULL || off) && (own == NULL || kvs_get(own, row->name) == NULL)) continue; // internal, or of no effect: where they are set
+        bool off = own != NULL && is_new(i) && broker_feature_level(b, FEATURE_METADATA) < KAFKA_4_4;
+        if ((row->value == NULL || off) && (own == NULL || kvs_get(own, row->name) == NULL)) continue; // internal, or later than this level: where they are set
         if (own == NULL && (row->broker_name == NULL || strcmp(row->broker_name, "min.insync.replicas") == 0)) continue;
         describe(b, own, row, own == NULL ? row->broker_name : row->name, a, &e[n++]);
     }
