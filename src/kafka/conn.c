@@ -21,7 +21,7 @@
 #include "kafka/security.h"
 #include "kafka/throttle.h"
 
-enum { SPARE_MAX = 64, SPARE_BUF = 64 << 10, IOV_MAX_ = 64 };
+enum { SPARE_MAX = 64, SPARE_BUF = 64 << 10, IOV_MAX_ = 64, ANSWER_MAX = 256 << 20 };
 
 struct conn {
     struct conn *prev, *next, *next_dirty, *next_hungry;
@@ -98,7 +98,7 @@ static struct kafka_req *req_new(struct door_loop *dl) {
     if (q == NULL) {
         q = MEM_NEW(struct kafka_req);
         arena_init(&q->arena);
-        kafka_out_init(&q->out, (size_t)256 << 20);
+        kafka_out_init(&q->out, ANSWER_MAX);
         return q;
     }
     dl->spare = q->next;
@@ -190,6 +190,12 @@ void kafka_req_reject(struct kafka_req *q, const char *reason) {
     q->cancel = NULL;
     conn_close(q->conn, reason);
     kafka_req_done(q);
+}
+
+bool kafka_req_overgrown(struct kafka_req *q) {
+    if (q->arena.used <= ANSWER_MAX) return false;
+    kafka_req_reject(q, "response too large");
+    return true;
 }
 
 bool kafka_req_submit(struct kafka_req *q, loop_fn *work, loop_fn *done) {

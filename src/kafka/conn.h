@@ -111,6 +111,9 @@ bool kafka_req_submit(struct kafka_req *q, loop_fn *work, loop_fn *done);
 bool kafka_req_submit_read(struct kafka_req *q, loop_fn *work, loop_fn *done); // the same on the threads that read records from the disk
 // The request cannot be answered: logs the reason and closes the connection. Counts as done.
 void kafka_req_reject(struct kafka_req *q, const char *reason);
+// For those who gather an answer step by step (group after group, which a request may name as often as it likes): true = what has been gathered
+// is more than any answer may have, and the request was rejected.
+bool kafka_req_overgrown(struct kafka_req *q);
 
 // ---- between door.c and conn.c ------------------------------------------------------------------------------------------
 struct door_loop {

@@ -158,6 +158,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
+    if (kafka_req_overgrown(q)) return;
     s->describe = (struct consumer_describe){.call = kafka_group_call_of(q, described), .group_id = kafka_req_name(q, req->group_ids.p[s->at])};
     group_consumer_describe(kafka_req_broker(q), &s->describe);
 }

@@ -312,6 +312,7 @@ static void next_offset_fetch(struct kafka_req *q) {
         answer_offset_fetch(q);
         return;
     }
+    if (kafka_req_overgrown(q)) return;
     const fetch_group *want = &s->groups[s->at];
     size_t n = 0;
     for (int32_t t = 0; t < want->topics.n; t++) n += (size_t)want->topics.p[t].partition_indexes.n;
@@ -432,6 +433,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
+    if (kafka_req_overgrown(q)) return;
     s->describe = (struct group_describe){.call = kafka_group_call_of(q, described), .group_id = kafka_req_name(q, req->groups.p[s->at])};
     group_describe(kafka_req_broker(q), &s->describe);
 }

@@ -114,6 +114,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
+    if (kafka_req_overgrown(q)) return;
     x->describe = (struct share_describe){.call = kafka_group_call_of(q, described), .group_id = kafka_group_name(q, req->group_ids.p[x->at])};
     share_describe(kafka_req_broker(q), &x->describe);
 }
@@ -180,6 +181,7 @@ static void next_offsets(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
+    if (kafka_req_overgrown(q)) return;
     const offsets_group *g = &req->groups.p[x->at];
     x->offsets = (struct share_offsets){.call = kafka_group_call_of(q, offsets_described), .kind = SHARE_OFFSETS_DESCRIBE, .all = g->topics.n < 0};
     x->offsets.group_id = kafka_group_name(q, g->group_id);

@@ -446,6 +446,7 @@ static void next_describe(struct kafka_req *q) {
         kafka_req_done(q);
         return;
     }
+    if (kafka_req_overgrown(q)) return;
     res->transaction_states.p[s->at].transactional_id = req->transactional_ids.p[s->at];
     s->call = (struct txn_describe){.call.call = call_of(q, described, q), .transactional_id = kafka_req_name(q, req->transactional_ids.p[s->at])};
     txn_describe(kafka_req_broker(q), &s->call);

@@ -125,3 +125,16 @@ def test_what_is_refused(keeper: Server) -> None:
     assert group.push(surplus) == (0, None)
     kept = group.described()[1]["subtopologies"][0]["nodes"][0]
     assert (kept["source_topics"], kept["sink_topic"], kept["stores"]) == (["b", "a"], None, []), "what a source has, once"
+
+
+def test_the_same_group_many_times(keeper: Server) -> None:
+    """The answer would have gigabytes: the connection is closed before they are gathered, and others are served."""
+    group = Group(keeper)
+    group.beat()
+    many = {"subtopologies": [{"subtopology_id": "0", "nodes": [node("x", PROCESSOR)] * 60000}], "global_stores": []}
+    assert group.push(many) == (0, None)
+    with pytest.raises(ConnectionError):
+        group.ask(DESCRIBE, 1, {"group_ids": [group.id] * 1000, "include_topology_description": True})
+    assert group.described(wanted=False) == (NOT_REQUESTED, None)
+    status = Path(f"/proc/{keeper.process.pid}/status").read_text() if keeper.process is not None else ""
+    assert int(status.partition("VmHWM:")[2].split()[0]) < 1 << 20, "KiB at most"
