@@ -320,6 +320,8 @@ static bool is_older(const struct streams_group *g, const struct streams_heartbe
 }
 
 static int check_topology(const struct streams_group *g, struct streams_heartbeat *h) {
+    if (g->topology == NULL && h->topology == NULL) // the end came before it was on the disk: who joins anew brings it
+        return group_say(&h->call, KAFKA_FENCED_MEMBER_EPOCH, "The topology of group %.200s is not known: the member must rejoin.", h->group_id);
     if (is_older(g, h) || g->topology == NULL || streams_topology_equal(g->topology, streams_topology_copy(h->call.arena, h->topology))) return 0;
     return group_say(&h->call, KAFKA_INVALID_REQUEST, "Topology updates are not supported yet.");
 }

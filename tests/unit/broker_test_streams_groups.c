@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/dynamic.h"
 #include "broker/groups.h"
+#include "broker/group_records.h"
 #include "broker/kafka_error.h"
 #include "unit/broker_fixture.h"
 
@@ -449,6 +450,44 @@ static void test_static_under_an_id_in_use(void **state) {
     check_state(f, "Empty");
 }
 
+static void append(struct fixture *f, const struct buf *key, const struct buf *value) {
+    struct broker_record r = {.key = buf_str(key), .value = buf_str(value), .timestamp_ms = -1};
+    assert_int_equal(broker_append(f->broker, "__consumer_offsets", 0, &r, 1, NULL, NULL), ERR_OK);
+}
+
+// A member came while its group was given up, and the end came before the group was whole on the disk again: its topology is not there. The
+// member joins anew, and brings it.
+static void test_topology_is_brought_again(void **state) {
+    struct fixture *f = *state;
+    struct client a = {.id = "a", .process = "p", .epoch = 5};
+    struct buf key = {0}, value = {0};
+    create(f, "in", 2);
+    buf_put_be16(&key, 17); // StreamsGroupMetadata
+    put_string(&key, STR("app"));
+    buf_put_be16(&value, 0);
+    buf_put_be32(&value, 5);
+    buf_put_be64(&value, 0);
+    put_no_tags(&value);
+    append(f, &key, &value);
+    buf_clear(&key), buf_clear(&value);
+    buf_put_be16(&key, 22); // StreamsGroupCurrentMemberAssignment
+    put_string(&key, STR("app"));
+    put_string(&key, STR("a"));
+    buf_put_be16(&value, 0);
+    buf_put_be32(&value, 5), buf_put_be32(&value, 5);
+    buf_put_u8(&value, 0);
+    for (int i = 0; i < 6; i++) put_compact_count(&value, 0);
+    put_no_tags(&value);
+    append(f, &key, &value);
+    buf_fini(&key), buf_fini(&value);
+    fixture_restart(f, true);
+    assert_int_equal(beat(f, &a, true), KAFKA_FENCED_MEMBER_EPOCH);
+    a.epoch = 0;
+    assert_int_equal(beat(f, &a, true), 0);
+    for (int i = 0; i < 100000 && a.n_active < 4; i++) settle(f, &a, 1);
+    assert_int_equal(a.n_active, 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tasks, setup, fixture_teardown),
@@ -458,6 +497,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_static, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static_under_an_id_in_use, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_topology_is_brought_again, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_promotion, setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
