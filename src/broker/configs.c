@@ -415,7 +415,9 @@ static void describe(const struct broker *b, const topic_kvs *own, const struct 
 }
 
 enum { KAFKA_4_4 = 33 }; // its metadata.version
-static bool is_new(size_t field) { return field == F_dead_letters || field == F_remote_copy_lag_bytes || field == F_remote_copy_lag_ms; }
+static bool is_new(size_t field) {
+    return field == F_dead_letters || field == F_max_decompressed_bytes || field == F_remote_copy_lag_bytes || field == F_remote_copy_lag_ms;
+}
 
 // own NULL: the broker's own configs.
 size_t configs_describe(const struct broker *b, const topic_kvs *own, struct arena *a, struct broker_config_entry **out) {
