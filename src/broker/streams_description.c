@@ -6,8 +6,6 @@
 // A push is answered when the description and then the group's record with its topology epoch are durable. A crash between the two: the member
 // is asked again. A description whose group is gone, because a push met the group's end, goes at the next start at the latest; one that is
 // missing although the group's record speaks of it is found out by describe, and asked for anew.
-#include <stdio.h>
-
 #include "base/log.h"
 #include "base/metrics.h"
 #include "broker/store.h"
@@ -73,18 +71,11 @@ void streams_description_fill(struct streams_group *g, struct streams_describe *
 
 // ---- a push ---------------------------------------------------------------------------------------------------------
 
-static int say(struct streams_description *d, int error, const char *message) {
-    (void)snprintf(d->call.message, sizeof d->call.message, "%s", message);
-    return error;
-}
-
-static void answer(struct streams_description *d, int error) { coordinator_answer(&d->call, error, arena_strdup(d->call.arena, d->call.message)); }
-
 static int check_request(const struct coordinator *c, struct streams_description *d) {
-    if (c->stopping) return say(d, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator is stopping.");
-    if (!is_on(c)) return say(d, KAFKA_UNSUPPORTED_VERSION, "The broker has no streams group topology description plugin configured.");
-    if (d->member_id[0] == '\0') return say(d, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
-    if (d->group_id[0] == '\0') return say(d, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
+    if (c->stopping) return group_say(&d->call, KAFKA_COORDINATOR_NOT_AVAILABLE, "The coordinator is stopping.");
+    if (!is_on(c)) return group_say(&d->call, KAFKA_UNSUPPORTED_VERSION, "The broker has no streams group topology description plugin configured.");
+    if (d->member_id[0] == '\0') return group_say(&d->call, KAFKA_INVALID_REQUEST, "MemberId can't be empty.");
+    if (d->group_id[0] == '\0') return group_say(&d->call, KAFKA_INVALID_REQUEST, "GroupId can't be empty.");
     return 0;
 }
 
@@ -93,16 +84,11 @@ static int check_member(struct coordinator *c, struct streams_description *d, st
     if (head == NULL || head->ops != &streams_group_ops) return group_not_found(&d->call, d->group_id, head, &streams_group_ops);
     struct streams_group *g = *out = head->own;
     int32_t epoch = g->topology == NULL ? -1 : g->topology->epoch;
-    if (map_getc(&g->members, d->member_id) == NULL) {
-        (void)snprintf(d->call.message, sizeof d->call.message, "Member %.60s is not a member of group %.200s.", d->member_id, d->group_id);
-        return KAFKA_UNKNOWN_MEMBER_ID;
-    }
-    if (d->topology_epoch != epoch) {
-        (void)snprintf(d->call.message, sizeof d->call.message, "Topology epoch %d does not match the group's current topology epoch %d.",
-                       d->topology_epoch, epoch);
-        return KAFKA_INVALID_REQUEST;
-    }
-    return d->fault == NULL ? 0 : say(d, KAFKA_INVALID_REQUEST, d->fault);
+    if (map_getc(&g->members, d->member_id) == NULL) return group_unknown_member(&d->call, d->group_id, d->member_id);
+    if (d->topology_epoch != epoch)
+        return group_say(&d->call, KAFKA_INVALID_REQUEST, "Topology epoch %d does not match the group's current topology epoch %d.", d->topology_epoch,
+                         epoch);
+    return d->fault == NULL ? 0 : group_say(&d->call, KAFKA_INVALID_REQUEST, "%s", d->fault);
 }
 
 static void recorded(void *arg, int error) { // of one that is kept
@@ -111,14 +97,14 @@ static void recorded(void *arg, int error) { // of one that is kept
     struct streams_group *g = streams_find(c, d->group_id);
     if (error != 0 && g != NULL) put_off(g, d->topology_epoch);
     count(error == 0 ? "set" : "not set", 1);
-    if (error != 0) (void)say(d, error, "The coordinator could not store the state of the group.");
-    answer(d, error);
+    group_answer_durable(d, error);
 }
 
 static void recorded_refusal(void *arg, int error) { // for good
     struct streams_description *d = arg;
     count("not set", 1);
-    answer(d, error != 0 ? say(d, error, "The coordinator could not store the state of the group.") : KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED);
+    if (error != 0) group_answer_durable(d, error);
+    else group_refuse(&d->call, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED);
 }
 
 static void record(struct streams_group *g, struct streams_description *d, group_records_fn *fn) {
@@ -139,7 +125,7 @@ static void store_on_pool(void *arg) {
     const struct store_change change = {STORE_TOPOLOGY_DESCRIPTION, str_c(d->group_id), buf_str(&value), false};
     d->code = store_apply(broker_store(c->broker), &change, 1, &err);
     if (d->code != ERR_OK) {
-        (void)snprintf(d->call.message, sizeof d->call.message, "The broker could not store the topology description.");
+        (void)group_say(&d->call, 0, "The broker could not store the topology description.");
         log_warn("broker", "a topology description was not stored", "group", d->group_id, "error", err.msg, NULL);
     }
     buf_fini(&value);
@@ -153,11 +139,11 @@ static void stored(void *arg) {
     struct group *head = group_find(c, d->group_id);
     if (head == NULL || head->ops != &streams_group_ops) { // it ended meanwhile
         if (d->code == ERR_OK) forget_orphan(c, d->group_id);
-        answer(d, group_not_found(&d->call, d->group_id, head, &streams_group_ops));
+        group_refuse(&d->call, group_not_found(&d->call, d->group_id, head, &streams_group_ops));
     } else if (d->code != ERR_OK) {
         put_off(head->own, d->topology_epoch);
         count("not set", 1);
-        answer(d, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED);
+        group_refuse(&d->call, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED);
     } else {
         struct streams_group *g = head->own;
         c->description_bytes += d->description.n - g->description_n;
@@ -175,12 +161,11 @@ static void update_on_loop(void *arg) {
     int error = check_request(c, d);
     if (error == 0) error = check_member(c, d, &g);
     if (error != 0) {
-        answer(d, error);
+        group_refuse(&d->call, error);
         return;
     }
     if (d->description.n > STREAMS_DESCRIPTION_MAX) { // it will be so whoever sends it
-        (void)snprintf(d->call.message, sizeof d->call.message, "The topology description has %zu bytes, more than %d.", d->description.n,
-                       STREAMS_DESCRIPTION_MAX);
+        (void)group_say(&d->call, 0, "The topology description has %zu bytes, more than %d.", d->description.n, STREAMS_DESCRIPTION_MAX);
         g->undescribable_epoch = d->topology_epoch;
         record(g, d, recorded_refusal);
         return;
@@ -193,8 +178,8 @@ static void update_on_loop(void *arg) {
     }
     put_off(g, d->topology_epoch);
     count("not set", 1);
-    answer(d, say(d, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED,
-                  room ? "The broker is too busy to store the topology description." : "The topology descriptions of all groups take too much room."));
+    const char *why = room ? "The broker is too busy to store the topology description." : "The topology descriptions of all groups take too much room.";
+    group_refuse(&d->call, group_say(&d->call, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED, "%s", why));
 }
 
 void group_streams_description(struct broker *b, struct streams_description *d) { coordinator_submit(b, &d->call, update_on_loop); }
