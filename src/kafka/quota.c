@@ -354,11 +354,14 @@ static enum err_code apply(struct quotas *q, struct str key, const struct quota_
 
 enum err_code quotas_alter(struct quotas *q, const struct quota_entity *e, const struct quota_op *ops, size_t n, bool validate_only, struct err *err) {
     enum err_code code = check_entity(e, err);
+    struct map seen; // keys: there may be any number of those that are taken away and are not there
+    map_init(&seen);
     for (size_t i = 0; i < n && code == ERR_OK; i++) {
         code = check_op(e, &ops[i], err);
-        for (size_t k = 0; k < i && code == ERR_OK; k++)
-            if (str_eq(ops[k].key, ops[i].key)) code = err_set(err, ERR_INVALID, "Duplicate quota key " STR_FMT, STR_ARG(ops[i].key));
+        bool again = map_put(&seen, ops[i].key, q) != NULL;
+        if (code == ERR_OK && again) code = err_set(err, ERR_INVALID, "Duplicate quota key " STR_FMT, STR_ARG(ops[i].key));
     }
+    map_fini(&seen);
     if (code != ERR_OK || validate_only || n == 0) return code;
     if (q->store == NULL) return err_set(err, ERR_NOT_SUPPORTED, "there is nowhere to keep quotas");
     struct buf key;

@@ -244,6 +244,11 @@ def test_quotas(connection: Connection) -> None:
     assert [(e["entity"][0]["entity_name"], e["error_code"]) for e in twice] == [("u", INVALID_REQUEST)]
     others = [entry("v", "producer_byte_rate", 5.0), entry("w", "nope", 0.0, True), entry("x", "nope", 1.0)]
     assert [e["error_code"] for e in connection.ask("AlterClientQuotas", 1, {"entries": others})["entries"]] == [NONE, NONE, INVALID_REQUEST]
+    many = entry("w", "", 0.0)
+    many["ops"] = [{"key": f"nope{i}", "value": 0.0, "remove": True} for i in range(300_000)]
+    assert [e["error_code"] for e in connection.ask("AlterClientQuotas", 1, {"entries": [many]})["entries"]] == [NONE], "in time"
+    many["ops"].append(many["ops"][7])
+    assert [e["error_code"] for e in connection.ask("AlterClientQuotas", 1, {"entries": [many]})["entries"]] == [INVALID_REQUEST]
     for match, text, error in ((0, "v", NONE), (0, None, INVALID_REQUEST), (1, None, NONE), (1, "v", INVALID_REQUEST), (2, "v", INVALID_REQUEST)):
         asked = {"components": [{"entity_type": "user", "match_type": match, "match": text}]}
         assert connection.ask("DescribeClientQuotas", 1, asked)["error_code"] == error, (match, text)
