@@ -146,6 +146,50 @@ static enum err_code open_store(struct broker *b, struct err *err) {
     return b->features == NULL ? err->code : ERR_OK;
 }
 
+struct stop {
+    struct broker *broker;
+    struct loop_event event;
+};
+
+static void tick_stop(void *arg) {
+    struct stop *x = arg;
+    loop_timer_cancel(x->broker->loops[0], &x->broker->tick);
+    loop_timer_cancel(x->broker->loops[0], &x->broker->expiry_tick);
+    loop_event_set(&x->event);
+}
+
+// Nothing of the broker is on a loop any more, and the logs are closed: true = all of them as they should be.
+static bool stop_all(struct broker *b) {
+    struct stop x = {.broker = b};
+    if (b->share != NULL) share_stop(b->share);
+    if (b->txns != NULL) txn_stop(b->txns);
+    coordinator_stop(b->coordinator);
+    loop_event_init(&x.event);
+    loop_post(b->loops[0], tick_stop, &x);
+    loop_event_wait(&x.event);
+    loop_event_fini(&x.event);
+    cleaner_stop(b->cleaner);
+    struct partition **all;
+    size_t n;
+    bool clean = true;
+    partitions_all(b, &all, &n);
+    for (size_t i = 0; i < n; i++) partition_quiesce(all[i]);
+    pool_free(b->readers); // reading ahead
+    b->readers = NULL;
+    for (size_t i = 0; i < n; i++) {
+        struct err err = {0};
+        struct log *l = all[i]->log;
+        all[i]->log = NULL;
+        if (log_close(l, &err) != ERR_OK) {
+            clean = false;
+            log_error("broker", "log not closed cleanly", "topic", all[i]->topic_name, "error", err.msg, NULL);
+        }
+        partition_unref(all[i]);
+    }
+    mem_free(all);
+    return clean;
+}
+
 struct store *broker_store(struct broker *b) { return b->store; }
 
 struct broker *broker_open(struct sys *s, const struct broker_config *config, struct loop *const *loops, size_t n_loops, struct pool *pool,
@@ -182,6 +226,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     if (code == ERR_OK && (b->txns = txn_open(b, err)) == NULL) code = err->code;
     if (code == ERR_OK && (b->share = share_open(b, err)) == NULL) code = err->code;
     if (code != ERR_OK) {
+        if (b->coordinator != NULL) (void)stop_all(b); // its loop knows it
         free_broker(b);
         return NULL;
     }
@@ -194,18 +239,6 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
 
 // ---- close ----------------------------------------------------------------------------------------------------------
 
-struct stop {
-    struct broker *broker;
-    struct loop_event event;
-};
-
-static void tick_stop(void *arg) {
-    struct stop *x = arg;
-    loop_timer_cancel(x->broker->loops[0], &x->broker->tick);
-    loop_timer_cancel(x->broker->loops[0], &x->broker->expiry_tick);
-    loop_event_set(&x->event);
-}
-
 static void mark_clean(struct broker *b) {
     struct err err = {0};
     char *path = mem_printf("%s/clean", b->dir);
@@ -215,33 +248,7 @@ static void mark_clean(struct broker *b) {
 }
 
 void broker_close(struct broker *b) {
-    struct stop x = {.broker = b};
-    share_stop(b->share);
-    txn_stop(b->txns);
-    coordinator_stop(b->coordinator);
-    loop_event_init(&x.event);
-    loop_post(b->loops[0], tick_stop, &x);
-    loop_event_wait(&x.event);
-    loop_event_fini(&x.event);
-    cleaner_stop(b->cleaner);
-    struct partition **all;
-    size_t n;
-    bool clean = true;
-    partitions_all(b, &all, &n);
-    for (size_t i = 0; i < n; i++) partition_quiesce(all[i]);
-    pool_free(b->readers); // reading ahead
-    b->readers = NULL;
-    for (size_t i = 0; i < n; i++) {
-        struct err err = {0};
-        struct log *l = all[i]->log;
-        all[i]->log = NULL;
-        if (log_close(l, &err) != ERR_OK) {
-            clean = false;
-            log_error("broker", "log not closed cleanly", "topic", all[i]->topic_name, "error", err.msg, NULL);
-        }
-        partition_unref(all[i]);
-    }
-    mem_free(all);
+    bool clean = stop_all(b);
     if (clean) mark_clean(b);
     log_info("broker", "closed", "clean", clean ? "yes" : "no", NULL);
     free_broker(b);
