@@ -210,9 +210,9 @@ enum err_code group_records_load(struct coordinator *c, struct err *err) {
                                         {"max.message.bytes", "104857600"},
                                         {segment, configs_broker_text(b, "offsets.topic.segment.bytes")}};
     struct partition *p = partition_find(b, OFFSETS_TOPIC, 0);
-    if (p == NULL) return broker_topic_create(b, OFFSETS_TOPIC, 1, configs, 3, false, NULL, NULL, err);
-    enum err_code code = load_all(c, p->log, err);
-    partition_unref(p);
+    enum err_code code = p == NULL ? broker_topic_create(b, OFFSETS_TOPIC, 1, configs, 3, false, NULL, NULL, err) : load_all(c, p->log, err);
+    if (p == NULL || log_end(p->log) == 0) topics_yield(b, OFFSETS_TOPIC); // Kafka makes it when it is needed: clients may want to be first
+    if (p != NULL) partition_unref(p);
     return code == ERR_OK ? ERR_OK : err_wrap(err, "topic " OFFSETS_TOPIC);
 }
 

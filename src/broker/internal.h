@@ -37,6 +37,7 @@ struct topic {
     uint8_t id[16];
     topic_kvs configs; // those set on the topic, sorted by name
     VEC(struct partition *) partitions;
+    bool yields; // made at the start, by nobody's wish: while it has no record, who creates it gets it
 };
 
 struct partition {
@@ -114,6 +115,7 @@ struct broker {
 
 // ---- topics.c: the catalog and its file ----
 enum err_code topics_create_file(struct broker *b, struct err *err); // an empty one, in a new directory
+void topics_yield(struct broker *b, const char *name); // the server made it for itself: who creates it before it has a record takes it
 void topics_spare(struct broker *b); // sets aside what a change on a full disk needs; at opening and when there is room again
 enum err_code topics_load(struct broker *b, bool clean, struct err *err);
 void topics_free(struct broker *b);

@@ -403,6 +403,70 @@ static enum err_code create(struct broker *b, struct topic *t, int32_t partition
     return ERR_OK;
 }
 
+static enum err_code grow(struct broker *b, struct topic *t, int32_t partitions, struct err *err) {
+    size_t old = t->partitions.n;
+    struct topic extra = {.name = t->name};
+    struct topic_setting_values v;
+    configs_settings(b, &t->configs, &v);
+    enum err_code code = remove_folders(b, t->name, old, (size_t)partitions, err);
+    for (size_t i = old; i < (size_t)partitions && code == ERR_OK; i++) {
+        struct partition *p = partition_open(b, t->name, (int32_t)i, t->id, &v, false, err);
+        if (p == NULL) code = err->code;
+        else vec_add(&extra.partitions, p);
+    }
+    if (code == ERR_OK) code = sys_sync_dir(b->sys, b->dir, err);
+    if (code == ERR_OK) code = save(b, &(struct change){.edit = t, .partitions = (size_t)partitions, .configs = &t->configs}, err);
+    if (code == ERR_OK) {
+        sys_mutex_lock(&b->mutex);
+        for (size_t i = 0; i < extra.partitions.n; i++) vec_add(&t->partitions, extra.partitions.p[i]);
+        sys_mutex_unlock(&b->mutex);
+        b->n_partitions += (int64_t)extra.partitions.n;
+    } else {
+        for (size_t i = 0; i < extra.partitions.n; i++) partition_unref(extra.partitions.p[i]);
+        (void)remove_folders(b, t->name, old, (size_t)partitions, NULL);
+    }
+    vec_fini(&extra.partitions);
+    return code;
+}
+
+// Swaps them: `next` has the old ones then.
+static enum err_code set_configs(struct broker *b, struct topic *t, topic_kvs *next, struct err *err) {
+    enum err_code code = save(b, &(struct change){.edit = t, .partitions = t->partitions.n, .configs = next}, err);
+    if (code != ERR_OK) return code;
+    struct topic_setting_values v;
+    configs_settings(b, next, &v);
+    for (size_t i = 0; i < t->partitions.n; i++) partition_settings(t->partitions.p[i], &v);
+    sys_mutex_lock(&b->mutex);
+    topic_kvs old = t->configs;
+    t->configs = *next;
+    sys_mutex_unlock(&b->mutex);
+    *next = old;
+    return ERR_OK;
+}
+
+static bool is_free(const struct topic *t) { return t->yields && log_end(t->partitions.p[0]->log) == 0; }
+
+// Somebody creates what the server made for itself: it is his, with what he wants of it; configs that he leaves out stay.
+static enum err_code take(struct broker *b, struct topic *t, int32_t partitions, const struct broker_kv *configs, size_t n, bool validate_only,
+                          struct err *err) {
+    topic_kvs next = {0};
+    kvs_copy(&next, &t->configs);
+    enum err_code code = configs_apply(&next, configs, n, err);
+    if (code == ERR_OK) code = check_count(b, partitions, partitions - (int64_t)t->partitions.n, err);
+    if (code == ERR_OK && !validate_only) code = set_configs(b, t, &next, err);
+    if (code == ERR_OK && !validate_only && partitions > (int32_t)t->partitions.n) code = grow(b, t, partitions, err);
+    if (code == ERR_OK && !validate_only) t->yields = false;
+    kvs_free(&next);
+    return code;
+}
+
+void topics_yield(struct broker *b, const char *name) {
+    sys_mutex_lock(&b->change);
+    struct topic *t = map_getc(&b->topics, name);
+    if (t != NULL) t->yields = true;
+    sys_mutex_unlock(&b->change);
+}
+
 enum err_code broker_topic_create(struct broker *b, const char *name, int32_t partitions, const struct broker_kv *configs, size_t n_configs,
                                   bool validate_only, struct broker_topic_info *out, struct arena *a, struct err *err) {
     struct err local = {0};
@@ -411,16 +475,22 @@ enum err_code broker_topic_create(struct broker *b, const char *name, int32_t pa
     if (partitions == -1) partitions = (int32_t)configs_broker_i64(b, "num.partitions", 1);
     struct topic *t = topic_new(name);
     sys_mutex_lock(&b->change);
-    enum err_code code = map_getc(&b->topics, name) != NULL ? err_set(err, ERR_EXISTS, "Topic '%s' already exists.", name) : ERR_OK;
-    if (code == ERR_OK) code = check_collision(b, name, err);
-    if (code == ERR_OK) code = check_count(b, partitions, partitions, err);
-    if (code == ERR_OK) code = configs_apply(&t->configs, configs, n_configs, err);
-    if (code == ERR_OK && !validate_only) code = create(b, t, partitions, err);
+    struct topic *there = map_getc(&b->topics, name);
+    bool taken = there != NULL && is_free(there);
+    enum err_code code = there != NULL && !taken ? err_set(err, ERR_EXISTS, "Topic '%s' already exists.", name) : ERR_OK;
+    if (taken) {
+        code = take(b, there, partitions, configs, n_configs, validate_only, err);
+    } else {
+        if (code == ERR_OK) code = check_collision(b, name, err);
+        if (code == ERR_OK) code = check_count(b, partitions, partitions, err);
+        if (code == ERR_OK) code = configs_apply(&t->configs, configs, n_configs, err);
+        if (code == ERR_OK && !validate_only) code = create(b, t, partitions, err);
+    }
     if (code == ERR_OK && out != NULL) { // out NULL: no arena either
-        describe(t, a, out);
+        describe(taken ? there : t, a, out);
         out->partitions = partitions;
     }
-    bool made = code == ERR_OK && !validate_only;
+    bool made = code == ERR_OK && !validate_only && !taken;
     if (!made && t->partitions.n > 0) {
         size_t n = t->partitions.n;
         topic_free(t); // files closed first
@@ -429,7 +499,7 @@ enum err_code broker_topic_create(struct broker *b, const char *name, int32_t pa
     }
     sys_mutex_unlock(&b->change);
     if (!made) topic_free(t);
-    else coordinator_topic_changed(b->coordinator, name);
+    if (code == ERR_OK && !validate_only) coordinator_topic_changed(b->coordinator, name);
     return code;
 }
 
@@ -458,32 +528,6 @@ enum err_code broker_topic_delete(struct broker *b, const char *name, struct err
         topic_free(t);
     }
     sys_mutex_unlock(&b->change);
-    return code;
-}
-
-static enum err_code grow(struct broker *b, struct topic *t, int32_t partitions, struct err *err) {
-    size_t old = t->partitions.n;
-    struct topic extra = {.name = t->name};
-    struct topic_setting_values v;
-    configs_settings(b, &t->configs, &v);
-    enum err_code code = remove_folders(b, t->name, old, (size_t)partitions, err);
-    for (size_t i = old; i < (size_t)partitions && code == ERR_OK; i++) {
-        struct partition *p = partition_open(b, t->name, (int32_t)i, t->id, &v, false, err);
-        if (p == NULL) code = err->code;
-        else vec_add(&extra.partitions, p);
-    }
-    if (code == ERR_OK) code = sys_sync_dir(b->sys, b->dir, err);
-    if (code == ERR_OK) code = save(b, &(struct change){.edit = t, .partitions = (size_t)partitions, .configs = &t->configs}, err);
-    if (code == ERR_OK) {
-        sys_mutex_lock(&b->mutex);
-        for (size_t i = 0; i < extra.partitions.n; i++) vec_add(&t->partitions, extra.partitions.p[i]);
-        sys_mutex_unlock(&b->mutex);
-        b->n_partitions += (int64_t)extra.partitions.n;
-    } else {
-        for (size_t i = 0; i < extra.partitions.n; i++) partition_unref(extra.partitions.p[i]);
-        (void)remove_folders(b, t->name, old, (size_t)partitions, NULL);
-    }
-    vec_fini(&extra.partitions);
     return code;
 }
 
@@ -525,19 +569,7 @@ enum err_code broker_topic_alter(struct broker *b, const char *name, const struc
         kvs_copy(&next, &t->configs);
         code = configs_apply(&next, changes, n, err);
     }
-    if (code == ERR_OK && !validate_only) {
-        code = save(b, &(struct change){.edit = t, .partitions = t->partitions.n, .configs = &next}, err);
-        if (code == ERR_OK) {
-            struct topic_setting_values v;
-            configs_settings(b, &next, &v);
-            for (size_t i = 0; i < t->partitions.n; i++) partition_settings(t->partitions.p[i], &v);
-            sys_mutex_lock(&b->mutex);
-            topic_kvs old = t->configs;
-            t->configs = next;
-            sys_mutex_unlock(&b->mutex);
-            next = old;
-        }
-    }
+    if (code == ERR_OK && !validate_only) code = set_configs(b, t, &next, err);
     sys_mutex_unlock(&b->change);
     kvs_free(&next);
     return code;

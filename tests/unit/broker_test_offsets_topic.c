@@ -158,9 +158,42 @@ static void test_records_of_both_forms(void **state) {
     }
 }
 
+// It is there from the start, but who creates it before anybody used it gets it as he wants it, once; and it holds groups' records still.
+static void test_created_by_a_client(void **state) {
+    struct fixture *f = *state;
+    const struct broker_kv wanted[] = {{"segment.bytes", "1048576"}}, wrong[] = {{"segment.bytes", "many"}};
+    struct broker_topic_info info;
+    struct arena a;
+    arena_init(&a);
+    assert_int_equal(broker_topic_create(f->broker, "__consumer_offsets", 3, wrong, 1, false, NULL, NULL, NULL), ERR_CONFIG);
+    assert_int_equal(broker_topic_create(f->broker, "__consumer_offsets", 0, NULL, 0, false, NULL, NULL, NULL), ERR_PARTITIONS);
+    assert_int_equal(broker_topic_create(f->broker, "__consumer_offsets", 5, wanted, 1, true, &info, &a, NULL), ERR_OK); // only validates
+    assert_int_equal(info.partitions, 5);
+    assert_int_equal(broker_topic_create(f->broker, "__consumer_offsets", 3, wanted, 1, false, &info, &a, NULL), ERR_OK);
+    assert_int_equal(info.partitions, 3);
+    assert_int_equal(broker_topic_create(f->broker, "__consumer_offsets", 3, wanted, 1, false, NULL, NULL, NULL), ERR_EXISTS);
+    struct broker_config_entry *entries;
+    size_t n;
+    assert_int_equal(broker_topic_configs(f->broker, "__consumer_offsets", &a, &entries, &n, NULL), ERR_OK);
+    int seen = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(entries[i].name, "segment.bytes") == 0) seen += strcmp(entries[i].value, "1048576") == 0;
+        if (strcmp(entries[i].name, "cleanup.policy") == 0) seen += strcmp(entries[i].value, "compact") == 0; // not said: stays
+    }
+    assert_int_equal(seen, 2);
+    assert_int_equal(broker_topic_create(f->broker, "t", PARTS, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
+    commit_all(f, 1);
+    fixture_restart(f, false);
+    check_all(f, 1);
+    assert_true(broker_topic_get(f->broker, STR("__consumer_offsets"), &a, &info) && info.partitions == 3);
+    assert_int_equal(broker_topic_create(f->broker, "__consumer_offsets", 3, NULL, 0, false, NULL, NULL, NULL), ERR_EXISTS);
+    arena_fini(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_stays_small, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_share_member, fixture_setup, fixture_teardown),
-                                       cmocka_unit_test_setup_teardown(test_records_of_both_forms, fixture_setup, fixture_teardown)};
+                                       cmocka_unit_test_setup_teardown(test_records_of_both_forms, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_created_by_a_client, fixture_setup, fixture_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
