@@ -42,6 +42,7 @@ EXCLUDED = {
     "DescribeFeaturesTest": "asks the controllers",
     "ClientRebootstrapTest": "two brokers: one goes and the other stays",
     "RackAwareAutoTopicCreationTest": "four brokers in three racks",
+    "ShareConsumerRackAwareTest": "an assignor class inside the broker's JVM; Apache Kafka as an outside broker does not start with it either",
     "DeleteTopicTest": "topics with replicas on three brokers",
     "AutoTopicCreationTest.testAutoCreateTopicWithExplicitBrokerConfig": "two replicas",
     "AutoTopicCreationTest.testAutoCreateTopicWithImplicitBrokerConfig": "two replicas",
