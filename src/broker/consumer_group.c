@@ -10,6 +10,22 @@
 #include "base/log.h"
 #include "broker/consumer_assignor.h"
 
+// Kafka's own classes have short names, which members know them by.
+static char *assignor_names(const char *list) {
+    struct str rest = str_c(list), head;
+    struct buf out = {0};
+    for (bool more = true; more;) {
+        more = str_cut(rest, ',', &head, &rest);
+        head = str_trim(head);
+        if (str_ends(head, STR(".UniformAssignor"))) head = STR("uniform");
+        if (str_ends(head, STR(".RangeAssignor"))) head = STR("range");
+        buf_printf(&out, "%s" STR_FMT, out.n > 0 ? "," : "", STR_ARG(head));
+    }
+    char *names = mem_strndup((const char *)out.p, out.n);
+    buf_fini(&out);
+    return names;
+}
+
 void consumer_limits_load(struct coordinator *c) {
     const struct broker *b = c->broker;
     const char *policy = configs_broker_text(b, "group.consumer.migration.policy");
@@ -21,7 +37,7 @@ void consumer_limits_load(struct coordinator *c) {
     c->consumer.upgrade = both || str_ieq(str_c(policy), STR("upgrade"));
     c->consumer.downgrade = both || str_ieq(str_c(policy), STR("downgrade"));
     mem_free(c->consumer.assignors);
-    c->consumer.assignors = mem_strdup(configs_broker_text(b, "group.consumer.assignors"));
+    c->consumer.assignors = assignor_names(configs_broker_text(b, "group.consumer.assignors"));
 }
 
 static void names_fini(name_list *v) {

@@ -116,7 +116,7 @@ static enum err_code open_broker(struct server *s, struct err *err) {
                               .features = config_text(&s->config, CFG_BROKER_FEATURES)};
     s->broker = broker_open(s->sys, &c, s->loops, s->n_loops, s->pool, err);
     mem_free(dir);
-    if (s->broker == NULL) return err->code;
+    if (s->broker == NULL) return err->code == ERR_CONFIG && *file != 0 ? err_wrap(err, "broker.properties=%s", file) : err->code;
     s->topics = topics_local(s->broker);
     return ERR_OK;
 }

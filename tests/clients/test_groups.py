@@ -233,3 +233,17 @@ def test_upgrade_and_downgrade(group: Group) -> None:
     group.until(lambda: group.sizes() == [6])
     assert describe(group).type == ConsumerGroupType.CLASSIC
     group.until(lambda: len(set(group.read)) == 30)
+
+
+def test_assignors_by_their_classes(new_server, scratch: Path) -> None:
+    """A server.properties that names Kafka's own classes: members ask for them by their short names."""
+    path, kafka = scratch / f"{uuid.uuid4().hex}.properties", "org.apache.kafka.coordinator.group.assignor"
+    path.write_text(f"{PROPERTIES}group.consumer.assignors={kafka}.RangeAssignor, {kafka}.UniformAssignor\n")
+    group = Group(new_server({"broker.properties": str(path)}).start(), name("g"))
+    topic = name("t")
+    create(group.server, topic, 3)
+    group.add("a", [topic], **{"group.remote.assignor": "uniform"})
+    group.add("b", [topic], **{"group.remote.assignor": "range"})
+    group.until(lambda: group.sizes() in ([1, 2], [2, 1]))
+    group.close("a")
+    group.close("b")

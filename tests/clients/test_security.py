@@ -1177,6 +1177,7 @@ def test_delegation_tokens(guarded, secured):
         ("ssl.client.auht=required", "ssl.client.auht"),
         ("super.users=User:x", "authorizer.class.name"),
         ("listeners=PLAINTEXT://127.0.0.1:0", "kafka.listen=off"),
+        ("group.share.assignors=my.own.Assignor", "group.share.assignors"),
     ],
 )
 def test_refused_at_start(millrace, scratch, lines, said):
