@@ -133,7 +133,7 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 case "brokerState": return broker.running() ? BrokerState.RUNNING : BrokerState.NOT_RUNNING;
                 case "startup": broker.start(); return null;
                 case "shutdown": broker.stop(); return null;
-                case "awaitShutdown": Thread.sleep(5000); return null; // Kafka's takes longer: its clients have noticed and forgotten it by then
+                case "awaitShutdown": Thread.sleep(Long.getLong("broker.gone.ms", 0)); return null;
                 case "boundPort": return broker.port();
                 case "clusterId": return clusterId();
                 case "metadataCache": return standIn(MetadataCache.class, this::askMetadata);
