@@ -45,17 +45,19 @@ def test_each_record_once_and_none_again_after_a_kill(new_server) -> None:
     members = [consumer(server, group, topic) for _ in range(2)]
     deadline = time.monotonic() + 60
     accepted: list[str] = []
+    begun: set[int] = set()
     filled = 0
-    while len(accepted) < RECORDS and time.monotonic() < deadline:
-        if filled < RECORDS * 20 and len(accepted) == 0:  # the group begins at the end: some come before it is there
+    while (len(accepted) < RECORDS or len(begun) < 2) and time.monotonic() < deadline:
+        if filled < RECORDS * 20 and len(begun) < 2:  # the group begins at the end of each partition: some come before it is there
             fill(server, topic, filled, RECORDS)
             filled += RECORDS
         for one in members:
             for m in poll(one):
                 one.acknowledge(m, AcknowledgeType.ACCEPT)
                 accepted.append(m.value().decode())
+                begun.add(m.partition())
             one.commit_sync(timeout=10)
-    assert len(accepted) >= RECORDS
+    assert len(accepted) >= RECORDS and len(begun) == 2
     assert len(set(accepted)) == len(accepted)
     rows = json.loads(server.cli("group", "describe", group, "--members", "-o", "json").stdout)
     assert len(rows) == len(members)
