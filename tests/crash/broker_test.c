@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash tests of the broker: topics created, grown and deleted, produces of an idempotent producer, group commits and producer ids, with every
 // operation on the disk as the last one, or failing once. Acknowledged is there; nothing is doubled; a retry gets the offset it had.
-#include "crash.h"
+#include "broker_server.h"
 
 #include "broker/broker.h"
 #include "broker/groups.h"
@@ -22,33 +22,9 @@ struct my {
     int32_t epoch; // of the member "m" of a consumer group; 0 = none acknowledged
 };
 
-struct server {
-    struct loop *loop;
-    struct pool *pool;
-    struct broker *broker;
-};
-
-static char why[ERR_MSG_MAX];
-
 static bool start(struct server *v, struct sys *s) {
-    struct err err = {0};
     static const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}};
-    struct broker_config c = {.dir = "log", .node_id = 1, .default_partitions = 1, .max_partitions = 100};
-    c.configs = configs;
-    c.n_configs = 1;
-    v->pool = pool_new("crash", 1, 50);
-    v->loop = loop_new(s, "crash", &err);
-    loop_start(v->loop);
-    v->broker = broker_open(s, &c, &v->loop, 1, v->pool, &err);
-    memcpy(why, err.msg, sizeof why);
-    return v->broker != NULL;
-}
-
-static void stop(struct server *v) {
-    if (v->broker != NULL) broker_close(v->broker);
-    loop_stop(v->loop);
-    loop_free(v->loop);
-    pool_free(v->pool);
+    return server_start(v, s, configs, sizeof configs / sizeof configs[0], NULL);
 }
 
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
@@ -223,18 +199,18 @@ static void scenario(struct sys *s, void *state) {
     struct server v = {0};
     m->last_producer_id = m->committed = m->maybe_committed = -1;
     bool on = start(&v, s) && first_life(&v, m);
-    stop(&v);
+    server_stop(&v);
     v = (struct server){0};
     if (!on) return;
     if (start(&v, s)) (void)second_life(&v, m);
-    stop(&v);
+    server_stop(&v);
 }
 
 static void recover(struct sys *s, void *state) {
     (void)state;
     struct server v = {0};
     (void)start(&v, s);
-    stop(&v);
+    server_stop(&v);
 }
 
 // ---- what must hold -------------------------------------------------------------------------------------------------
@@ -305,7 +281,7 @@ static void verify(struct sys *s, void *state) {
             m->epoch = epoch;
         }
         if (round == 0) sys_sim_crash_at(s, sys_sim_ops(s) + 1); // the close is cut at once
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
     }
 }
@@ -336,7 +312,7 @@ static void test_disk_full(void **x) {
         assert_true(put_some(&v, &m, 0, 1));
         value_size = 20;
         assert_true(put_some(&v, &m, 0, 2) && put_commit(&v, &m, 1) && create(&v, &m, 1));
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
         verify(s, &m);
         sys_sim_free(s);
@@ -361,14 +337,14 @@ static void test_failed_sync(void **x) {
         assert_int_equal(broker_read(v.broker, "a", 0, 0, 1000, &b, &o, NULL), ERR_OK); // what was durable can be read, and no more
         assert_true(b.n > 0 && o.high_watermark == 2);
         buf_fini(&b);
-        stop(&v);
+        server_stop(&v);
         sys_sim_kill(s); // the process only: the cache still shows what the failed sync forgot
         struct server again = {0};
         assert_true(start(&again, s));
         assert_int_equal(produce(&again, 0, m.produced[0], &offset), 0); // the client's retry: the same record once
         m.offsets[0][m.produced[0]++] = offset;
         check_topic(&again, &m, 0);
-        stop(&again);
+        server_stop(&again);
         sys_sim_reboot(s);
         verify(s, &m);
         sys_sim_free(s);

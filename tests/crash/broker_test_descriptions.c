@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash tests of topology descriptions and of features' levels: pushed, changed, taken away with the group, over a restart, with every operation on
 // the disk as the last one, or failing once. What was acknowledged is told afterwards; a group that is gone leaves nothing.
-#include "crash.h"
+#include "broker_server.h"
 
 #include "broker/broker.h"
 #include "broker/features.h"
@@ -19,35 +19,11 @@ struct my {
     int16_t level, maybe_level; // of transaction.version
 };
 
-struct server {
-    struct loop *loop;
-    struct pool *pool;
-    struct broker *broker;
-};
-
-static char why[ERR_MSG_MAX];
-
 static bool start(struct server *v, struct sys *s) {
-    struct err err = {0};
     static const struct broker_kv configs[] = {
         {"log.segment.bytes", "1048576"},
         {"group.streams.topology.description.plugin.class", "org.apache.kafka.server.streams.InMemoryTopologyDescriptionPlugin"}};
-    struct broker_config c = {.dir = "log", .node_id = 1, .default_partitions = 1, .max_partitions = 100, .features = "share.version=1"};
-    c.configs = configs;
-    c.n_configs = 2;
-    v->pool = pool_new("crash", 1, 50);
-    v->loop = loop_new(s, "crash", &err);
-    loop_start(v->loop);
-    v->broker = broker_open(s, &c, &v->loop, 1, v->pool, &err);
-    memcpy(why, err.msg, sizeof why);
-    return v->broker != NULL;
-}
-
-static void stop(struct server *v) {
-    if (v->broker != NULL) broker_close(v->broker);
-    loop_stop(v->loop);
-    loop_free(v->loop);
-    pool_free(v->pool);
+    return server_start(v, s, configs, sizeof configs / sizeof configs[0], "share.version=1");
 }
 
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
@@ -142,18 +118,18 @@ static void scenario(struct sys *s, void *state) {
     struct server v = {0};
     m->level = m->maybe_level = 2;
     bool on = start(&v, s) && first_life(&v, state);
-    stop(&v);
+    server_stop(&v);
     v = (struct server){0};
     if (!on) return;
     if (start(&v, s)) (void)second_life(&v, state);
-    stop(&v);
+    server_stop(&v);
 }
 
 static void recover(struct sys *s, void *state) {
     (void)state;
     struct server v = {0};
     (void)start(&v, s);
-    stop(&v);
+    server_stop(&v);
 }
 
 static void check(struct server *v, struct my *m) {
@@ -182,7 +158,7 @@ static void verify(struct sys *s, void *state) {
         if (!start(&v, s)) fail_msg("the broker does not open again: %s", why);
         check(&v, state);
         if (round == 0) sys_sim_crash_at(s, sys_sim_ops(s) + 1); // the close is cut at once
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
     }
 }

@@ -1,38 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash tests of committed offsets that go: with their topic, which is made again under its name, by age, and with their group. Every operation
 // on the disk is the last one, or fails once. What went and was told of does not come back; what could not be written did not go.
-#include "crash.h"
+#include "broker_server.h"
 
 #include "broker/broker.h"
 #include "broker/groups.h"
 #include "broker/kafka_error.h"
 #include "broker/txn.h"
 
-struct server {
-    struct loop *loop;
-    struct pool *pool;
-    struct broker *broker;
-};
-
 static bool start(struct server *v, struct sys *s) {
-    struct err err = {0};
     static const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}, {"offsets.retention.minutes", "1"}};
-    struct broker_config c = {.dir = "log", .node_id = 1, .default_partitions = 1, .max_partitions = 100};
-    c.configs = configs;
-    c.n_configs = sizeof configs / sizeof configs[0];
-    v->pool = pool_new("crash", 1, 50);
-    v->loop = loop_new(s, "crash", &err);
-    loop_start(v->loop);
-    v->broker = broker_open(s, &c, &v->loop, 1, v->pool, &err);
-    return v->broker != NULL;
-}
-
-static void stop(struct server *v) {
-    if (v->broker != NULL) broker_close(v->broker);
-    loop_stop(v->loop);
-    loop_free(v->loop);
-    pool_free(v->pool);
-    *v = (struct server){0};
+    return server_start(v, s, configs, sizeof configs / sizeof configs[0], NULL);
 }
 
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
@@ -175,14 +153,14 @@ static void work(struct server *v, struct my *m) {
 static void scenario(struct sys *s, void *state) {
     struct server v = {0};
     if (start(&v, s)) work(&v, state);
-    stop(&v);
+    server_stop(&v);
 }
 
 static void recover(struct sys *s, void *state) {
     (void)state;
     struct server v = {0};
     (void)start(&v, s);
-    stop(&v);
+    server_stop(&v);
 }
 
 static void verify(struct sys *s, void *state) {
@@ -200,7 +178,7 @@ static void verify(struct sys *s, void *state) {
         if (!same && m->is_new) assert_int_equal(plain, NEW);
         else if (!same) assert_true(plain == -1 || (plain == NEW && m->maybe_new)); // never what was of the topic before
         if (!same) assert_int_equal(in_txn, -1);
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
     }
 }
@@ -234,7 +212,7 @@ static bool expire_once(enum sys_sim_fault fault, uint64_t n, int *kept) {
     *kept += found == OLD;
     assert_true(found == OLD || found == -1);
     for (int i = 0; i < 2; i++) {
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
         assert_true(start(&v, s));
         if (found == -1) assert_int_equal(fetch(&v, "g", 0), -1); // what nobody saw any more does not come back
@@ -245,11 +223,11 @@ static bool expire_once(enum sys_sim_fault fault, uint64_t n, int *kept) {
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fetch(&v, "g", 0), -1);
         assert_int_equal(groups(&v, "classic"), 1); // "other" only
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
         assert_true(start(&v, s));
     }
-    stop(&v);
+    server_stop(&v);
     sys_sim_free(s);
     return hit;
 }
@@ -278,7 +256,7 @@ static bool delete_once(enum sys_sim_fault fault, uint64_t n, int *refused) {
     *refused += error != 0;
     if (error != 0) error = delete_group(&v, "modern"); // with a disk that works again; after a failed sync that is so at the next start
     assert_int_not_equal(error, KAFKA_GROUP_ID_NOT_FOUND);
-    stop(&v);
+    server_stop(&v);
     sys_sim_reboot(s);
     assert_true(start(&v, s));
     size_t left = groups(&v, "consumer");
@@ -286,11 +264,11 @@ static bool delete_once(enum sys_sim_fault fault, uint64_t n, int *refused) {
     if (left > 0) assert_int_equal(delete_group(&v, "modern"), 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(delete_group(&v, "modern"), KAFKA_GROUP_ID_NOT_FOUND);
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
         assert_true(start(&v, s));
     }
-    stop(&v);
+    server_stop(&v);
     sys_sim_free(s);
     return hit;
 }

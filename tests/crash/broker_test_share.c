@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash tests of share groups: joining, fetching, acknowledging, releasing, a restart in between, with every operation on the disk as the last
 // one, or failing once. What was acknowledged never comes again, nothing else is lost, and delivery counts do not go back.
-#include "crash.h"
+#include "broker_server.h"
 
 #include "broker/broker.h"
 #include "unit/share_client.h"
@@ -18,33 +18,9 @@ struct my {
     int16_t stored[RECORDS]; // deliveries that a release has made durable
 };
 
-struct server {
-    struct loop *loop;
-    struct pool *pool;
-    struct broker *broker;
-};
-
-static char why[ERR_MSG_MAX];
-
 static bool start(struct server *v, struct sys *s) {
-    struct err err = {0};
     static const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}, {"share.coordinator.snapshot.update.records.per.snapshot", "2"}};
-    struct broker_config c = {.dir = "log", .node_id = 1, .default_partitions = 1, .max_partitions = 100};
-    c.configs = configs;
-    c.n_configs = 2;
-    v->pool = pool_new("crash", 1, 50);
-    v->loop = loop_new(s, "crash", &err);
-    loop_start(v->loop);
-    v->broker = broker_open(s, &c, &v->loop, 1, v->pool, &err);
-    memcpy(why, err.msg, sizeof why);
-    return v->broker != NULL;
-}
-
-static void stop(struct server *v) {
-    if (v->broker != NULL) broker_close(v->broker);
-    loop_stop(v->loop);
-    loop_free(v->loop);
-    pool_free(v->pool);
+    return server_start(v, s, configs, sizeof configs / sizeof configs[0], NULL);
 }
 
 static struct share_client client(struct server *v, const struct my *m, const char *member) {
@@ -101,18 +77,18 @@ static bool second_life(struct server *v, struct my *m) {
 static void scenario(struct sys *s, void *state) {
     struct server v = {0};
     bool on = start(&v, s) && first_life(&v, state);
-    stop(&v);
+    server_stop(&v);
     v = (struct server){0};
     if (!on) return;
     if (start(&v, s)) (void)second_life(&v, state);
-    stop(&v);
+    server_stop(&v);
 }
 
 static void recover(struct sys *s, void *state) {
     (void)state;
     struct server v = {0};
     (void)start(&v, s);
-    stop(&v);
+    server_stop(&v);
 }
 
 // Everything that is available is taken: all records once, but those that were acknowledged.
@@ -146,7 +122,7 @@ static void verify(struct sys *s, void *state) {
         if (!start(&v, s)) fail_msg("the broker does not open again: %s", why);
         if (m->begun && m->produced == RECORDS) check(&v, m);
         if (round == 0) sys_sim_crash_at(s, sys_sim_ops(s) + 1); // the close is cut at once
-        stop(&v);
+        server_stop(&v);
         sys_sim_reboot(s);
     }
 }
