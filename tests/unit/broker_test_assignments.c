@@ -93,23 +93,9 @@ struct call {
     void (*fn)(struct call *c);
 };
 
-static void call_done(struct group_call *c) { loop_event_set(&((struct call *)c->arg)->event); }
-static void call_start(void *arg) { ((struct call *)arg)->fn(arg); }
+#include "unit/group_call.h"
 
-static int run(struct call *c, struct fixture *f, void (*fn)(struct call *c)) {
-    c->f = f;
-    c->fn = fn;
-    arena_init(&c->arena);
-    loop_event_init(&c->event);
-    c->call.done = call_done;
-    c->call.back = f->loop;
-    c->call.arena = &c->arena;
-    c->call.arg = c;
-    loop_post(f->loop, call_start, c);
-    loop_event_wait(&c->event);
-    loop_event_fini(&c->event);
-    return c->call.error;
-}
+static int run(struct call *c, struct fixture *f, void (*fn)(struct call *c)) { return call_run(c, f, f->loop, fn); }
 static void do_heartbeat(struct call *c) { group_consumer_heartbeat(c->f->broker, &c->heartbeat); }
 static void do_describe(struct call *c) { group_consumer_describe(c->f->broker, &c->describe); }
 static void do_commit(struct call *c) { group_commit(c->f->broker, &c->commit); }
