@@ -16,19 +16,19 @@ static const char version_text[] = "millrace-log 1\n";
 
 // ---- open -----------------------------------------------------------------------------------------------------------
 
-static enum err_code begin_features(struct broker *b, const char *levels, struct err *err) {
+static enum err_code begin_features(struct broker *b, const struct broker_config *config, struct err *err) {
     char *path = mem_printf("%s/store", b->dir);
-    enum err_code code = features_begin(b->sys, path, levels, b->config.node_id, err);
+    enum err_code code = features_begin(b->sys, path, config->features, b->config.node_id, err);
     mem_free(path);
-    return code;
+    return code == ERR_CONFIG && config->features_place != NULL ? err_wrap(err, "%s", config->features_place) : code;
 }
 
-static enum err_code check_version(struct broker *b, const char *features, struct err *err) {
+static enum err_code check_version(struct broker *b, const struct broker_config *config, struct err *err) {
     char *path = mem_printf("%s/version", b->dir);
     enum err_code code = sys_mkdirs(b->sys, b->dir, err);
     if (code == ERR_OK && !sys_exists(b->sys, path)) {
         code = topics_create_file(b, err); // so that a directory with a version has a catalog, or was damaged
-        if (code == ERR_OK) code = begin_features(b, features, err);
+        if (code == ERR_OK) code = begin_features(b, config, err);
         if (code == ERR_OK) code = sys_write_file(b->sys, path, str_c(version_text), err);
     } else if (code == ERR_OK) {
         char *text = sys_read_file(b->sys, path, 4096, NULL, err);
@@ -133,7 +133,8 @@ static void set_config(struct broker *b, const struct broker_config *config) {
     b->config.dir = b->dir;
     b->config.configs = NULL; // kept in static_configs
     b->config.n_configs = 0;
-    b->config.features = NULL;
+    b->config.places = NULL;
+    b->config.features = b->config.features_place = NULL;
 }
 
 static enum err_code open_store(struct broker *b, struct err *err) {
@@ -215,7 +216,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     bool clean = false;
     enum err_code code = configs_check_static(config, &b->static_configs, err);
     b->cache = log_cache_new((size_t)configs_broker_i64(b, "log.cache.bytes", 128 << 20));
-    if (code == ERR_OK) code = check_version(b, config->features, err);
+    if (code == ERR_OK) code = check_version(b, config, err);
     if (code == ERR_OK) code = take_clean_mark(b, &clean, err);
     if (code == ERR_OK && !clean) code = sync_parent(b, err);
     if (code == ERR_OK) code = open_store(b, err);

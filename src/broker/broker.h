@@ -35,10 +35,12 @@ struct broker_config {
     int32_t group_initial_rebalance_delay_ms; // group.initial.rebalance.delay.ms; -1 = not set
     const struct broker_kv *configs;          // further broker configs of the table (log.retention.ms, message.max.bytes, …): static values
     size_t n_configs;
+    const char *const *places; // where each of `configs` was given, for messages ("server.properties:12"); NULL, also one of them = nobody knows
     const char *features; // levels that a new data directory begins with, beside the defaults: "group.version=0,..."; NULL = none. See features.h
+    const char *features_place; // where they were given, for messages; NULL = nobody knows
 };
 
-// Recovers all partitions. ERR_CORRUPT, ERR_IO, ERR_VERSION name the file. The pool should be the broker's own (2 to 4 threads): its
+// Recovers all partitions. ERR_CORRUPT, ERR_IO, ERR_VERSION name the file; ERR_CONFIG the config, its place and what is allowed. The pool should be the broker's own (2 to 4 threads): its
 // fdatasync calls must not queue behind long work.
 struct broker *broker_open(struct sys *s, const struct broker_config *config, struct loop *const *loops, size_t n_loops, struct pool *pool,
                            struct err *err);

@@ -273,19 +273,23 @@ static void add_units(topic_kvs *out) {
     }
 }
 
+static enum err_code check_static(const struct broker_kv *kv, struct err *err) {
+    const struct config_row *row = configs_broker_row(kv->name);
+    if (row == NULL) return err_set(err, ERR_CONFIG, "%s: no such broker config", kv->name);
+    struct config_row named = *row; // a topic's row has the topic's name
+    named.name = kv->name;
+    return configs_check_row(&named, kv->value, err);
+}
+
 enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out, struct err *err) {
     add_fields(c, out);
     for (size_t i = 0; i < c->n_configs; i++) {
-        const struct config_row *row = configs_broker_row(c->configs[i].name);
-        if (row == NULL) return err_set(err, ERR_CONFIG, "%s: no such broker config", c->configs[i].name);
-        struct config_row named = *row; // a topic's row has the topic's name
-        named.name = c->configs[i].name;
-        enum err_code code = configs_check_row(&named, c->configs[i].value, err);
-        if (code != ERR_OK) return code;
+        if (check_static(&c->configs[i], err) != ERR_OK)
+            return c->places != NULL && c->places[i] != NULL ? err_wrap(err, "%s", c->places[i]) : err->code;
         kvs_set(out, c->configs[i].name, c->configs[i].value);
     }
     add_units(out);
-    return ERR_OK;
+    return configs_check_relations(c, out, err);
 }
 
 // ---- values in force ------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ static const struct {
     {FEATURE_GROUP, 1, 22}, {FEATURE_TRANSACTION, 2, 24}, {FEATURE_ELIGIBLE, 1, 26}, {FEATURE_SHARE, 1, 28}, {FEATURE_STREAMS, 1, 29}, {FEATURE_SHARE, 2, 33},
 };
 static const char epoch_key[] = "epoch";
+enum { EPOCH_FIRST = 1 }; // of what a directory begins with
 
 struct broker_features {
     struct sys_mutex change; // over the file
@@ -115,23 +116,31 @@ static bool number(struct store *st, struct arena *a, const char *key, int64_t *
     return store_get(st, STORE_FEATURE, str_c(key), a, &value) && str_to_i64(value, out);
 }
 
-struct broker_features *features_open(struct broker *b, struct err *err) {
-    struct broker_features *x = MEM_NEW(struct broker_features);
+// What the store has, with the defaults where it has none. ERR_VERSION: a level that this program does not know.
+static enum err_code read_levels(struct store *st, const char *place, int16_t levels[FEATURES], int64_t *epoch, struct err *err) {
     struct arena a;
     arena_init(&a);
-    sys_mutex_init(&x->change);
-    sys_mutex_init(&x->mutex);
-    if (!number(b->store, &a, epoch_key, &x->epoch)) x->epoch = 1;
+    if (!number(st, &a, epoch_key, epoch)) *epoch = EPOCH_FIRST;
     enum err_code code = ERR_OK;
     for (int i = 0; i < FEATURES && code == ERR_OK; i++) {
         int64_t level = known[i].level;
-        (void)number(b->store, &a, known[i].name, &level);
+        (void)number(st, &a, known[i].name, &level);
         if (level < 0 || level > known[i].max)
-            code = err_set(err, ERR_VERSION, "%s: feature %s is at level %lld; this version of Millrace knows it up to %d", b->dir, known[i].name,
+            code = err_set(err, ERR_VERSION, "%s: feature %s is at level %lld; this version of Millrace knows it up to %d", place, known[i].name,
                            (long long)level, known[i].max);
-        atomic_init(&x->levels[i], (int16_t)level);
+        levels[i] = (int16_t)level;
     }
     arena_fini(&a);
+    return code;
+}
+
+struct broker_features *features_open(struct broker *b, struct err *err) {
+    struct broker_features *x = MEM_NEW(struct broker_features);
+    int16_t levels[FEATURES] = {0};
+    sys_mutex_init(&x->change);
+    sys_mutex_init(&x->mutex);
+    enum err_code code = read_levels(b->store, b->dir, levels, &x->epoch, err);
+    for (int i = 0; i < FEATURES; i++) atomic_init(&x->levels[i], levels[i]);
     if (code == ERR_OK) return x;
     features_free(x);
     return NULL;
@@ -171,14 +180,18 @@ static enum err_code parse(const char *levels, int16_t out[FEATURES], int node, 
     return ERR_OK;
 }
 
+// The store may have levels already: a first start that ended before the directory was whole left them, and may have been told others. All of them
+// become those of this start, in one write. Later epochs were set by an administrator, so they are nobody's beginning.
 enum err_code features_begin(struct sys *s, const char *store_path, const char *levels, int node_id, struct err *err) {
     int16_t before[FEATURES], after[FEATURES];
-    if (levels == NULL || levels[0] == '\0') return ERR_OK;
+    int64_t epoch;
     for (int i = 0; i < FEATURES; i++) before[i] = after[i] = known[i].level;
-    if (parse(levels, after, node_id, err) != ERR_OK) return err->code;
+    if (levels != NULL && parse(levels, after, node_id, err) != ERR_OK) return err->code;
+    if (memcmp(before, after, sizeof before) == 0 && !sys_exists(s, store_path)) return ERR_OK;
     struct store *st = store_open(s, store_path, err);
     if (st == NULL) return err->code;
-    enum err_code code = write_levels(st, before, after, 1, err);
+    enum err_code code = read_levels(st, store_path, before, &epoch, err);
+    if (code == ERR_OK && epoch == EPOCH_FIRST && memcmp(before, after, sizeof before) != 0) code = write_levels(st, before, after, EPOCH_FIRST, err);
     store_close(st);
     return code;
 }

@@ -38,7 +38,8 @@ int64_t broker_features(struct broker *b, struct broker_feature_info out[FEATURE
 enum err_code broker_features_update(struct broker *b, const struct broker_feature_update *updates, size_t n, bool validate_only, struct err *err);
 
 // ---- inside the broker room, while it opens and closes ----
-// The levels that a new data directory begins with: "name=level,..." on top of the defaults, into its store. ERR_CONFIG.
+// The levels that a new data directory begins with: "name=level,..." (NULL = none) on top of the defaults, into its store, in one write and whatever an
+// earlier start left there that did not come to its end. ERR_CONFIG.
 enum err_code features_begin(struct sys *s, const char *store_path, const char *levels, int node_id, struct err *err);
 struct broker_features *features_open(struct broker *b, struct err *err); // NULL: ERR_VERSION, a level that this program does not know
 void features_free(struct broker_features *f);

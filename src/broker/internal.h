@@ -130,7 +130,9 @@ void partitions_all(struct broker *b, struct partition ***out, size_t *n);      
 void configs_settings(const struct broker *b, const topic_kvs *own, struct topic_setting_values *out);
 // Applies changes to a copy of `own`; ERR_CONFIG, ERR_NOT_SUPPORTED name the key and what is allowed.
 enum err_code configs_apply(topic_kvs *own, const struct broker_kv *changes, size_t n, struct err *err);
-enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out, struct err *err);
+enum err_code configs_check_static(const struct broker_config *c, topic_kvs *out, struct err *err); // ERR_CONFIG, as broker_open
+const char *configs_place(const struct broker_config *c, const char *name); // where it was given; NULL = nobody knows
+enum err_code configs_check_relations(const struct broker_config *c, const topic_kvs *given, struct err *err); // ERR_CONFIG: two that contradict
 const char *kvs_get(const topic_kvs *v, const char *name);
 void kvs_set(topic_kvs *v, const char *name, const char *value);
 void kvs_remove(topic_kvs *v, const char *name);

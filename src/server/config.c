@@ -26,6 +26,7 @@ const char *config_kind_name(enum config_kind k) { return kind_names[k]; }
 const char *config_source_name(enum config_source s) { return source_names[s]; }
 const char *config_text(const struct config *c, enum config_id id) { return c->values[id].text; }
 int64_t config_num(const struct config *c, enum config_id id) { return c->values[id].num; }
+const char *config_place(const struct config *c, enum config_id id) { return c->values[id].place != NULL ? c->values[id].place : "default"; }
 bool config_bool(const struct config *c, enum config_id id) { return c->values[id].num != 0; }
 
 int config_find(struct str key) {
@@ -172,7 +173,10 @@ void config_init(struct config *c) {
 }
 
 void config_fini(struct config *c) {
-    for (int i = 0; i < CONFIG_COUNT; i++) mem_free(c->values[i].text);
+    for (int i = 0; i < CONFIG_COUNT; i++) {
+        mem_free(c->values[i].text);
+        mem_free(c->values[i].place);
+    }
     *c = (struct config){0};
 }
 
@@ -185,7 +189,8 @@ enum err_code config_set(struct config *c, struct str key, struct str value, enu
     struct config_value *v = &c->values[id];
     if (source < v->source) return ERR_OK; // a stronger source has spoken
     mem_free(v->text);
-    *v = (struct config_value){.text = mem_strndup(value.p, value.n), .num = num, .source = source};
+    mem_free(v->place);
+    *v = (struct config_value){.text = mem_strndup(value.p, value.n), .num = num, .source = source, .place = mem_strdup(place)};
     return ERR_OK;
 }
 

@@ -36,6 +36,7 @@ struct config_value {
     char *text;  // as given; DIR/ of a PATH resolved by config_resolve
     int64_t num; // INT, SIZE in bytes, BOOL 0 or 1
     enum config_source source;
+    char *place; // where it was given, for messages: "--set", "environment NAME", a file; NULL: the default
 };
 
 struct config {
@@ -57,6 +58,7 @@ void config_resolve(struct config *c, const char *dir); // puts the data directo
 const char *config_text(const struct config *c, enum config_id id);
 int64_t config_num(const struct config *c, enum config_id id);
 bool config_bool(const struct config *c, enum config_id id);
+const char *config_place(const struct config *c, enum config_id id); // for messages
 // A LISTEN value: false = off. `host` is written NUL-terminated.
 bool config_listen(const struct config *c, enum config_id id, char host[256], int *port);
 

@@ -39,7 +39,10 @@ static enum err_code take(const struct property *p, struct config *c, const char
         if (str_eqc(name, same[i].kafka)) return set_ours(c, same[i].ours, str_c(p->value), place, err);
     bool door = is_the_doors(name);
     if (door) out->door[out->n_door++] = (struct broker_kv){p->name, p->value};
-    if (broker_config_known(p->name)) out->p[out->n++] = (struct broker_kv){p->name, p->value};
+    if (broker_config_known(p->name)) {
+        out->places[out->n] = place;
+        out->p[out->n++] = (struct broker_kv){p->name, p->value};
+    }
     else if (!door) log_warn("server", "not a broker config here, left out", "at", place, "name", p->name, NULL);
     return ERR_OK;
 }
@@ -66,9 +69,10 @@ enum err_code properties_load(struct sys *s, const char *path, struct config *c,
     *out = (struct properties){0};
     if (read_lines(s, "broker.properties", path, a, &lines, &n, err) != ERR_OK) return err->code;
     out->p = ARENA_ARRAY(a, struct broker_kv, n + 1);
+    out->places = ARENA_ARRAY(a, const char *, n + 1);
     out->door = ARENA_ARRAY(a, struct broker_kv, n + 1);
     enum err_code code = ERR_OK;
-    for (size_t i = 0; i < n && code == ERR_OK; i++) code = take(&lines[i], c, arena_printf(a, "%s:%d", path, lines[i].line), out, err);
+    for (size_t i = 0; i < n && code == ERR_OK; i++) code = take(&lines[i], c, arena_printf(a, "broker.properties=%s:%d", path, lines[i].line), out, err);
     return code;
 }
 

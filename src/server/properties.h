@@ -10,6 +10,7 @@
 
 struct properties {
     struct broker_kv *p; // the broker's
+    const char **places; // of each of them: "broker.properties=FILE:LINE"
     size_t n;
     struct broker_kv *door; // the Kafka door's: listeners, TLS, SASL, authorization
     size_t n_door;

@@ -79,7 +79,7 @@ static void show_listeners(struct server *s, struct properties *p, const char *n
     while (at < p->n && strcmp(p->p[at].name, name) != 0) at++;
     const char *value = more == NULL || *more == 0 ? own : arena_printf(&s->properties, "%s,%s", own, more);
     p->p[at] = (struct broker_kv){name, value};
-    if (at == p->n) p->n++;
+    if (at == p->n) p->places[p->n++] = NULL;
 }
 
 // kafka.listen and kafka.advertised as Kafka's configs, for who asks the broker for them.
@@ -88,8 +88,11 @@ static void add_listeners(struct server *s, struct properties *p) {
     const char *more = of(p, "listeners"), *told = of(p, "advertised.listeners");
     if (strcmp(listen, "off") == 0) return;
     struct broker_kv *all = ARENA_ARRAY(&s->properties, struct broker_kv, p->n + 2);
+    const char **places = ARENA_ARRAY(&s->properties, const char *, p->n + 2);
     if (p->n > 0) memcpy(all, p->p, p->n * sizeof *all);
+    if (p->n > 0) memcpy(places, p->places, p->n * sizeof *places);
     p->p = all;
+    p->places = places;
     show_listeners(s, p, "listeners", arena_printf(&s->properties, "PLAINTEXT://%s", listen), more);
     show_listeners(s, p, "advertised.listeners", arena_printf(&s->properties, "PLAINTEXT://%s", *advertised != 0 ? advertised : listen),
                    told == NULL ? more : told);
@@ -113,10 +116,12 @@ static enum err_code open_broker(struct server *s, struct err *err) {
                               .produce_bytes_max = (uint64_t)config_num(&s->config, CFG_BROKER_UNSYNCED_MAX),
                               .configs = properties.p,
                               .n_configs = properties.n,
-                              .features = config_text(&s->config, CFG_BROKER_FEATURES)};
+                              .places = properties.places,
+                              .features = config_text(&s->config, CFG_BROKER_FEATURES),
+                              .features_place = config_place(&s->config, CFG_BROKER_FEATURES)};
     s->broker = broker_open(s->sys, &c, s->loops, s->n_loops, s->pool, err);
     mem_free(dir);
-    if (s->broker == NULL) return err->code == ERR_CONFIG && *file != 0 ? err_wrap(err, "broker.properties=%s", file) : err->code;
+    if (s->broker == NULL) return err->code;
     s->topics = topics_local(s->broker);
     return ERR_OK;
 }

@@ -125,6 +125,27 @@ def test_bad_configuration_file(millrace: Run, tmp_path: Path) -> None:
     assert done.returncode == 78 and "none.yaml" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("lines", "features", "said"),
+    [
+        ("num.io.threads=3\n", "group.version=7", "--set: broker.features: Invalid update version 7 for feature group.version."),
+        ("num.io.threads=3\nmessage.max.bytes=many\n", "", "broker.properties={path}:2: Invalid value many for configuration message.max.bytes"),
+        ("# a\ngroup.consumer.heartbeat.interval.ms=1000\n", "",
+         "broker.properties={path}:2: group.consumer.heartbeat.interval.ms must be greater than or equal to group.consumer.min.heartbeat.interval.ms"),
+        ("group.share.max.size=3\ngroup.share.max.share.sessions=2\n", "group.version=0",
+         "broker.properties={path}:2: group.share.max.share.sessions must be greater than or equal to group.share.max.size: they are 2 and 3, given at "
+         "broker.properties={path}:1; change one of them"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_place(millrace: Run, tmp_path: Path, lines: str, features: str, said: str) -> None:
+    path = tmp_path / "server.properties"
+    path.write_text(lines)
+    args = [x for door in ("kafka", "registry", "pg", "http") for x in ("--set", f"{door}.listen=127.0.0.1:0")]
+    done = millrace("server", "--data", str(tmp_path / "d"), *args, "--set", f"broker.properties={path}", "--set", f"broker.features={features}")
+    assert done.returncode == 78, done.stderr
+    assert f"millrace server: broker: {said.format(path=path)}" in done.stderr, "nothing else stands in front"
+
+
 def test_locked_directory(server: Any, millrace: Run) -> None:
     done = millrace("server", "--data", str(server.data))
     assert done.returncode == 75

@@ -22,7 +22,7 @@ static inline struct broker *fixture_try_open(struct fixture *f, struct err *err
     const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}, {"group.min.session.timeout.ms", "50"},
                                                {"transaction.abort.timed.out.transaction.cleanup.interval.ms", "20"},
                                               {"group.share.min.record.lock.duration.ms", "1000"}, {"group.share.record.lock.duration.ms", f->share_lock_ms == NULL ? "30000" : f->share_lock_ms},
-                                              {"share.coordinator.snapshot.update.records.per.snapshot", "3"}, {"group.share.max.share.sessions", "8"},
+                                              {"share.coordinator.snapshot.update.records.per.snapshot", "3"}, {"group.share.max.share.sessions", "8"}, {"group.share.max.size", "8"},
                                                {"group.streams.initial.rebalance.delay.ms", "0"},
                                                {"group.coordinator.rebalance.protocols", f->protocols == NULL ? "classic,consumer,streams" : f->protocols},
                                                {"offsets.topic.segment.bytes", "65536"}, {"log.cleaner.backoff.ms", "0"},

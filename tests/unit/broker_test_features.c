@@ -139,11 +139,42 @@ static void test_begin(void **state) {
     assert_int_equal(err.code, ERR_VERSION);
 }
 
+// As a start leaves it that was killed before its version file.
+static void forget_version(struct fixture *f) {
+    fixture_close(f, false);
+    char *path = mem_printf("%s/version", f->dir);
+    assert_int_equal(sys_unlink(f->sys, path, NULL), ERR_OK);
+    mem_free(path);
+}
+
+static void test_begin_again(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *features;
+        int group, transaction, share, streams;
+    } starts[] = {{"group.version=0,streams.version=0", 0, 2, 2, 0}, {"transaction.version=1", 1, 1, 2, 1}, {"", 1, 2, 2, 1},
+                  {"share.version=1", 1, 2, 1, 1},                   {NULL, 1, 2, 2, 1},                    {"group.version=0", 0, 2, 2, 1}};
+    fixture_close(f, true);
+    assert_int_equal(sys_remove_tree(f->sys, f->dir, NULL), ERR_OK);
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        if (i > 0) forget_version(f);
+        f->broker = open_with(f, starts[i].features, NULL);
+        assert_non_null(f->broker);
+        check(f, 1, starts[i].group, starts[i].transaction, starts[i].share, starts[i].streams, 33);
+    }
+    assert_int_equal(change_to(f, "transaction.version", 1, FEATURE_SAFE_DOWNGRADE, false, ""), ERR_OK);
+    forget_version(f); // a directory that was whole, and lost its file
+    f->broker = open_with(f, "share.version=1", NULL);
+    assert_non_null(f->broker);
+    check(f, 2, 0, 1, 2, 1, 33);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_levels, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_begin, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_begin_again, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,6 +58,11 @@ static void test_kafkas_properties(void **state) {
     assert_int_equal(p.n, 1);
     assert_string_equal(p.p[0].name, "log.retention.ms");
     assert_string_equal(p.p[0].value, "2");
+    assert_non_null(strstr(p.places[0], "broker.properties=/"));
+    assert_string_equal(strrchr(p.places[0], ':'), ":8"); // of the line that counts
+    assert_string_equal(config_place(&c, CFG_BROKER_NODE_ID), "--set");
+    assert_string_equal(strrchr(config_place(&c, CFG_BROKER_PARTITIONS), ':'), ":3");
+    assert_string_equal(config_place(&c, CFG_BROKER_FEATURES), "default");
     assert_int_equal(config_num(&c, CFG_BROKER_PARTITIONS), 3);
     assert_int_equal(config_num(&c, CFG_BROKER_NODE_ID), 5); // the flag is stronger
     struct err err = {0};
