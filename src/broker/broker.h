@@ -40,8 +40,8 @@ struct broker_config {
     const char *features_place; // where they were given, for messages; NULL = nobody knows
 };
 
-// Recovers all partitions. ERR_CORRUPT, ERR_IO, ERR_VERSION name the file; ERR_CONFIG the config, its place and what is allowed. The pool should be the broker's own (2 to 4 threads): its
-// fdatasync calls must not queue behind long work.
+// Recovers all partitions. ERR_CORRUPT, ERR_IO, ERR_VERSION name the file; ERR_CONFIG the config, its place and what is allowed. The pool should be
+// the broker's own (2 to 4 threads): its fdatasync calls must not queue behind long work.
 struct broker *broker_open(struct sys *s, const struct broker_config *config, struct loop *const *loops, size_t n_loops, struct pool *pool,
                            struct err *err);
 void broker_close(struct broker *b); // syncs, writes the clean-shutdown mark. Loops must still run; no call may be in flight
