@@ -137,7 +137,8 @@ static void take_missing_parts(struct share_fetching *f) {
             share_wait_clear(w);
             w->part = NULL;
             w->known = false;
-            w->missing = true;
+            w->missing = !p->unbegun;
+            if (p->unbegun) fail_wait(f, w, KAFKA_STORAGE_ERROR, "Where the share-partition begins could not be stored.");
             share_part_leave(p);
         }
         if (w->missing) take_part(f, w);
@@ -149,7 +150,9 @@ struct shares {
     size_t max, n, each;
 };
 
-static bool may_give(const struct share_wait *w) { return w->part != NULL && !w->part->leaving && share_runs_can_acquire(&w->part->runs); }
+static bool may_give(const struct share_wait *w) {
+    return w->part != NULL && !w->part->leaving && !w->part->beginning && share_runs_can_acquire(&w->part->runs);
+}
 
 static struct shares shares_of(const struct share_fetching *f) {
     struct shares s = {.max = f->call->max_bytes > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : (size_t)f->call->max_bytes}; // above 0: nobody asks for nothing here

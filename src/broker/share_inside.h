@@ -2,7 +2,8 @@
 // Inside the broker room: share-partitions in memory, share sessions, and fetches that wait. All on the coordinator's loop.
 //
 // A share-partition is loaded from the store when it is first fetched, and forgotten when its group's last session has ended, no write of it
-// is under way and nobody waits on it: what is acquired then is available again at the next load, since acquisition is not stored.
+// is under way and nobody waits on it: what is acquired then is available again at the next load, since acquisition is not stored. Where it begins
+// is stored before it gives anything, so that each load begins there, not where the log ends by then.
 #ifndef BROKER_SHARE_INSIDE_H
 #define BROKER_SHARE_INSIDE_H
 
@@ -71,6 +72,8 @@ struct share_part {
     size_t changes; // under way
     bool leaving;   // forget it as soon as possible
     bool dead;      // its stored state was changed by others: it is not to be used again
+    bool beginning; // its start is being stored: it gives nothing yet
+    bool unbegun;   // that failed (then it is dead, too)
     uint64_t config_version; // of the limits
 };
 

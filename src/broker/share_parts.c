@@ -118,6 +118,22 @@ static int load(struct share_part *p, const struct share_stored *e, const char *
     return 0;
 }
 
+static void begun(void *arg, int error, const char *message) {
+    struct share_part *p = arg;
+    (void)message;
+    p->beginning = false;
+    if (error == 0 || p->dead) return; // dead: others gave it a state meanwhile
+    p->unbegun = p->dead = p->leaving = true;
+}
+
+// "earliest" finds the same records at the next load; a later end of the log would leave out what is given until then, or was waited for.
+static void begin(struct share_part *p, const struct share_stored *e) {
+    share_ranges none = {0};
+    if (e->start >= 0 || strcmp(share_config_of(p->share, p->group).reset, "earliest") == 0) return;
+    p->beginning = true;
+    share_part_store(p, 0, &none, begun, p);
+}
+
 struct share_part *share_part_get(struct share *s, const char *group, const uint8_t topic_id[16], int32_t partition, int *error, const char **message) {
     struct share_part *p = share_part_find(s, group, topic_id, partition);
     *error = 0;
@@ -155,6 +171,7 @@ struct share_part *share_part_get(struct share *s, const char *group, const uint
             p = NULL;
         } else {
             share_dead_letters_start(p); // those that a restart has cut short
+            begin(p, e);
         }
     }
     arena_fini(&a);

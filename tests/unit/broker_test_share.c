@@ -81,6 +81,43 @@ static void acknowledged_never_comes_again(void **state) {
     assert_int_equal(share_client_heartbeat(&c, c.epoch, false), 0); // members outlive it too
 }
 
+// Of a group that begins at the log's end: what was given and not acknowledged, and what came after it had begun.
+static void a_group_begins_once(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    put(f, "t", 0, 5);
+    struct share_client c = joined(f, "m1", id);
+    put(f, "t", 0, 10);
+    assert_int_equal(share_client_fetch(&c, 0, 100, false, 20000), 0);
+    assert_int_equal(c.records, 10);
+    fixture_restart(f, false);
+    c.broker = f->broker;
+    c.session = 0;
+    assert_int_equal(share_client_fetch(&c, 0, 100, false, 20000), 0);
+    assert_int_equal(c.records, 10);
+    assert_int_equal(c.acquired[0].first, 5);
+    assert_int_equal(share_client_leave_session(&c), 0); // the last one: nothing of the group stays in memory
+    put(f, "t", 0, 1);
+    assert_int_equal(share_client_fetch(&c, 0, 100, false, 20000), 0);
+    assert_int_equal(c.acquired[0].first, 5);
+    struct share_offset o = {.topic = "t"};
+    assert_int_equal(share_client_offsets(&c, SHARE_OFFSETS_DESCRIBE, &o), 0);
+    assert_int_equal(o.start, 5);
+}
+
+// Nothing was given: it is the fetch that made it begin.
+static void a_group_that_got_nothing_yet_has_begun(void **state) {
+    struct fixture *f = *state;
+    uint8_t id[16];
+    make_topic(f, "t", 1, id);
+    struct share_client c = joined(f, "m1", id);
+    assert_int_equal(share_client_leave_session(&c), 0);
+    put(f, "t", 0, 3);
+    assert_int_equal(share_client_fetch(&c, 0, 100, false, 20000), 0);
+    assert_int_equal(c.records, 3);
+}
+
 static void snapshots_and_updates_say_the_same(void **state) {
     struct fixture *f = *state;
     uint8_t id[16];
@@ -479,6 +516,8 @@ static void too_many_sessions_are_refused_after_a_while(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(acknowledged_never_comes_again, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_group_begins_once, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_group_that_got_nothing_yet_has_begun, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(snapshots_and_updates_say_the_same, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(sessions_have_epochs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_poll_waits_for_records, fixture_setup, fixture_teardown),
