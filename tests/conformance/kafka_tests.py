@@ -106,10 +106,6 @@ def why_not(key: str) -> str:
     return EXCLUDED[key] + ("" if EXCLUDED[key] is FAILOVER else AS_WELL)
 
 
-# How long a broker's end is waited for: Kafka takes seconds to go, in which its clients notice and forget it; ours is gone at once.
-GONE_MS = {"ProducerFailureHandlingTest": 5000}
-
-
 class Harness:
     """The jars of Kafka's tests (fetched by the peers' harness at first use) and our compiled stand-ins."""
 
@@ -137,9 +133,8 @@ class Harness:
         select = ["-c", name] + [f"--exclude-methodname=.*[.#]{x}$" for x in excluded]
         if test:
             select.append(f"--include-methodname=.*[.#]{test}$")
-        gone = [f"-Dbroker.gone.ms={GONE_MS[last]}"] if (last := name.rsplit(".", 1)[1]) in GONE_MS else []
         options = ["execute", "--disable-banner", "--disable-ansi-colors", "--details=testfeed", *select]
-        return [java(), "-Xmx1500m", *gone, f"-Dlog4j2.configurationFile={log}", "-cp", f"{self.stand_ins}:{self.libs}/*", "org.junit.platform.console.ConsoleLauncher", *options]
+        return [java(), "-Xmx1500m", f"-Dlog4j2.configurationFile={log}", "-cp", f"{self.stand_ins}:{self.libs}/*", "org.junit.platform.console.ConsoleLauncher", *options]
 
 
 def events(command: list[str], limit: int, log: Path, broker: Path, peers: Path, ended: list[int]) -> Iterator[tuple[str, str, str, float, str]]:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package org.apache.kafka.common.test.junit;
 
+import java.lang.reflect.Field;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.Proxy;
 import java.util.Collection;
@@ -11,14 +12,18 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.stream.Collectors;
 import kafka.server.ControllerServer;
 import kafka.server.KafkaBroker;
+import org.apache.kafka.clients.Metadata;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.GroupProtocol;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.Producer;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBindingFilter;
@@ -80,6 +85,7 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
         private final boolean combined;
         private final ExternalBroker broker;
         private final Map<Integer, KafkaBroker> brokers;
+        private final List<Producer<?, ?>> producers = new CopyOnWriteArrayList<>();
         private boolean stopped;
 
         Outside(ClusterConfig config, boolean combined) {
@@ -133,7 +139,7 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 case "brokerState": return broker.running() ? BrokerState.RUNNING : BrokerState.NOT_RUNNING;
                 case "startup": broker.start(); return null;
                 case "shutdown": broker.stop(); return null;
-                case "awaitShutdown": Thread.sleep(Long.getLong("broker.gone.ms", 0)); return null;
+                case "awaitShutdown": await(this::producersKnow, "producers that know of no broker"); return null;
                 case "boundPort": return broker.port();
                 case "clusterId": return clusterId();
                 case "metadataCache": return standIn(MetadataCache.class, this::askMetadata);
@@ -141,6 +147,32 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 case "equals": return self == arguments[0];
                 case "toString": return "the broker outside";
                 default: return ExternalBroker.unsupported("broker." + method.getName() + "()");
+            }
+        }
+
+        @Override
+        public <K, V> Producer<K, V> producer(Map<String, Object> configs) {
+            Producer<K, V> made = ClusterInstance.super.producer(configs);
+            producers.add(made);
+            return made;
+        }
+
+        /**
+         * Whether all producers have forgotten the broker that went, and with it where their topics are. A client forgets its only broker
+         * sooner or later, by chance (when new metadata is due while it may not connect yet); a record sent before is kept until its delivery
+         * times out, for twice as long as a test may take.
+         */
+        private boolean producersKnow() {
+            try {
+                Field field = KafkaProducer.class.getDeclaredField("metadata");
+                field.setAccessible(true);
+                for (Producer<?, ?> producer : producers) {
+                    Metadata metadata = (Metadata) field.get(producer);
+                    if (!metadata.isClosed() && !metadata.fetch().isBootstrapConfigured()) return false;
+                }
+                return true;
+            } catch (ReflectiveOperationException e) {
+                throw new AssertionError(e);
             }
         }
 
