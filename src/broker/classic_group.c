@@ -633,7 +633,7 @@ void classic_rebalance(struct classic_group *g) {
         if (m->syncing != NULL) classic_answer_sync(m, m->syncing, KAFKA_REBALANCE_IN_PROGRESS);
     }
     int64_t longest = longest_rebalance(g);
-    g->initial_delay = g->state == CLASSIC_EMPTY && g->head->coordinator->initial_delay_ms > 0;
+    g->initial_delay = g->state == CLASSIC_EMPTY;
     g->state = CLASSIC_PREPARING;
     g->new_member = false;
     if (g->initial_delay) {

@@ -72,7 +72,7 @@ struct coordinator {
     struct broker *broker;
     struct loop *loop;
     struct map groups;
-    int64_t initial_delay_ms; // the first rebalance of an empty group waits until nobody new came for so long; 0 = it does not wait
+    int64_t initial_delay_ms; // the first rebalance of an empty group waits until nobody new came for so long
     bool initial_pending;     // and while members who were given an id have not come with it
     int64_t session_min_ms, session_max_ms, offsets_retention_ms, offsets_check_us;
     int32_t max_size;        // members of a classic group

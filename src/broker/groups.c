@@ -207,12 +207,15 @@ static void tick_start(void *arg) {
     offsets_forget_topics(c, NULL); // of topics whose deletion was cut short by a crash
 }
 
-// Kafka waits 3 s, and again while members come. What was set is kept to the letter; by default the first rebalance begins when nobody came for
-// a moment: members that start together come together, and one that is alone has no one to wait for.
-static int64_t initial_delay(const struct broker *b) {
-    enum { MOMENT_MS = 200 };
+// Kafka waits 3 s, and again while members come. By default the first rebalance begins here when nobody came for a moment: members that start
+// together come together, and one that is alone has no one to wait for. With 0 the moment is shorter, but still there: whoever comes just after a
+// generation was made waits for a heartbeat of its members (3 s), in Kafka too. Any other value is kept to the letter.
+static int64_t initial_delay(const struct broker *b, bool *pending) {
+    enum { MOMENT_MS = 200, SHORT_MOMENT_MS = 50 };
     const char *name = "group.initial.rebalance.delay.ms";
-    return configs_broker_is_set(b, name) ? configs_broker_i64(b, name, 3000) : MOMENT_MS;
+    int64_t set = configs_broker_is_set(b, name) ? configs_broker_i64(b, name, 3000) : -1;
+    *pending = set <= 0;
+    return set < 0 ? MOMENT_MS : set == 0 ? SHORT_MOMENT_MS : set;
 }
 
 struct coordinator *coordinator_open(struct broker *b, struct err *err) {
@@ -222,8 +225,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     map_init(&c->groups);
     map_init(&c->deleting);
     map_init(&c->txn_pending);
-    c->initial_delay_ms = initial_delay(b);
-    c->initial_pending = !configs_broker_is_set(b, "group.initial.rebalance.delay.ms");
+    c->initial_delay_ms = initial_delay(b, &c->initial_pending);
     c->session_min_ms = configs_broker_i64(b, "group.min.session.timeout.ms", 6000);
     c->session_max_ms = configs_broker_i64(b, "group.max.session.timeout.ms", 1800000);
     c->offsets_check_us = configs_broker_i64(b, "offsets.retention.check.interval.ms", 600000) * 1000;

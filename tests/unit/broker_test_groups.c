@@ -346,22 +346,30 @@ static void test_initial_delay(void **state) {
     end(&a), end(&b);
 }
 
-// Not set: it begins soon, and Kafka's default is what is shown.
-static void test_default_delay(void **state) {
-    struct fixture *f = *state;
-    f->initial_delay_ms = -1;
-    fixture_restart(f, true);
+// Both join at once; the first rebalance begins moment_us after them, for both.
+static void join_within(struct fixture *f, int64_t moment_us) {
     struct call a, b;
     int64_t from = sys_mono_us(f->sys);
     join(&a, f, "", NULL, "t", 30000);
     join(&b, f, "", NULL, "t", 30000);
     assert_int_equal(wait_for(&a), 0);
     assert_int_equal(wait_for(&b), 0);
-    assert_true(sys_mono_us(f->sys) - from >= 200000);
+    int64_t waited = sys_mono_us(f->sys) - from;
+    assert_true(waited >= moment_us && waited < 3000000);
     assert_int_equal(a.join.generation, 1);
     assert_int_equal(a.join.n_members + b.join.n_members, 2);
     end(&a), end(&b);
 }
+
+// Not set: it begins soon, and Kafka's default is what is shown.
+static void test_default_delay(void **state) {
+    struct fixture *f = *state;
+    f->initial_delay_ms = -1;
+    fixture_restart(f, true);
+    join_within(f, 200000);
+}
+
+static void test_no_delay(void **state) { join_within(*state, 50000); }
 
 // One that was given an id and died does not hold the others up for its session.
 static void test_id_without_owner(void **state) {
@@ -574,7 +582,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_rebalance),    T(test_join_refusals), T(test_member_id_required), T(test_static_members), T(test_session_over),
-        T(test_initial_delay), T(test_default_delay), T(test_id_without_owner), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_commit_across_a_new_topic), T(test_stop_answers),       T(test_producer_ids),
+        T(test_initial_delay), T(test_default_delay), T(test_no_delay), T(test_id_without_owner), T(test_offsets), T(test_offsets_delete), T(test_offsets_of_deleted_topic), T(test_commit_across_a_new_topic), T(test_stop_answers),       T(test_producer_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
