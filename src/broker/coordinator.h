@@ -80,7 +80,8 @@ struct coordinator {
     struct consumer_limits consumer;
     size_t writes;           // produces to the offsets topic under way
     size_t resolving;        // regular expressions and other work of groups, on the pool
-    size_t description_bytes; // of the topologies of streams groups, kept in the store
+    struct map creating;     // ids of streams groups whose internal topics are being made, on the pool
+    size_t description_bytes; // of the topologies of streams groups, in the store or on the way there
     int64_t submitted, durable; // sequence numbers of writes
     int64_t failures;        // failed writes
     struct group_records *last_write; // the last one submitted, while it is under way

@@ -224,6 +224,7 @@ struct coordinator *coordinator_open(struct broker *b, struct err *err) {
     c->loop = b->loops[0];
     map_init(&c->groups);
     map_init(&c->deleting);
+    map_init(&c->creating);
     map_init(&c->txn_pending);
     c->initial_delay_ms = initial_delay(b, &c->initial_pending);
     c->session_min_ms = configs_broker_i64(b, "group.min.session.timeout.ms", 6000);
@@ -321,6 +322,7 @@ void coordinator_free(struct coordinator *c) {
     }
     map_fini(&c->groups);
     map_fini(&c->deleting);
+    map_fini(&c->creating);
     mem_free(c->consumer.assignors);
     txn_offsets_free(c);
     mem_free(c);

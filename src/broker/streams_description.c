@@ -137,7 +137,9 @@ static void stored(void *arg) {
     struct streams_description *d = arg;
     struct coordinator *c = coordinator_of(&d->call);
     struct group *head = group_find(c, d->group_id);
-    if (head == NULL || head->ops != &streams_group_ops) { // it ended meanwhile
+    bool ended = head == NULL || head->ops != &streams_group_ops;
+    if (ended || d->code != ERR_OK) c->description_bytes -= d->description.n;
+    if (ended) {
         if (d->code == ERR_OK) forget_orphan(c, d->group_id);
         group_refuse(&d->call, group_not_found(&d->call, d->group_id, head, &streams_group_ops));
     } else if (d->code != ERR_OK) {
@@ -146,7 +148,7 @@ static void stored(void *arg) {
         group_refuse(&d->call, KAFKA_STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED);
     } else {
         struct streams_group *g = head->own;
-        c->description_bytes += d->description.n - g->description_n;
+        c->description_bytes -= g->description_n; // the one that it replaces
         g->description_n = d->description.n;
         g->described_epoch = d->topology_epoch;
         record(g, d, recorded);
@@ -171,9 +173,11 @@ static void update_on_loop(void *arg) {
         return;
     }
     struct err err = {0};
+    // Its room is taken now, so that pushes at one time keep the bound together; the one that it replaces is given back when it is stored.
     bool room = c->description_bytes - g->description_n + d->description.n <= STREAMS_DESCRIPTIONS_MAX;
     if (room && broker_submit(c->broker, store_on_pool, d, c->loop, stored, &err) == ERR_OK) {
         c->resolving++;
+        c->description_bytes += d->description.n;
         return;
     }
     put_off(g, d->topology_epoch);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "broker/dynamic.h"
 
 // ---- tasks ----------------------------------------------------------------------------------------------------------
 
@@ -174,11 +175,10 @@ static void create_on_pool(void *arg) {
     }
 }
 
-static void created(void *arg) { // the group heard of the topics themselves already
+static void created(void *arg) { // the group, if it is still there, heard of the topics themselves already
     struct creating *w = arg;
     struct coordinator *c = w->coordinator;
-    struct streams_group *g = streams_find(c, w->group_id);
-    if (g != NULL) g->creating = false;
+    map_remove(&c->creating, str_c(w->group_id));
     arena_fini(&w->arena);
     mem_free(w);
     coordinator_back(c);
@@ -186,7 +186,7 @@ static void created(void *arg) { // the group heard of the topics themselves alr
 
 void streams_create_missing(struct streams_group *g) {
     struct coordinator *c = g->head->coordinator;
-    if (g->creating || g->plan.missing.n == 0 || c->stopping) return;
+    if (map_getc(&c->creating, g->head->id) != NULL || g->plan.missing.n == 0 || c->stopping) return;
     struct creating *w = MEM_NEW(struct creating);
     arena_init(&w->arena);
     w->coordinator = c;
@@ -204,12 +204,22 @@ void streams_create_missing(struct streams_group *g) {
     }
     struct err err = {0};
     if (broker_submit(c->broker, create_on_pool, w, c->loop, created, &err) == ERR_OK) {
-        g->creating = true;
+        map_put(&c->creating, str_c(w->group_id), w);
         c->resolving++;
         return;
     }
     arena_fini(&w->arena); // the pool's queue is full: the next heartbeat tries again
     mem_free(w);
+}
+
+// Kafka counts the tags too, although its assignor does not look at them either.
+bool streams_take_configs(struct streams_group *g) {
+    int32_t standbys = (int32_t)group_config_i64(g->head, "streams.num.standby.replicas", 0);
+    const char *tags = broker_group_config(g->head->coordinator->broker, str_c(g->head->id), "streams.rack.aware.assignment.tags");
+    bool same = standbys == g->standbys && strcmp(tags, g->rack_tags == NULL ? "" : g->rack_tags) == 0;
+    g->standbys = standbys;
+    if (!same) group_text_set(&g->rack_tags, tags[0] == '\0' ? NULL : tags);
+    return !same;
 }
 
 bool streams_replan(struct streams_group *g) {
@@ -421,6 +431,7 @@ static void free_own(struct group *head) {
     streams_plan_fini(&g->plan);
     arena_fini(&g->arena);
     mem_free(g->shutdown_by);
+    mem_free(g->rack_tags);
     mem_free(g);
 }
 

@@ -57,6 +57,7 @@ struct streams_group {
     struct assignment_pace pace;
     int64_t metadata_hash;
     int32_t standbys; // num.standby.replicas of the last assignment
+    char *rack_tags;  // rack.aware.assignment.tags of it; NULL = none
     struct arena arena; // of the topology
     struct streams_topology *topology;
     struct streams_plan plan;
@@ -64,7 +65,6 @@ struct streams_group {
     struct map statics; // instance id -> streams_member
     char *shutdown_by;  // the member that asked the whole application to end
     struct loop_timer delay; // the initial one
-    bool creating;
     // KIP-1331, streams_description.c: the topology epochs whose description is kept, and whose was refused for good; -1 = none
     int32_t described_epoch, undescribable_epoch;
     size_t description_n;                     // bytes of what is kept
@@ -83,6 +83,7 @@ void streams_set_instance(struct streams_member *m, const char *instance_id);
 void streams_member_leave(struct streams_member *m, struct group_records *r);
 void streams_bump(struct streams_group *g, struct group_records *r);
 void streams_touch(struct streams_member *m);
+bool streams_take_configs(struct streams_group *g); // what an assignment depends on; true = the group's epoch has to go up
 bool streams_replan(struct streams_group *g); // looks at the topics anew; true = the group's epoch has to go up
 void streams_create_missing(struct streams_group *g); // the plan's internal topics, on the pool; nothing while that is under way
 void streams_update_target(struct streams_group *g, struct group_records *r);

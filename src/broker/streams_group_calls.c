@@ -89,13 +89,6 @@ static int new_member(struct streams_group *g, struct streams_heartbeat *h, stru
     return 0;
 }
 
-static void starts_anew(struct streams_member *m) { // it says that it has nothing
-    task_sets_fini(&m->assigned);
-    task_sets_fini(&m->revoking);
-    m->state = STREAMS_STABLE;
-    m->epoch = m->previous_epoch = 0;
-}
-
 // One that left for a while and comes back, mostly under another id, finds its tasks as they were, and the group in the same epoch.
 static int find_static(struct streams_group *g, struct streams_heartbeat *h, const struct task_sets *owned, struct group_records *r,
                        struct streams_member **out) {
@@ -109,9 +102,7 @@ static int find_static(struct streams_group *g, struct streams_heartbeat *h, con
     }
     if (m == NULL) {
         *out = map_getc(&g->members, h->member_id);
-        if (*out == NULL) return new_member(g, h, out);
-        if ((*out)->epoch != 0) starts_anew(*out);
-        return 0;
+        return *out == NULL ? new_member(g, h, out) : 0;
     }
     if (!is_its && m->epoch != STREAMS_EPOCH_LEAVE_STATIC) return group_unreleased_instance(&h->call, h->member_id, h->group_instance_id, m->id);
     if (!is_its) {
@@ -125,6 +116,7 @@ static int find_static(struct streams_group *g, struct streams_heartbeat *h, con
     return 0;
 }
 
+// A member that joins again is told of the tasks that it has, as they are: nothing of the group moves.
 static int find_member(struct streams_group *g, struct streams_heartbeat *h, const struct task_sets *owned, struct group_records *r,
                        struct streams_member **out) {
     *out = NULL;
@@ -132,7 +124,6 @@ static int find_member(struct streams_group *g, struct streams_heartbeat *h, con
     struct streams_member *m = map_getc(&g->members, h->member_id);
     bool joins = h->member_epoch == STREAMS_EPOCH_JOIN;
     *out = m;
-    if (m != NULL && joins && m->epoch != 0) starts_anew(m);
     if (m != NULL) return joins ? 0 : check_epoch(m, h, owned);
     return joins ? new_member(g, h, out) : group_unknown_member(&h->call, h->group_id, h->member_id);
 }
@@ -273,10 +264,15 @@ static void leave(struct coordinator *c, struct streams_heartbeat *h) {
 
 // ---- heartbeat ------------------------------------------------------------------------------------------------------
 
+static bool has_tag(const struct streams_member *m, const struct broker_kv *tag) {
+    for (size_t i = 0; i < m->tags.n; i++)
+        if (strcmp(m->tags.p[i].name, tag->name) == 0 && strcmp(m->tags.p[i].value, tag->value) == 0) return true;
+    return false;
+}
+
 static bool set_tags(struct streams_member *m, const struct streams_heartbeat *h) {
     bool same = h->tags == NULL || h->n_tags == m->tags.n;
-    for (size_t i = 0; same && h->tags != NULL && i < h->n_tags; i++)
-        same = strcmp(m->tags.p[i].name, h->tags[i].name) == 0 && strcmp(m->tags.p[i].value, h->tags[i].value) == 0;
+    for (size_t i = 0; same && h->tags != NULL && i < h->n_tags; i++) same = has_tag(m, &h->tags[i]);
     if (same) return false;
     kvs_free(&m->tags);
     for (size_t i = 0; i < h->n_tags; i++) vec_add(&m->tags, ((struct topic_kv){mem_strdup(h->tags[i].name), mem_strdup(h->tags[i].value)}));
@@ -287,8 +283,20 @@ struct change { // of what a member says of itself
     bool any, placing /* what the assignor looks at */, endpoint;
 };
 
+// Who joins says where it is reached, or that it is not; later a member may leave that out.
+static bool set_endpoint(struct streams_member *m, const struct streams_heartbeat *h) {
+    if (h->endpoint.host == NULL) {
+        bool had = h->member_epoch == STREAMS_EPOCH_JOIN && m->endpoint_host != NULL;
+        if (had) group_text_set(&m->endpoint_host, NULL);
+        return had;
+    }
+    if (!group_text_update(&m->endpoint_host, h->endpoint.host) && m->endpoint_port == h->endpoint.port) return false;
+    m->endpoint_port = h->endpoint.port;
+    return true;
+}
+
 static struct change update_member(struct streams_member *m, const struct streams_heartbeat *h) {
-    struct change c = {.any = m->epoch == 0};
+    struct change c = {0};
     c.any |= group_text_update(&m->client_id, h->client_id);
     c.any |= group_text_update(&m->client_host, h->client_host);
     c.placing |= group_text_update(&m->rack_id, h->rack_id);
@@ -298,10 +306,7 @@ static struct change update_member(struct streams_member *m, const struct stream
         streams_set_instance(m, h->group_instance_id);
         c.any = true;
     }
-    if (h->endpoint.host != NULL && (group_text_update(&m->endpoint_host, h->endpoint.host) || m->endpoint_port != h->endpoint.port)) {
-        m->endpoint_port = h->endpoint.port;
-        c.endpoint = true;
-    }
+    c.endpoint = set_endpoint(m, h);
     if (h->rebalance_timeout_ms != -1 && m->rebalance_ms != h->rebalance_timeout_ms) {
         m->rebalance_ms = h->rebalance_timeout_ms;
         c.any = true;
@@ -352,21 +357,19 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     if (is_new && g->members.n == 1 && g->delay.heap_index == 0) begin_delay(g);
     task_sets_copy(&before, &m->assigned);
     struct change change = update_member(m, h);
-    if (change.any) streams_put_member(m, r);
-    // A static member that comes back as it was moves nothing.
+    if (change.any || m->epoch == 0) streams_put_member(m, r); // 0: a new one, or a static one that has another id now
+    // Who joins again as it was moves nothing. Of static members only what the assignor looks at counts.
     bool bump = g->epoch == 0 || is_new || change.placing || (change.any && h->group_instance_id == NULL);
     // Topics tell by themselves when they change; while some are missing, each heartbeat looks.
     if ((joins || g->plan.status >= 0) && streams_replan(g)) bump = true;
-    int32_t standbys = (int32_t)group_config_i64(head, "streams.num.standby.replicas", 0);
-    if (g->standbys != standbys) bump = true;
-    g->standbys = standbys;
+    if (streams_take_configs(g)) bump = true;
     if (bump) streams_bump(g, r);
     streams_update_target(g, r);
     (void)streams_reconcile(m, owned, r);
     streams_touch(m);
     if (h->shutdown) group_text_set(&g->shutdown_by, m->id);
     bool changed = !task_sets_equal(&before, &m->assigned);
-    if ((changed || change.endpoint) && m->endpoint_host != NULL) g->endpoint_epoch++;
+    if (change.endpoint || (changed && m->endpoint_host != NULL)) g->endpoint_epoch++;
     h->out_member_id = arena_strdup(h->call.arena, m->id);
     h->out_member_epoch = m->epoch;
     h->heartbeat_ms = (int32_t)group_config_i64(head, "streams.heartbeat.interval.ms", 5000);

@@ -1,22 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams groups in __consumer_offsets, in Kafka's own records (key versions 17, 19 to 23), and their replay. Tasks are stored under the names of
 // their subtopologies; while one is loaded without its topology, which comes in front, they are left out.
+#include <stdio.h>
+
 #include "broker/streams_group.h"
+
+static const char standbys_name[] = "num.standby.replicas", rack_tags_name[] = "rack.aware.assignment.tags";
+
+static void put_config(struct buf *out, const char *name, const char *value) {
+    put_compact_string(out, str_c(name));
+    put_compact_string(out, str_c(value));
+    put_no_tags(out);
+}
+
+// Tag 1, LastAssignmentConfigs: what the last assignment was made with.
+static void put_configs(const struct streams_group *g, struct buf *v) {
+    struct buf bytes = {0};
+    char standbys[16];
+    (void)snprintf(standbys, sizeof standbys, "%d", g->standbys);
+    put_compact_count(&bytes, g->rack_tags == NULL ? 1 : 2);
+    put_config(&bytes, standbys_name, standbys);
+    if (g->rack_tags != NULL) put_config(&bytes, rack_tags_name, g->rack_tags);
+    buf_put_uvarint(v, 1);
+    buf_put_uvarint(v, (uint32_t)bytes.n);
+    buf_put_str(v, buf_str(&bytes));
+    buf_fini(&bytes);
+}
 
 void streams_put_group(const struct streams_group *g, struct group_records *r) {
     group_records_key_of(r, 17, g->head->id, NULL);
     struct buf *v = group_records_value(r, 0);
     buf_put_be32(v, (uint32_t)g->epoch);
     buf_put_be64(v, (uint64_t)g->metadata_hash);
-    // Tags 0, 2, 3: ValidatedTopologyEpoch, StoredDescriptionTopologyEpoch, FailedDescriptionTopologyEpoch.
+    // Tags 0, 2, 3: ValidatedTopologyEpoch, StoredDescriptionTopologyEpoch, FailedDescriptionTopologyEpoch. In the order of the tags.
     const struct {
         uint32_t tag;
         int32_t epoch;
     } tags[] = {{0, g->validated_epoch}, {2, g->described_epoch}, {3, g->undescribable_epoch}};
-    uint32_t n = 0;
+    uint32_t n = 1;
     for (size_t i = 0; i < 3; i++) n += tags[i].epoch != -1;
     buf_put_uvarint(v, n);
     for (size_t i = 0; i < 3; i++) {
+        if (i == 1) put_configs(g, v);
         if (tags[i].epoch == -1) continue;
         buf_put_uvarint(v, tags[i].tag);
         buf_put_uvarint(v, 4);
@@ -149,15 +174,32 @@ static struct streams_member *member_of(struct streams_group *g, struct rd *key,
     return m;
 }
 
+static void get_configs(struct rd *r, int32_t *standbys, struct str *rack_tags) {
+    for (size_t n = get_compact_count(r); n > 0 && !r->failed; n--) {
+        struct str name = get_compact_string(r), value = get_compact_string(r);
+        int64_t number = 0;
+        skip_tags(r);
+        if (str_eqc(name, standbys_name) && str_to_i64(value, &number) && number >= 0 && number <= INT32_MAX) *standbys = (int32_t)number;
+        if (str_eqc(name, rack_tags_name)) *rack_tags = value;
+    }
+}
+
+static void replace(char **at, struct str s) {
+    mem_free(*at);
+    *at = s.p == NULL ? NULL : mem_strndup(s.p, s.n);
+}
+
 bool streams_replay_group(struct coordinator *c, struct rd *key, struct rd *value) {
     struct streams_group *g = group_of(c, key, value != NULL);
     if (value == NULL && g != NULL) group_replay_gone(g->head);
     if (value == NULL) return true;
     (void)rd_be16(value);
-    int32_t epoch = (int32_t)rd_be32(value), validated = -1, described = -1, undescribable = -1;
+    int32_t epoch = (int32_t)rd_be32(value), validated = -1, described = -1, undescribable = -1, standbys = 0;
+    struct str rack_tags = {0};
     int64_t hash = (int64_t)rd_be64(value);
     for (struct tags t = tags_begin(value); tags_next(&t, value);) {
         if (t.tag == 0) validated = (int32_t)rd_be32(&t.value);
+        if (t.tag == 1) get_configs(&t.value, &standbys, &rack_tags);
         if (t.tag == 2) described = (int32_t)rd_be32(&t.value);
         if (t.tag == 3) undescribable = (int32_t)rd_be32(&t.value);
     }
@@ -167,12 +209,9 @@ bool streams_replay_group(struct coordinator *c, struct rd *key, struct rd *valu
     g->validated_epoch = validated;
     g->described_epoch = described;
     g->undescribable_epoch = undescribable;
+    g->standbys = standbys;
+    replace(&g->rack_tags, rack_tags);
     return true;
-}
-
-static void replace(char **at, struct str s) {
-    mem_free(*at);
-    *at = s.p == NULL ? NULL : mem_strndup(s.p, s.n);
 }
 
 bool streams_replay_member(struct coordinator *c, struct rd *key, struct rd *value) {

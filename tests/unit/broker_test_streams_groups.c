@@ -369,6 +369,72 @@ static int32_t group_epoch(struct fixture *f, const char *instance) {
     return epoch;
 }
 
+static int32_t epoch_of(struct fixture *f) {
+    struct call c = {.describe = {.group_id = "app"}};
+    assert_int_equal(run(&c, f, do_describe), 0);
+    int32_t epoch = c.describe.group_epoch;
+    assert_int_equal(c.describe.assignment_epoch, epoch);
+    arena_fini(&c.arena);
+    return epoch;
+}
+
+// A member that joins again as it was is told of its tasks at once, in its epoch, and moves nothing; as another process it moves the group.
+static void test_joins_again(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.id = "a", .process = "p"}, {.id = "b", .process = "q"}};
+    create(f, "in", 4);
+    for (int i = 0; i < 2; i++) assert_int_equal(beat(f, &all[i], true), 0);
+    for (int i = 0; i < 100000 && all[0].n_active + all[1].n_active < 8; i++) settle(f, all, 2);
+    settle(f, all, 2);
+    check_tasks(all, 2, 4, false);
+    struct client before = all[0];
+    int32_t epoch = epoch_of(f);
+    for (int round = 0; round < 2; round++) {
+        all[0] = (struct client){.id = "a", .process = "p"};
+        assert_int_equal(beat(f, &all[0], true), 0);
+        assert_true(all[0].told);
+        assert_int_equal(all[0].epoch, before.epoch);
+        assert_int_equal(all[0].n_active, before.n_active);
+        for (size_t i = 0; i < before.n_active; i++) assert_int_equal(all[0].active[i].partition, before.active[i].partition);
+        assert_int_equal(epoch_of(f), epoch);
+        check_state(f, "Stable");
+        fixture_restart(f, round == 0);
+    }
+    all[0] = (struct client){.id = "a", .process = "r"};
+    assert_int_equal(beat(f, &all[0], true), 0);
+    assert_int_equal(epoch_of(f), epoch + 1);
+    settle(f, all, 2);
+    check_tasks(all, 2, 4, false);
+}
+
+// What the last assignment was made with is kept: the number of stand-bys does not move the group again after a restart.
+static void test_configs_are_kept(void **state) {
+    struct fixture *f = *state;
+    struct client all[2] = {{.id = "a", .process = "p"}, {.id = "b", .process = "q"}};
+    const struct broker_kv standby = {"streams.num.standby.replicas", "1"}, tags = {"streams.rack.aware.assignment.tags", "zone,cluster"};
+    create(f, "in", 2);
+    for (int i = 0; i < 2; i++) assert_int_equal(beat(f, &all[i], true), 0);
+    for (int i = 0; i < 100000 && all[0].n_active + all[1].n_active < 4; i++) settle(f, all, 2);
+    settle(f, all, 2);
+    int32_t epoch = epoch_of(f);
+    fixture_restart(f, true);
+    settle(f, all, 2);
+    assert_int_equal(epoch_of(f), epoch);
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("app"), &standby, 1, false, NULL), ERR_OK);
+    settle(f, all, 2);
+    assert_int_equal(epoch_of(f), ++epoch);
+    assert_int_equal(all[0].n_standby + all[1].n_standby, 2);
+    fixture_restart(f, true);
+    settle(f, all, 2);
+    assert_int_equal(epoch_of(f), epoch);
+    assert_int_equal(broker_resource_alter(f->broker, RESOURCE_GROUP, STR("app"), &tags, 1, false, NULL), ERR_OK);
+    settle(f, all, 2);
+    assert_int_equal(epoch_of(f), ++epoch); // as in Kafka, although its assignor does not look at them either
+    fixture_restart(f, false);
+    settle(f, all, 2);
+    assert_int_equal(epoch_of(f), epoch);
+}
+
 // A static member that goes for a while and comes back under another id finds its tasks, and moves nobody's.
 static void test_static(void **state) {
     struct fixture *f = *state;
@@ -480,6 +546,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_refusals, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_copartitions, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_interval, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_joins_again, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_configs_are_kept, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static_under_an_id_in_use, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_shutdown, setup, fixture_teardown),
