@@ -148,6 +148,8 @@ bool offsets_topic_is_gone(struct broker *b, const struct committed *o); // or a
 void offsets_forget_topics(struct coordinator *c, const char *topic);
 // A group was deleted by the write `order`: what a transaction that ended meanwhile brought back, if it was written before.
 void offsets_forget_group(struct coordinator *c, const char *group, int64_t order);
+// A group that comes back leaves offsets of deleted topics behind, without tombstones: those could hit what was committed of the next topic.
+void offsets_forget_gone(struct group *g);
 void offsets_put_back(struct coordinator *c, const char *group, const struct map *offsets); // they were not deleted after all
 
 #endif

@@ -136,6 +136,7 @@ static void delete_deleted(void *arg, int error) {
     struct group_delete *d = arg;
     struct coordinator *c = coordinator_of(&d->call);
     bool back = error != 0 && group_find(c, d->group_id) == NULL;
+    if (error != 0) offsets_forget_gone(d->group); // of topics that were deleted meanwhile
     if (error == 0) offsets_forget_group(c, d->group_id, d->order);
     else if (!back) offsets_put_back(c, d->group_id, &d->group->offsets);
     if (error == 0 && d->group->ops->deleted != NULL) d->group->ops->deleted(d->group);

@@ -120,6 +120,7 @@ bool offsets_replay_txn(struct coordinator *c, int64_t producer_id, struct rd *k
     if (version > 1 || key->failed || group.p == NULL || topic.p == NULL || value == NULL || !read_value(value, &o)) return false;
     char *id = mem_strndup(group.p, group.n);
     o.topic = mem_strndup(topic.p, topic.n);
+    (void)classic_head(c, id); // as when they came
     txn_offsets_put(c, producer_id, id, &o, c->submitted);
     mem_free(o.topic);
     mem_free(id);
@@ -156,7 +157,7 @@ bool offsets_replay(struct coordinator *c, struct rd *key, struct rd *value) {
 int offsets_check_commit(struct coordinator *c, const struct group_commit *x) {
     struct group *g = group_find(c, x->group_id);
     if (g != NULL) return g->ops->check_commit(g, x);
-    if (x->generation < 0) return 0; // not a member of anything: the group is made by this
+    if (x->generation < 0) return c->groups.n < GROUPS_MAX ? 0 : KAFKA_COORDINATOR_NOT_AVAILABLE; // of no group's member: this makes the group
     return x->knows_epochs ? KAFKA_GROUP_ID_NOT_FOUND : KAFKA_ILLEGAL_GENERATION;
 }
 
@@ -209,13 +210,11 @@ void offsets_put_commit(struct coordinator *c, struct group_records *r, struct g
 static void commit_on_loop(void *arg) {
     struct group_commit *x = arg;
     struct coordinator *c = coordinator_of(&x->call);
-    struct group *g = group_find(c, x->group_id);
     int error = c->stopping ? KAFKA_COORDINATOR_NOT_AVAILABLE : offsets_check_commit(c, x);
-    if (error == 0 && g == NULL && (g = classic_head(c, x->group_id)) == NULL) error = KAFKA_COORDINATOR_NOT_AVAILABLE;
     struct group_records *r = group_records_new(c);
     offsets_put_commit(c, r, x, error);
     if (error == 0 && !group_records_empty(r)) {
-        group_records_submit(r, g, committed, x);
+        group_records_submit(r, classic_head(c, x->group_id), committed, x);
         x->order = c->submitted;
         return;
     }

@@ -21,12 +21,12 @@ bool offsets_topic_is_gone(struct broker *b, const struct committed *o) {
     return memcmp(o->topic_id, unknown, sizeof unknown) != 0 && memcmp(o->topic_id, id, sizeof id) != 0;
 }
 
-static void drop_gone(struct group *g, const char *topic, struct group_records *r) {
+static void drop_gone(struct group *g, const char *topic, struct group_records *r) { // tombstones go to `r`, if it is not NULL
     struct map_entry *e;
     for (size_t it = 0; (e = map_next(&g->offsets, &it)) != NULL;) {
         const struct committed *o = e->value;
         if (topic != NULL ? strcmp(o->topic, topic) != 0 : !offsets_topic_is_gone(g->coordinator->broker, o)) continue;
-        offsets_put_tombstone(r, g->id, o->topic, o->partition);
+        if (r != NULL) offsets_put_tombstone(r, g->id, o->topic, o->partition);
         offsets_drop(g, o->topic, o->partition, INT64_MAX);
     }
 }
@@ -63,10 +63,16 @@ void coordinator_forget_topic(struct coordinator *c, const char *topic) {
 
 // ---- a deleted group ------------------------------------------------------------------------------------------------
 
+void offsets_forget_gone(struct group *g) { drop_gone(g, NULL, NULL); }
+
 void offsets_put_back(struct coordinator *c, const char *group, const struct map *offsets) {
     struct map_entry *e;
     struct group *g = offsets->n == 0 ? NULL : classic_head(c, group);
     for (size_t it = 0; g != NULL && (e = map_next(offsets, &it)) != NULL;) offsets_set(g, e->value);
+}
+
+static bool is_over(const struct group *g) { // nothing is left of it, and nobody is there
+    return g->offsets.n == 0 && !g->ops->has_members(g) && !txn_offsets_pending(g->coordinator, g->id, NULL, 0);
 }
 
 // A transaction whose marker was on its way when the group was deleted has put its offsets into memory since, and made the group for them.
@@ -79,7 +85,7 @@ void offsets_forget_group(struct coordinator *c, const char *group, int64_t orde
         const struct committed *o = e->value;
         offsets_drop(g, o->topic, o->partition, order);
     }
-    if (g->ops == &classic_group_ops && g->offsets.n == 0 && !g->ops->has_members(g) && g->last_write <= order) group_free(g);
+    if (g->ops == &classic_group_ops && is_over(g) && g->last_write <= order) group_free(g);
 }
 
 // ---- expiry ---------------------------------------------------------------------------------------------------------
@@ -100,11 +106,8 @@ struct expiry { // of one group, under way
 static bool is_expired(const struct group *g, const struct committed *o, int64_t now) {
     if (g->ops->subscribes(g, o->topic)) return false;
     int64_t since = g->ops->ages_since(g, o->commit_ms);
-    return since >= 0 && now - since > g->coordinator->offsets_retention_ms;
-}
-
-static bool is_over(const struct group *g) { // nothing is left of it, and nobody is there
-    return g->offsets.n == 0 && !g->ops->has_members(g) && !txn_offsets_pending(g->coordinator, g->id, NULL, 0);
+    if (since < 0 || now - since <= g->coordinator->offsets_retention_ms) return false;
+    return !txn_offsets_pending(g->coordinator, g->id, o->topic, o->partition); // the tombstone would take that one along
 }
 
 static void expiry_free(struct expiry *x) {

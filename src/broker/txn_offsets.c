@@ -183,6 +183,7 @@ static void write_offsets(struct coordinator *c, struct committing *m) {
         finish(m, error);
         return;
     }
+    (void)classic_head(c, x->group_id); // a group from now on, whatever becomes of the transaction
     group_records_submit(r, NULL, written, m); // not with the group's own records: those are no part of the transaction
     m->write = c->submitted;
     put_pending(c, x, m->write);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash tests of the broker: topics created, grown and deleted, produces of an idempotent producer, group commits and producer ids, with every
 // operation on the disk as the last one, or failing once. Acknowledged is there; nothing is doubled; a retry gets the offset it had.
-#include "broker_server.h"
+#include "broker_ask.h"
 
 #include "broker/broker.h"
 #include "broker/groups.h"
@@ -29,14 +29,6 @@ static bool start(struct server *v, struct sys *s) {
 
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
 
-struct put {
-    struct server *v;
-    struct broker_produce produce;
-    struct loop_event event;
-};
-static void put_done(struct broker_produce *p) { loop_event_set(&((struct put *)p->arg)->event); }
-static void put_start(void *arg) { broker_produce(((struct put *)arg)->v->broker, &((struct put *)arg)->produce); }
-
 static size_t value_size = 20; // of the next produces
 
 static int produce(struct server *v, int topic, int32_t number, int64_t *offset) {
@@ -49,71 +41,37 @@ static int produce(struct server *v, int topic, int32_t number, int64_t *offset)
     bb.producer_epoch = 0;
     bb.base_sequence = number;
     batch_end(&bb);
-    struct put x = {.v = v};
-    x.produce = (struct broker_produce){.topic = names[topic], .batches = buf_str(&b), .wait_durable = true, .done = put_done};
-    x.produce.back = v->loop;
-    x.produce.arg = &x;
-    loop_event_init(&x.event);
-    loop_post(v->loop, put_start, &x);
-    loop_event_wait(&x.event);
-    loop_event_fini(&x.event);
+    struct broker_produce p = {.topic = names[topic], .batches = buf_str(&b), .wait_durable = true};
+    int error = server_produce(v, &p);
     buf_fini(&b);
-    *offset = x.produce.base_offset;
-    return x.produce.kafka_error;
-}
-
-struct ask {
-    struct server *v;
-    struct group_commit commit;
-    struct group_fetch fetch;
-    struct producer_id_init init;
-    struct consumer_heartbeat heartbeat;
-    struct group_offset offset;
-    struct arena arena;
-    struct loop_event event;
-};
-static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
-
-static void ask_init(struct ask *x, struct server *v, struct group_call *call) {
-    x->v = v;
-    arena_init(&x->arena);
-    loop_event_init(&x->event);
-    *call = (struct group_call){.done = ask_done, .back = v->loop, .arena = &x->arena, .arg = x};
-}
-static void ask_wait(struct ask *x) {
-    loop_event_wait(&x->event);
-    loop_event_fini(&x->event);
-    arena_fini(&x->arena);
+    *offset = p.base_offset;
+    return error;
 }
 
 static int commit(struct server *v, int64_t offset) {
-    struct ask x = {.commit = {.group_id = "g", .member_id = "", .generation = -1}};
-    ask_init(&x, v, &x.commit.call);
-    x.offset = (struct group_offset){.topic = "a", .offset = offset, .leader_epoch = -1};
-    x.commit.offsets = &x.offset;
-    x.commit.n_offsets = 1;
-    group_commit(v->broker, &x.commit);
-    ask_wait(&x);
-    return x.offset.error;
+    struct ask a;
+    struct group_offset o = {.topic = "a", .offset = offset, .leader_epoch = -1};
+    struct group_commit x = {.call = ask_begin(&a, v), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
+    group_commit(v->broker, &x);
+    ask_close(&a);
+    return o.error;
 }
 
 static int64_t fetch(struct server *v) {
-    struct ask x = {.fetch = {.group_id = "g"}};
-    ask_init(&x, v, &x.fetch.call);
-    x.offset = (struct group_offset){.topic = "a"};
-    x.fetch.offsets = &x.offset;
-    x.fetch.n_offsets = 1;
-    group_fetch(v->broker, &x.fetch);
-    ask_wait(&x);
-    return x.offset.offset;
+    struct ask a;
+    struct group_offset o = {.topic = "a"};
+    struct group_fetch x = {.call = ask_begin(&a, v), .group_id = "g", .offsets = &o, .n_offsets = 1};
+    group_fetch(v->broker, &x);
+    ask_close(&a);
+    return o.offset;
 }
 
 static int64_t producer_id(struct server *v) {
-    struct ask x = {0};
-    ask_init(&x, v, &x.init.call);
-    broker_producer_id_init(v->broker, &x.init);
-    ask_wait(&x);
-    return x.init.call.error == 0 ? x.init.producer_id : -1;
+    struct ask a;
+    struct producer_id_init x = {.call = ask_begin(&a, v)};
+    broker_producer_id_init(v->broker, &x);
+    ask_close(&a);
+    return x.call.error == 0 ? x.producer_id : -1;
 }
 
 // ---- the scenario ---------------------------------------------------------------------------------------------------
@@ -138,19 +96,20 @@ static bool put_some(struct server *v, struct my *m, int topic, int n) {
 static int beat(struct server *v, int32_t epoch, int32_t *out, size_t *assigned) {
     static const char *const topics[] = {"a"};
     static const struct group_partition none[1];
-    struct ask x = {.heartbeat = {.group_id = "modern", .member_id = "m", .client_id = "", .client_host = "", .member_epoch = epoch}};
-    x.heartbeat.rebalance_timeout_ms = epoch == 0 ? 60000 : -1;
+    struct ask a;
+    struct consumer_heartbeat x = {.call = ask_begin(&a, v), .group_id = "modern", .member_id = "m", .client_id = "", .client_host = ""};
+    x.member_epoch = epoch;
+    x.rebalance_timeout_ms = epoch == 0 ? 60000 : -1;
     if (epoch == 0) {
-        x.heartbeat.topics = topics;
-        x.heartbeat.n_topics = 1;
-        x.heartbeat.owned = none;
+        x.topics = topics;
+        x.n_topics = 1;
+        x.owned = none;
     }
-    ask_init(&x, v, &x.heartbeat.call);
-    group_consumer_heartbeat(v->broker, &x.heartbeat);
-    ask_wait(&x);
-    *out = x.heartbeat.out_member_epoch;
-    *assigned = x.heartbeat.n_assignment;
-    return x.heartbeat.call.error;
+    group_consumer_heartbeat(v->broker, &x);
+    ask_close(&a);
+    *out = x.out_member_epoch;
+    *assigned = x.n_assignment;
+    return x.call.error;
 }
 
 static bool join(struct server *v, struct my *m) {

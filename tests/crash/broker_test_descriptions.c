@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash tests of topology descriptions and of features' levels: pushed, changed, taken away with the group, over a restart, with every operation on
 // the disk as the last one, or failing once. What was acknowledged is told afterwards; a group that is gone leaves nothing.
-#include "broker_server.h"
+#include "broker_ask.h"
 
 #include "broker/broker.h"
 #include "broker/features.h"
@@ -28,68 +28,38 @@ static bool start(struct server *v, struct sys *s) {
 
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
 
-struct ask {
-    union {
-        struct group_call call;
-        struct streams_heartbeat heartbeat;
-        struct streams_describe describe;
-        struct streams_description description;
-        struct group_delete delete;
-    };
-    struct arena arena;
-    struct loop_event event;
-};
-static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
-
-static void ask_init(struct ask *x, struct server *v) {
-    arena_init(&x->arena);
-    loop_event_init(&x->event);
-    x->call.done = ask_done;
-    x->call.back = v->loop;
-    x->call.arena = &x->arena;
-    x->call.arg = x;
-}
-
-static int ask_wait(struct ask *x) { // the caller ends the arena
-    loop_event_wait(&x->event);
-    loop_event_fini(&x->event);
-    return x->call.error;
-}
-
 static int beat(struct server *v, int32_t epoch, int32_t *next) {
     static const char *const in[] = {"in"};
     const struct streams_subtopology sub = {.id = "0", .sources = in, .n_sources = 1};
     const struct streams_topology t = {.epoch = EPOCH, .subtopologies = &sub, .n_subtopologies = 1};
-    struct ask x = {.heartbeat = {.group_id = "app", .member_id = "m", .member_epoch = epoch, .client_id = "", .client_host = ""}};
-    x.heartbeat.rebalance_timeout_ms = epoch == 0 ? 60000 : -1;
-    x.heartbeat.topology = epoch == 0 ? &t : NULL;
-    x.heartbeat.owned.given = epoch == 0;
-    ask_init(&x, v);
-    group_streams_heartbeat(v->broker, &x.heartbeat);
-    int error = ask_wait(&x);
-    if (error == 0) *next = x.heartbeat.out_member_epoch;
-    arena_fini(&x.arena);
-    return error;
+    struct ask a;
+    struct streams_heartbeat x = {.call = ask_begin(&a, v), .group_id = "app", .member_id = "m", .member_epoch = epoch, .client_id = "", .client_host = ""};
+    x.rebalance_timeout_ms = epoch == 0 ? 60000 : -1;
+    x.topology = epoch == 0 ? &t : NULL;
+    x.owned.given = epoch == 0;
+    group_streams_heartbeat(v->broker, &x);
+    ask_close(&a);
+    if (x.call.error == 0) *next = x.out_member_epoch;
+    return x.call.error;
 }
 
 static bool push(struct server *v, struct my *m, const char *text) {
-    struct ask x = {.description = {.group_id = "app", .member_id = "m", .topology_epoch = EPOCH, .description = str_c(text)}};
+    struct ask a;
+    struct streams_description x = {.call = ask_begin(&a, v), .group_id = "app", .member_id = "m", .topology_epoch = EPOCH, .description = str_c(text)};
     m->attempted = text;
-    ask_init(&x, v);
-    group_streams_description(v->broker, &x.description);
-    int error = ask_wait(&x);
-    arena_fini(&x.arena);
-    if (error == 0) m->described = text;
-    return error == 0;
+    group_streams_description(v->broker, &x);
+    ask_close(&a);
+    if (x.call.error == 0) m->described = text;
+    return x.call.error == 0;
 }
 
 static bool delete(struct server *v, struct my *m) {
-    struct ask x = {.delete = {.group_id = "app"}};
+    struct ask a;
+    struct group_delete x = {.call = ask_begin(&a, v), .group_id = "app"};
     m->maybe_deleted = true;
-    ask_init(&x, v);
-    group_delete(v->broker, &x.delete);
-    m->deleted = ask_wait(&x) == 0;
-    arena_fini(&x.arena);
+    group_delete(v->broker, &x);
+    ask_close(&a);
+    m->deleted = x.call.error == 0;
     return m->deleted;
 }
 
@@ -133,23 +103,24 @@ static void recover(struct sys *s, void *state) {
 }
 
 static void check(struct server *v, struct my *m) {
-    struct ask x = {.describe = {.group_id = "app", .with_description = true}};
+    struct ask a;
+    struct streams_describe x = {.call = ask_begin(&a, v), .group_id = "app", .with_description = true};
     int16_t level = broker_feature_level(v->broker, FEATURE_TRANSACTION);
     assert_true(level == m->level || level == m->maybe_level);
     assert_int_equal(broker_feature_level(v->broker, FEATURE_SHARE), 1); // from the first open on
-    ask_init(&x, v);
-    group_streams_describe(v->broker, &x.describe);
-    int error = ask_wait(&x);
+    group_streams_describe(v->broker, &x);
+    ask_end(&a);
+    int error = x.call.error;
     assert_true(error == 0 || error == KAFKA_GROUP_ID_NOT_FOUND);
     if (m->joined && !m->maybe_deleted) assert_int_equal(error, 0);
     if (m->deleted) assert_int_equal(error, KAFKA_GROUP_ID_NOT_FOUND);
     if (m->deleted) assert_int_equal(store_count(broker_store(v->broker), STORE_TOPOLOGY_DESCRIPTION), 0);
-    if (error == 0 && m->described != NULL && !m->maybe_deleted) assert_int_equal(x.describe.description_status, STREAMS_DESCRIPTION_AVAILABLE);
-    if (error == 0 && x.describe.description_status == STREAMS_DESCRIPTION_AVAILABLE) {
-        struct str is = x.describe.description;
+    if (error == 0 && m->described != NULL && !m->maybe_deleted) assert_int_equal(x.description_status, STREAMS_DESCRIPTION_AVAILABLE);
+    if (error == 0 && x.description_status == STREAMS_DESCRIPTION_AVAILABLE) {
+        struct str is = x.description;
         assert_true((m->described != NULL && str_eqc(is, m->described)) || (m->attempted != NULL && str_eqc(is, m->attempted)));
     }
-    arena_fini(&x.arena);
+    arena_fini(&a.arena);
 }
 
 static void verify(struct sys *s, void *state) {

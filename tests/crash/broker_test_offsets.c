@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash tests of committed offsets that go: with their topic, which is made again under its name, by age, and with their group. Every operation
 // on the disk is the last one, or fails once. What went and was told of does not come back; what could not be written did not go.
-#include "broker_server.h"
+#include "broker_ask.h"
 
 #include "broker/broker.h"
 #include "broker/groups.h"
@@ -14,23 +14,6 @@ static bool start(struct server *v, struct sys *s) {
 }
 
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
-
-struct ask {
-    struct arena arena;
-    struct loop_event event;
-};
-static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
-
-static struct group_call ask_begin(struct ask *x, struct server *v) {
-    arena_init(&x->arena);
-    loop_event_init(&x->event);
-    return (struct group_call){.done = ask_done, .back = v->loop, .arena = &x->arena, .arg = x};
-}
-static void ask_end(struct ask *x) {
-    loop_event_wait(&x->event);
-    loop_event_fini(&x->event);
-    arena_fini(&x->arena);
-}
 
 struct id {
     int64_t id;
@@ -51,7 +34,7 @@ static int commit(struct server *v, const char *group, int64_t offset, const str
     } else {
         group_commit(v->broker, &x);
     }
-    ask_end(&a);
+    ask_close(&a);
     return x.call.error != 0 ? x.call.error : o.error;
 }
 
@@ -60,7 +43,7 @@ static int64_t fetch(struct server *v, const char *group, int32_t partition) {
     struct group_offset o = {.topic = "a", .partition = partition};
     struct group_fetch x = {.call = ask_begin(&a, v), .group_id = group, .offsets = &o, .n_offsets = 1};
     group_fetch(v->broker, &x);
-    ask_end(&a);
+    ask_close(&a);
     return o.offset;
 }
 
@@ -68,7 +51,7 @@ static struct id init(struct server *v) {
     struct ask a;
     struct txn_init x = {.call.call = ask_begin(&a, v), .transactional_id = "x", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1};
     txn_init(v->broker, &x);
-    ask_end(&a);
+    ask_close(&a);
     return (struct id){x.out_id, x.out_epoch, x.call.call.error};
 }
 
@@ -76,7 +59,7 @@ static int end(struct server *v, struct id p) {
     struct ask a;
     struct txn_end x = {.call.call = ask_begin(&a, v), .transactional_id = "x", .producer_id = p.id, .producer_epoch = p.epoch, .commit = true, .v2 = true};
     txn_end(v->broker, &x);
-    ask_end(&a);
+    ask_close(&a);
     return x.call.call.error;
 }
 
@@ -84,7 +67,7 @@ static int delete_group(struct server *v, const char *group) {
     struct ask a;
     struct group_delete x = {.call = ask_begin(&a, v), .group_id = group};
     group_delete(v->broker, &x);
-    ask_end(&a);
+    ask_close(&a);
     return x.call.error;
 }
 
@@ -92,7 +75,7 @@ static size_t groups(struct server *v, const char *type) {
     struct ask a;
     struct group_list x = {.call = ask_begin(&a, v), .types = &type, .n_types = 1};
     group_list(v->broker, &x);
-    ask_end(&a);
+    ask_close(&a);
     return x.n_groups;
 }
 
@@ -110,7 +93,7 @@ static int beat(struct server *v, int32_t epoch) {
         x.owned = none;
     }
     group_consumer_heartbeat(v->broker, &x);
-    ask_end(&a);
+    ask_close(&a);
     return x.call.error;
 }
 

@@ -2,7 +2,7 @@
 // Crash tests of transactions: two partitions and a group's offset in each, committed and aborted in turn, with every operation on the disk as
 // the last one, or failing once. The group commits offsets without a transaction too, in front of the transaction's: the later one counts.
 // Afterwards no transaction is torn: all of it or nothing in both partitions and in the offsets; what was acknowledged as committed is there, what was not ended or was aborted is not; and the next transaction works.
-#include "crash.h"
+#include "broker_ask.h"
 
 #include "broker/broker.h"
 #include "broker/kafka_error.h"
@@ -20,74 +20,35 @@ struct my {
     bool plain_sent[TXNS + 4], plain_told[TXNS + 4]; // the offset PLAIN + number, in front of the transaction's
 };
 
-struct server {
-    struct loop *loop;
-    struct pool *pool;
-    struct broker *broker;
+struct client { // a broker, and a producer of it
+    struct server server;
     int64_t id;
     int16_t epoch;
     int32_t sequence[TOPICS];
 };
 
-static char why[ERR_MSG_MAX];
-
-static bool start(struct server *v, struct sys *s) {
-    struct err err = {0};
+static bool start(struct client *v, struct sys *s) {
     static const struct broker_kv configs[] = {{"log.segment.bytes", "1048576"}};
-    struct broker_config c = {.dir = "log", .node_id = 1, .default_partitions = 1, .max_partitions = 100, .configs = configs, .n_configs = 1};
-    v->pool = pool_new("crash", 1, 50);
-    v->loop = loop_new(s, "crash", &err);
-    loop_start(v->loop);
-    v->broker = broker_open(s, &c, &v->loop, 1, v->pool, &err);
-    memcpy(why, err.msg, sizeof why);
-    return v->broker != NULL;
+    *v = (struct client){0};
+    return server_start(&v->server, s, configs, sizeof configs / sizeof configs[0], NULL);
 }
 
-static void stop(struct server *v) {
-    if (v->broker != NULL) broker_close(v->broker);
-    loop_stop(v->loop);
-    loop_free(v->loop);
-    pool_free(v->pool);
-}
+static void stop(struct client *v) { server_stop(&v->server); }
 
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
 
-struct ask {
-    struct server *v;
-    struct arena arena;
-    struct loop_event event;
-    struct broker_produce produce;
-};
-static void ask_done(struct group_call *c) { loop_event_set(&((struct ask *)c->arg)->event); }
-static void put_done(struct broker_produce *p) { loop_event_set(&((struct ask *)p->arg)->event); }
-static void put_start(void *arg) { broker_produce(((struct ask *)arg)->v->broker, &((struct ask *)arg)->produce); }
-
-static struct group_call ask_begin(struct ask *x, struct server *v) {
-    *x = (struct ask){.v = v};
-    arena_init(&x->arena);
-    loop_event_init(&x->event);
-    return (struct group_call){.done = ask_done, .back = v->loop, .arena = &x->arena, .arg = x};
-}
-static void ask_end(struct ask *x) {
-    loop_event_wait(&x->event);
-    loop_event_fini(&x->event);
-    arena_fini(&x->arena);
-}
-
-static bool init(struct server *v) {
+static bool init(struct client *v) {
     struct ask a;
-    struct txn_init x = {.call.call = ask_begin(&a, v), .transactional_id = "x", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1};
-    txn_init(v->broker, &x);
-    ask_end(&a);
+    struct txn_init x = {.call.call = ask_begin(&a, &v->server), .transactional_id = "x", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1};
+    txn_init(v->server.broker, &x);
+    ask_close(&a);
     v->id = x.out_id;
     v->epoch = x.out_epoch;
     memset(v->sequence, 0, sizeof v->sequence);
     return x.call.call.error == 0;
 }
 
-static bool put(struct server *v, int topic, int number) {
-    struct ask a;
-    (void)ask_begin(&a, v);
+static bool put(struct client *v, int topic, int number) {
     struct buf b = {0};
     struct batch_builder bb;
     uint8_t value = (uint8_t)number;
@@ -98,43 +59,40 @@ static bool put(struct server *v, int topic, int number) {
     bb.base_sequence = v->sequence[topic]++;
     bb.attributes |= BATCH_ATTR_TRANSACTION;
     batch_end(&bb);
-    a.produce = (struct broker_produce){.topic = names[topic], .batches = buf_str(&b), .wait_durable = true, .transactional_id = "x",
-                                        .txn_level = BROKER_TXN_ADD, .done = put_done, .back = v->loop};
-    a.produce.arg = &a;
-    loop_post(v->loop, put_start, &a);
-    ask_end(&a);
+    struct broker_produce p = {.topic = names[topic], .batches = buf_str(&b), .wait_durable = true, .transactional_id = "x", .txn_level = BROKER_TXN_ADD};
+    int error = server_produce(&v->server, &p);
     buf_fini(&b);
-    return a.produce.kafka_error == 0;
+    return error == 0;
 }
 
-static bool put_offset(struct server *v, int64_t offset) {
+static bool put_offset(struct client *v, int64_t offset) {
     struct ask a;
     struct group_offset o = {.topic = "a", .offset = offset, .leader_epoch = -1};
-    struct group_commit x = {.call = ask_begin(&a, v), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
+    struct group_commit x = {.call = ask_begin(&a, &v->server), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
     x.transactional_id = "x";
     x.producer_id = v->id;
     x.producer_epoch = v->epoch;
     x.txn_adds = true;
-    txn_offsets_commit(v->broker, &x);
-    ask_end(&a);
+    txn_offsets_commit(v->server.broker, &x);
+    ask_close(&a);
     return x.call.error == 0 && o.error == 0;
 }
 
-static bool put_plain_offset(struct server *v, int64_t offset) {
+static bool put_plain_offset(struct client *v, int64_t offset) {
     struct ask a;
     struct group_offset o = {.topic = "a", .offset = offset, .leader_epoch = -1};
-    struct group_commit x = {.call = ask_begin(&a, v), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
-    group_commit(v->broker, &x);
-    ask_end(&a);
+    struct group_commit x = {.call = ask_begin(&a, &v->server), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
+    group_commit(v->server.broker, &x);
+    ask_close(&a);
     return x.call.error == 0 && o.error == 0;
 }
 
-static bool end(struct server *v, bool commit) {
+static bool end(struct client *v, bool commit) {
     struct ask a;
-    struct txn_end x = {.call.call = ask_begin(&a, v), .transactional_id = "x", .producer_id = v->id, .producer_epoch = v->epoch, .commit = commit};
+    struct txn_end x = {.call.call = ask_begin(&a, &v->server), .transactional_id = "x", .producer_id = v->id, .producer_epoch = v->epoch, .commit = commit};
     x.v2 = true;
-    txn_end(v->broker, &x);
-    ask_end(&a);
+    txn_end(v->server.broker, &x);
+    ask_close(&a);
     if (x.call.call.error != 0) return false;
     v->id = x.out_id;
     v->epoch = x.out_epoch;
@@ -142,19 +100,19 @@ static bool end(struct server *v, bool commit) {
     return true;
 }
 
-static int64_t offset_of(struct server *v, int *error) {
+static int64_t offset_of(struct client *v, int *error) {
     struct ask a;
     struct group_offset o = {.topic = "a"};
-    struct group_fetch x = {.call = ask_begin(&a, v), .group_id = "g", .require_stable = true, .offsets = &o, .n_offsets = 1};
-    group_fetch(v->broker, &x);
-    ask_end(&a);
+    struct group_fetch x = {.call = ask_begin(&a, &v->server), .group_id = "g", .require_stable = true, .offsets = &o, .n_offsets = 1};
+    group_fetch(v->server.broker, &x);
+    ask_close(&a);
     *error = o.error;
     return o.offset;
 }
 
 // ---- the scenario ---------------------------------------------------------------------------------------------------
 
-static bool one(struct server *v, struct my *m, bool commit) {
+static bool one(struct client *v, struct my *m, bool commit) {
     int n = m->begun++;
     m->commit[n] = commit;
     m->plain_sent[n] = true;
@@ -166,7 +124,7 @@ static bool one(struct server *v, struct my *m, bool commit) {
     return m->told[n];
 }
 
-static bool life(struct server *v, struct my *m, int from) {
+static bool life(struct client *v, struct my *m, int from) {
     if (!init(v)) return false;
     for (int i = from; i < from + TXNS / 2; i++)
         if (!one(v, m, i % 2 == 0)) return false;
@@ -175,13 +133,12 @@ static bool life(struct server *v, struct my *m, int from) {
 
 static void scenario(struct sys *s, void *state) {
     struct my *m = state;
-    struct server v = {0};
+    struct client v;
     bool on = start(&v, s);
-    for (int t = 0; t < TOPICS && on; t++) on = broker_topic_create(v.broker, names[t], 1, NULL, 0, false, NULL, NULL, NULL) == ERR_OK;
+    for (int t = 0; t < TOPICS && on; t++) on = broker_topic_create(v.server.broker, names[t], 1, NULL, 0, false, NULL, NULL, NULL) == ERR_OK;
     m->created = on;
     if (on) on = life(&v, m, 0);
     stop(&v);
-    v = (struct server){0};
     if (!on) return;
     if (start(&v, s)) (void)life(&v, m, TXNS / 2);
     stop(&v);
@@ -189,7 +146,7 @@ static void scenario(struct sys *s, void *state) {
 
 static void recover(struct sys *s, void *state) {
     (void)state;
-    struct server v = {0};
+    struct client v;
     (void)start(&v, s);
     stop(&v);
 }
@@ -197,7 +154,7 @@ static void recover(struct sys *s, void *state) {
 // ---- what must hold -------------------------------------------------------------------------------------------------
 
 // How often each transaction's record is seen by readers of committed data.
-static void count(struct server *v, int topic, int *seen, int64_t *stable) {
+static void count(struct client *v, int topic, int *seen, int64_t *stable) {
     struct buf b = {0};
     struct broker_offsets o = {0};
     struct err err = {0};
@@ -206,7 +163,7 @@ static void count(struct server *v, int topic, int *seen, int64_t *stable) {
     while (next != at) {
         at = next;
         buf_clear(&b);
-        if (broker_read_plain(v->broker, names[topic], 0, at, 1 << 20, &b, &next, &o, &err) != ERR_OK) fail_msg("%s", err.msg);
+        if (broker_read_plain(v->server.broker, names[topic], 0, at, 1 << 20, &b, &next, &o, &err) != ERR_OK) fail_msg("%s", err.msg);
         struct batch x;
         for (size_t k = 0; k < b.n; k += x.size) {
             struct batch_iter it;
@@ -226,7 +183,7 @@ static void count(struct server *v, int topic, int *seen, int64_t *stable) {
     buf_fini(&b);
 }
 
-static void check(struct server *v, const struct my *m) {
+static void check(struct client *v, const struct my *m) {
     int seen[TOPICS][256] = {{0}}, error = 0;
     int64_t stable, offset = offset_of(v, &error), may[TXNS + 5] = {-1}; // what the group's offset may be
     int n_may = 1;
@@ -247,7 +204,7 @@ static void check(struct server *v, const struct my *m) {
 static void verify(struct sys *s, void *state) {
     struct my *m = state;
     for (int round = 0; round < 2; round++) {
-        struct server v = {0};
+        struct client v;
         if (!start(&v, s)) fail_msg("the broker does not open again: %s", why);
         if (m->created) {
             assert_true(init(&v)); // settles what was under way
