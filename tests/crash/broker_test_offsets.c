@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Crash tests of committed offsets that go: with their topic, which is made again under its name, by age, and with their group. Every operation
-// on the disk is the last one, or fails once. What went and was told of does not come back; what could not be written did not go.
+// Crash tests of committed offsets that go: with their topic, which is made again under its name, by age, and with their group, also when they are
+// those of an open transaction. Every operation on the disk is the last one, or fails once. What went and was told of does not come back; what
+// could not be written did not go.
 #include "broker_ask.h"
 
 #include "broker/broker.h"
@@ -21,9 +22,9 @@ struct id {
     int error;
 };
 
-static int commit(struct server *v, const char *group, int64_t offset, const struct id *txn) {
+static int commit_to(struct server *v, const char *group, int32_t partition, int64_t offset, const struct id *txn) { // txn NULL = in none
     struct ask a;
-    struct group_offset o = {.topic = "a", .partition = txn == NULL ? 0 : 1, .offset = offset, .leader_epoch = -1};
+    struct group_offset o = {.topic = "a", .partition = partition, .offset = offset, .leader_epoch = -1};
     struct group_commit x = {.call = ask_begin(&a, v), .group_id = group, .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
     if (txn != NULL) {
         x.transactional_id = "x";
@@ -38,6 +39,10 @@ static int commit(struct server *v, const char *group, int64_t offset, const str
     return x.call.error != 0 ? x.call.error : o.error;
 }
 
+static int commit(struct server *v, const char *group, int64_t offset, const struct id *txn) {
+    return commit_to(v, group, txn == NULL ? 0 : 1, offset, txn);
+}
+
 static int64_t fetch(struct server *v, const char *group, int32_t partition) {
     struct ask a;
     struct group_offset o = {.topic = "a", .partition = partition};
@@ -49,7 +54,7 @@ static int64_t fetch(struct server *v, const char *group, int32_t partition) {
 
 static struct id init(struct server *v) {
     struct ask a;
-    struct txn_init x = {.call.call = ask_begin(&a, v), .transactional_id = "x", .timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1};
+    struct txn_init x = {.call.call = ask_begin(&a, v), .transactional_id = "x", .timeout_ms = 600000, .producer_id = -1, .producer_epoch = -1};
     txn_init(v->broker, &x);
     ask_close(&a);
     return (struct id){x.out_id, x.out_epoch, x.call.call.error};
@@ -266,7 +271,189 @@ static void test_delete(void **x) {
     }
 }
 
+// ---- a group that has nothing but offsets of an open transaction ----------------------------------------------------
+
+struct pending {
+    struct id txn;
+    bool written, maybe_deleted, deleted, maybe_ended, ended;
+};
+
+static void pending_scenario(struct sys *s, void *state) {
+    struct server v = {0};
+    struct pending *m = state;
+    bool on = start(&v, s) && create(&v);
+    if (on) m->txn = init(&v);
+    m->written = on && m->txn.error == 0 && commit(&v, "g", OLD_IN_TXN, &m->txn) == 0;
+    if (m->written) {
+        assert_int_equal(groups(&v, "classic"), 1);
+        m->maybe_deleted = true;
+        m->deleted = delete_group(&v, "g") == 0;
+        assert_int_equal(groups(&v, "classic"), m->deleted ? 0 : 1);
+    }
+    m->maybe_ended = m->deleted;
+    m->ended = m->deleted && end(&v, m->txn) == 0;
+    server_stop(&v);
+}
+
+static void pending_verify(struct sys *s, void *state) {
+    const struct pending *m = state;
+    for (int round = 0; round < 2; round++) {
+        struct server v = {0};
+        assert_true(start(&v, s));
+        if (m->written && !m->maybe_deleted) assert_int_equal(groups(&v, "classic"), 1);
+        if (m->deleted) assert_int_equal(groups(&v, "classic"), 0);
+        if (round == 0 && m->written && !m->ended) {
+            int error = end(&v, m->txn);
+            if (!m->maybe_ended) assert_int_equal(error, 0);
+        }
+        assert_int_equal(init(&v).error, 0); // the markers are written
+        int64_t found = fetch(&v, "g", 1);
+        if (m->deleted) assert_int_equal(found, -1);
+        else if (m->written && !m->maybe_deleted) assert_int_equal(found, OLD_IN_TXN);
+        if (m->deleted) assert_int_equal(groups(&v, "classic"), 0);
+        server_stop(&v);
+        sys_sim_reboot(s);
+    }
+}
+
+static void test_pending_deleted(void **x) {
+    (void)x;
+    static const struct crash_test t = {.seeds = 3, .state_size = sizeof(struct pending), .scenario = pending_scenario, .recover = recover,
+                                        .verify = pending_verify, .kills = true, .faults = true};
+    crash_try_all(&t);
+}
+
+// ---- while a deletion is being written ------------------------------------------------------------------------------
+
+struct hold { // the worker, who writes
+    struct loop_event begun, go;
+};
+
+static void hold_work(void *arg) {
+    struct hold *h = arg;
+    loop_event_set(&h->begun);
+    loop_event_wait(&h->go);
+}
+
+static void hold_begin(struct hold *h, struct server *v) {
+    loop_event_init(&h->begun);
+    loop_event_init(&h->go);
+    assert_int_equal(pool_submit(v->pool, hold_work, h, NULL), ERR_OK);
+    loop_event_wait(&h->begun);
+}
+
+// The next operation on the disk that begins after this is of the worker.
+static void hold_end(struct hold *h) { loop_event_set(&h->go); }
+
+static void hold_fini(struct hold *h) {
+    loop_event_fini(&h->begun);
+    loop_event_fini(&h->go);
+}
+
+// The topic goes while its group is on its way out; the group comes back, for its tombstones could not be written, and comes without the topic.
+static void test_topic_deleted_meanwhile(void **x) {
+    (void)x;
+    struct sys *s = sys_sim_new(1);
+    struct server v = {0};
+    struct hold h;
+    struct ask a;
+    assert_true(start(&v, s) && create(&v));
+    assert_int_equal(commit(&v, "g", OLD, NULL), 0);
+    hold_begin(&h, &v);
+    struct group_delete d = {.call = ask_begin(&a, &v), .group_id = "g"};
+    group_delete(v.broker, &d);
+    assert_int_equal(groups(&v, "classic"), 0);
+    assert_int_equal(broker_topic_delete(v.broker, "a", NULL), ERR_OK);
+    assert_true(create(&v));
+    sys_sim_fail_at(s, sys_sim_ops(s) + 1, SYS_SIM_ENOSPC);
+    hold_end(&h);
+    ask_close(&a);
+    hold_fini(&h);
+    assert_int_equal(d.call.error, KAFKA_COORDINATOR_NOT_AVAILABLE);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(groups(&v, "classic"), 1);
+        assert_int_equal(fetch(&v, "g", 0), -1);
+        server_stop(&v);
+        sys_sim_reboot(s);
+        assert_true(start(&v, s));
+    }
+    assert_int_equal(delete_group(&v, "g"), 0);
+    server_stop(&v);
+    sys_sim_free(s);
+}
+
+// A transaction goes on with a group while that is on its way out: what it writes behind the deletion makes it a group again.
+static void test_written_meanwhile(void **x) {
+    (void)x;
+    struct sys *s = sys_sim_new(1);
+    struct server v = {0};
+    struct hold h;
+    struct ask a, b;
+    assert_true(start(&v, s) && create(&v));
+    struct id p = init(&v);
+    assert_int_equal(commit(&v, "g", OLD_IN_TXN, &p), 0);
+    hold_begin(&h, &v);
+    struct group_delete d = {.call = ask_begin(&a, &v), .group_id = "g"};
+    group_delete(v.broker, &d);
+    assert_int_equal(groups(&v, "classic"), 0);
+    struct group_offset o = {.topic = "a", .partition = 0, .offset = NEW, .leader_epoch = -1};
+    struct group_commit c = {.call = ask_begin(&b, &v), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
+    c.transactional_id = "x";
+    c.producer_id = p.id;
+    c.producer_epoch = p.epoch;
+    c.txn_adds = true;
+    txn_offsets_commit(v.broker, &c);
+    while (groups(&v, "classic") == 0) {} // until it is to be written
+    hold_end(&h);
+    ask_close(&a);
+    ask_close(&b);
+    hold_fini(&h);
+    assert_int_equal(d.call.error, 0);
+    assert_int_equal(c.call.error, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(groups(&v, "classic"), 1);
+        server_stop(&v);
+        if (i == 0) sys_sim_reboot(s);
+        assert_true(start(&v, s));
+    }
+    assert_int_equal(end(&v, p), 0);
+    assert_int_equal(init(&v).error, 0);
+    assert_int_equal(fetch(&v, "g", 0), NEW);
+    assert_int_equal(fetch(&v, "g", 1), -1);
+    server_stop(&v);
+    sys_sim_free(s);
+}
+
+// An offset that is old enough to go, but not while a transaction has a newer one: its tombstone would take that along at the next start.
+static void test_expiry_in_transaction(void **x) {
+    (void)x;
+    struct sys *s = sys_sim_new(1);
+    struct server v = {0};
+    assert_true(start(&v, s) && create(&v));
+    struct id p = init(&v);
+    assert_int_equal(commit(&v, "g", OLD, NULL), 0);
+    assert_int_equal(commit_to(&v, "g", 1, OLD, NULL), 0);
+    sys_sim_advance(s, 121 * (int64_t)1000000);
+    assert_int_equal(commit(&v, "g", OLD_IN_TXN, &p), 0);
+    broker_upkeep(v.broker);
+    assert_int_equal(commit(&v, "other", 1, NULL), 0); // behind the tombstones
+    assert_int_equal(fetch(&v, "g", 0), -1);
+    assert_int_equal(fetch(&v, "g", 1), OLD);
+    assert_int_equal(end(&v, p), 0);
+    assert_int_equal(init(&v).error, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fetch(&v, "g", 1), OLD_IN_TXN);
+        server_stop(&v);
+        sys_sim_reboot(s);
+        assert_true(start(&v, s));
+    }
+    server_stop(&v);
+    sys_sim_free(s);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {crash_unit_test(test_topic_made_again), crash_unit_test(test_expiry), crash_unit_test(test_delete)};
+    const struct CMUnitTest tests[] = {crash_unit_test(test_topic_made_again), crash_unit_test(test_expiry), crash_unit_test(test_delete),
+                                       crash_unit_test(test_pending_deleted), crash_unit_test(test_topic_deleted_meanwhile),
+                                       crash_unit_test(test_written_meanwhile), crash_unit_test(test_expiry_in_transaction)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -462,6 +462,65 @@ static void test_offsets_deleted(void **state) {
     assert_int_equal(committed(f, &error), 20);
 }
 
+static bool group_is_there(struct fixture *f) {
+    struct ask a;
+    struct group_list x = {.call = ask_begin(&a, f)};
+    group_list(f->broker, &x);
+    ask_end(&a);
+    if (x.n_groups > 0) assert_true(strcmp(x.groups[0].state, "Empty") == 0 && x.groups[0].protocol_type[0] == '\0');
+    arena_fini(&a.arena);
+    return x.n_groups > 0;
+}
+
+// A group that has nothing but offsets of an open transaction is an empty one: it can be deleted, before the end as after an abort, and what the
+// transaction had of it does not come.
+static void test_offsets_only_pending(void **state) {
+    struct fixture *f = *state;
+    int error;
+    topic(f);
+    struct id p = init(f, "a");
+    for (int round = 0; round < 8; round++) { // aborted; restarted before and behind the deletion
+        bool aborted = (round & 1) != 0;
+        assert_int_equal(delete_group(f), KAFKA_GROUP_ID_NOT_FOUND);
+        assert_int_equal(delete_offset(f), KAFKA_GROUP_ID_NOT_FOUND);
+        assert_int_equal(commit_offset(f, "a", p, 10, true), 0);
+        assert_true(group_is_there(f));
+        if (aborted) {
+            p = end(f, "a", p, false, true);
+            settled(f, "a");
+        }
+        if ((round & 2) != 0) fixture_restart(f, false);
+        assert_true(group_is_there(f));
+        assert_int_equal(delete_group(f), 0);
+        if ((round & 4) != 0) fixture_restart(f, false);
+        assert_false(group_is_there(f));
+        if (!aborted) p = end(f, "a", p, true, true);
+        assert_int_equal(p.error, 0);
+        settled(f, "a");
+        assert_int_equal(committed(f, &error), -1);
+        assert_int_equal(error, 0);
+    }
+    assert_int_equal(commit_offset(f, "a", p, 10, true), 0);
+    assert_int_equal(delete_offset(f), 0);
+    p = end(f, "a", p, true, true);
+    settled(f, "a");
+    assert_int_equal(committed(f, &error), -1);
+}
+
+// A commit of which nothing is written makes no group.
+static void test_nothing_committed(void **state) {
+    struct fixture *f = *state;
+    topic(f);
+    struct ask a;
+    struct group_offset o = {.topic = "nobody", .leader_epoch = -1};
+    struct group_commit x = {.call = ask_begin(&a, f), .group_id = "g", .member_id = "", .generation = -1, .offsets = &o, .n_offsets = 1};
+    group_commit(f->broker, &x);
+    ask_end(&a);
+    arena_fini(&a.arena);
+    assert_int_equal(o.error, KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_false(group_is_there(f));
+}
+
 struct ending { // a marker that ends a transaction's offsets, and DeleteGroups right behind it
     struct fixture *f;
     struct txn_marker_write marker;
@@ -474,15 +533,6 @@ static void end_and_delete(void *arg) { // on the coordinator's loop, so that th
     if (x->delete_first) group_delete(x->f->broker, &x->delete);
     txn_write_marker(x->f->broker, &x->marker);
     if (!x->delete_first) group_delete(x->f->broker, &x->delete);
-}
-
-static bool group_is_there(struct fixture *f) {
-    struct ask a;
-    struct group_list x = {.call = ask_begin(&a, f)};
-    group_list(f->broker, &x);
-    ask_end(&a);
-    arena_fini(&a.arena);
-    return x.n_groups > 0;
 }
 
 // The group is deleted while the marker of a transaction with an offset of it is being written: both are gone, in memory as on the disk.
@@ -610,7 +660,8 @@ int main(void) {
 #define T(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_states), cmocka_unit_test(test_epochs_run_out), cmocka_unit_test(test_end_behind_a_fence),
-        T(test_v1), T(test_v2_late), T(test_offsets), T(test_offsets_order), T(test_offsets_deleted), T(test_group_deleted_at_the_end), T(test_fencing), T(test_timeout),
+        T(test_v1), T(test_v2_late), T(test_offsets), T(test_offsets_order), T(test_offsets_deleted), T(test_offsets_only_pending), T(test_nothing_committed),
+        T(test_group_deleted_at_the_end), T(test_fencing), T(test_timeout),
         T(test_restart_in_the_middle), T(test_markers_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
