@@ -4,7 +4,7 @@
 #include "broker/dynamic.h"
 
 static const char *const per_broker[] = {
-    "advertised.listeners", "listener.security.protocol.map", "listeners", "principal.builder.class", "sasl.enabled.mechanisms", "sasl.jaas.config",
+    "cordoned.log.dirs", "listener.security.protocol.map", "listeners", "principal.builder.class", "sasl.enabled.mechanisms", "sasl.jaas.config",
     "sasl.kerberos.kinit.cmd", "sasl.kerberos.min.time.before.relogin", "sasl.kerberos.principal.to.local.rules", "sasl.kerberos.service.name",
     "sasl.kerberos.ticket.renew.jitter", "sasl.kerberos.ticket.renew.window.factor", "sasl.login.refresh.buffer.seconds",
     "sasl.login.refresh.min.period.seconds", "sasl.login.refresh.window.factor", "sasl.login.refresh.window.jitter",
@@ -15,7 +15,7 @@ static const char *const per_broker[] = {
     "ssl.truststore.password", "ssl.truststore.type",
 };
 static const char *const cluster_wide[] = {
-    "background.threads", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level", "cordoned.log.dirs",
+    "background.threads", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level",
     "errors.deadletterqueue.auto.create.topics.enable", "errors.deadletterqueue.topic.name.prefix",
     "follower.fetch.last.tiered.offset.enable", "follower.replication.throttled.rate", "group.consumer.assignment.interval.ms",
     "group.coordinator.cached.buffer.max.bytes", "group.share.assignment.interval.ms", "group.streams.assignment.interval.ms",
@@ -50,7 +50,7 @@ static const char *const certificates[] = {
 
 // Dynamic with Kafka, and read here when the listeners open: kept they would be shown and mean nothing.
 static const char *const at_start[] = {
-    "advertised.listeners", "listener.security.protocol.map", "listeners", "sasl.enabled.mechanisms", "sasl.jaas.config",
+    "listener.security.protocol.map", "listeners", "sasl.enabled.mechanisms", "sasl.jaas.config",
     "ssl.cipher.suites", "ssl.client.auth", "ssl.enabled.protocols",
 };
 

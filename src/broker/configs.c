@@ -24,6 +24,7 @@ enum config_field {
 static const struct config_row broker_rows[] = {
 #define BROKER_CONFIG(name, type, value, min, max, doc) {name, type, value, min, max, NULL, USED, NULL, doc},
 #define BROKER_CHOICE(name, type, value, choices, doc) {name, type, value, 0, 0, choices, USED, NULL, doc},
+#define BROKER_INTERNAL(name, type, value, min, max, doc) {name, type, value, min, max, NULL, UNSHOWN, NULL, doc},
 #include "broker/broker_configs.def"
 #undef BROKER_CONFIG
 #undef BROKER_CHOICE
@@ -32,6 +33,7 @@ static const struct config_row broker_rows[] = {
 #include "broker/broker_configs_kept.def"
 #undef BROKER_KEPT
 #undef BROKER_UNSHOWN
+#undef BROKER_INTERNAL
 };
 enum { N_BROKER_ROWS = sizeof broker_rows / sizeof broker_rows[0] };
 
@@ -399,7 +401,7 @@ static void add_synonyms(const struct broker *b, const topic_kvs *own, const str
         {name, dynamic_value(b, name, true), SOURCE_DYNAMIC},
         {name, dynamic_value(b, name, false), SOURCE_DYNAMIC_DEFAULT},
         {name, kvs_get(&b->static_configs, name), SOURCE_STATIC},
-        {name, row->value, SOURCE_DEFAULT},
+        {name, own != NULL && row->broker_name == NULL ? NULL : row->value, SOURCE_DEFAULT}, // a topic's is told as that of the broker's config
     };
     struct broker_config_synonym *to = ARENA_ARRAY(a, struct broker_config_synonym, sizeof all / sizeof *all);
     e->synonyms = to;
@@ -437,7 +439,7 @@ size_t configs_describe(const struct broker *b, const topic_kvs *own, struct are
     }
     for (size_t i = 0; own == NULL && i < N_BROKER_ROWS; i++) {
         const struct config_row *row = &broker_rows[i];
-        if (row->use == UNSHOWN && configs_broker_text(b, row->name)[0] == '\0') continue;
+        if (row->use == UNSHOWN && !configs_broker_is_set(b, row->name)) continue;
         describe(b, NULL, row, row->name, a, &e[n++]);
     }
     return n;

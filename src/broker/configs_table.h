@@ -6,7 +6,7 @@
 #include "broker/internal.h"
 
 enum config_type { BOOLEAN = 1, STRING = 2, INT = 3, SHORT = 4, LONG = 5, DOUBLE = 6, LIST = 7, CLASS = 8, PASSWORD = 9 }; // as DescribeConfigs
-enum config_use { USED, QUIET, FIXED, UNSHOWN }; // UNSHOWN: quiet, and told only where it is set
+enum config_use { USED, QUIET, FIXED, UNSHOWN }; // UNSHOWN: told only where it is set
 enum config_source { SOURCE_TOPIC = 1, SOURCE_DYNAMIC = 2, SOURCE_DYNAMIC_DEFAULT = 3, SOURCE_STATIC = 4, SOURCE_DEFAULT = 5 };
 
 struct config_row {

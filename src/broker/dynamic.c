@@ -234,6 +234,7 @@ static void describe_row(struct broker *b, enum broker_resource kind, struct str
         if (all[i].value != NULL) s[e->n_synonyms++] = all[i];
     e->value = s[0].value;
     e->source = s[0].source;
+    if (kind == RESOURCE_CLIENT_METRICS && s[e->n_synonyms - 1].source == FROM_DEFAULT) e->n_synonyms--; // Kafka does not tell it
 }
 
 // Those that are set for a listener have no row of their own: they are told where they are set.

@@ -109,16 +109,23 @@ void kafka_do_describe_acls(struct kafka_req *q) {
 }
 
 // ---- CreateAcls ---------------------------------------------------------------------------------------------------------
-static const char *fault_of(const struct acl *a) {
-    if (a->resource < ACL_TOPIC || a->resource > ACL_USER) return "Invalid resourceType";
-    if (a->pattern != ACL_LITERAL && a->pattern != ACL_PREFIXED) return "Invalid patternType";
-    if (a->operation < ACL_ALL || a->operation >= ACL_OPERATION_END) return "Invalid operation";
-    if (a->permission != ACL_DENY && a->permission != ACL_ALLOW) return "Invalid permissionType";
-    if (a->name.n == 0) return "Resource name should not be empty";
+static const char *invalid(struct kafka_req *q, const char *what, int value) {
+    bool match = value == ACL_MATCH && strcmp(what, "patternType") == 0;
+    return arena_printf(&q->arena, "Invalid %s %s", what, value == ACL_ANY_RESOURCE ? "ANY" : match ? "MATCH" : "UNKNOWN"); // 1 is ANY of each
+}
+
+static const char *fault_of(struct kafka_req *q, const struct acl *a) {
+    if (a->resource < ACL_TOPIC || a->resource > ACL_USER) return invalid(q, "resourceType", a->resource);
+    if (a->pattern != ACL_LITERAL && a->pattern != ACL_PREFIXED) return invalid(q, "patternType", a->pattern);
+    if (a->operation < ACL_ALL || a->operation >= ACL_OPERATION_END) return invalid(q, "operation", a->operation);
+    if (a->permission != ACL_DENY && a->permission != ACL_ALLOW) return invalid(q, "permissionType", a->permission);
+    if (a->name.n == 0) return "Invalid empty resource name";
     if (a->resource == ACL_CLUSTER && !str_eq(a->name, STR("kafka-cluster"))) return "The only valid name for the CLUSTER resource is kafka-cluster";
     struct str type, name;
     if (!str_cut(a->principal, ':', &type, &name) || type.n == 0)
-        return "Could not parse principal: it has the form Type:Name, and no colon is there";
+        return arena_printf(&q->arena, "Could not parse principal from `%.*s` (%s)", (int)(a->principal.n < 200 ? a->principal.n : 200), a->principal.p,
+                            a->principal.n > 0 && a->principal.p[0] == ':' ? "the principal type is empty"
+                                                                           : "no colon is present separating the principal type from the principal name");
     if (a->host.n == 0) return "Host should not be empty";
     if (a->name.n > TEXT_MAX || a->principal.n > TEXT_MAX || a->host.n > TEXT_MAX) return "A name of more than 4096 bytes";
     return NULL;
@@ -135,7 +142,7 @@ static void create_all(void *arg) { // on the pool
     for (int32_t i = 0; i < req->creations.n; i++) {
         const struct kafka_create_acls_request_creations *c = &req->creations.p[i];
         struct acl a = filter_of(c->resource_type, c->resource_name, c->resource_pattern_type, c->principal, c->host, c->operation, c->permission_type);
-        const char *fault = fault_of(&a);
+        const char *fault = fault_of(q, &a);
         if (fault != NULL) {
             res->results.p[i].error_code = KAFKA_INVALID_REQUEST;
             res->results.p[i].error_message = str_c(fault);
@@ -188,6 +195,7 @@ static enum err_code delete_matching(struct kafka_req *q, const struct acl *filt
     res->matching_acls.n = (int32_t)c.n;
     for (size_t i = 0; i < c.n; i++) {
         struct kafka_delete_acls_response_filter_results_matching_acls *to = &res->matching_acls.p[i];
+        to->error_message = (struct str){NULL, 0};
         to->resource_type = c.p[i].resource;
         to->resource_name = c.p[i].name;
         to->pattern_type = c.p[i].pattern;
@@ -197,6 +205,14 @@ static enum err_code delete_matching(struct kafka_req *q, const struct acl *filt
         to->permission_type = c.p[i].permission;
     }
     return ERR_OK;
+}
+
+static const char *filter_fault(const struct acl *a) {
+    if (a->resource < ACL_ANY_RESOURCE || a->resource > ACL_USER || a->pattern < ACL_ANY_PATTERN || a->pattern > ACL_PREFIXED)
+        return "Unknown patternFilter.";
+    if (a->operation < ACL_ANY_OPERATION || a->operation >= ACL_OPERATION_END || a->permission < ACL_ANY_PERMISSION || a->permission > ACL_ALLOW)
+        return "Unknown entryFilter.";
+    return NULL;
 }
 
 static void delete_all(void *arg) { // on the pool
@@ -212,8 +228,10 @@ static void delete_all(void *arg) { // on the pool
                                  f->operation, f->permission_type);
         struct err err = {0};
         enum err_code code = ERR_OK;
-        if (has_unknown(&a)) code = err_set(&err, ERR_INVALID, "%s", unknown_element.p);
+        const char *fault = filter_fault(&a);
+        if (fault != NULL) code = err_set(&err, ERR_INVALID, "%s", fault);
         else code = delete_matching(q, &a, out, &err);
+        out->error_message = (struct str){NULL, 0};
         if (code == ERR_OK) continue;
         out->error_code = (int16_t)err_info(code)->kafka;
         out->error_message = str_c(arena_strdup(&q->arena, err.msg));

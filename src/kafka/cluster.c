@@ -95,19 +95,23 @@ static void refuse(reassign_result *out, int error, struct str message) {
 static void reassign_one(struct kafka_req *q, struct str topic, int32_t partitions, const reassign_part *p, reassign_result *out) {
     int32_t node = kafka_req_config(q)->node_id;
     out->partition_index = p->partition_index;
+    out->error_message = (struct str){NULL, 0};
+    if (partitions == 0) {
+        refuse(out, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, str_c(arena_printf(&q->arena, "Unable to find a topic named " STR_FMT ".", STR_ARG(topic))));
+        return;
+    }
     if (p->partition_index < 0 || p->partition_index >= partitions) {
         refuse(out, KAFKA_UNKNOWN_TOPIC_OR_PARTITION,
                str_c(arena_printf(&q->arena, "Unable to find partition " STR_FMT ":%d.", STR_ARG(topic), p->partition_index)));
     } else if (p->replicas.n < 0) { // null: cancel
-        refuse(out, KAFKA_NO_REASSIGNMENT_IN_PROGRESS, STR("No partition reassignment is in progress."));
+        refuse(out, KAFKA_NO_REASSIGNMENT_IN_PROGRESS, (struct str){NULL, 0});
     } else if (p->replicas.n == 0) {
         refuse(out, KAFKA_INVALID_REPLICA_ASSIGNMENT, STR("The manual partition assignment includes an empty replica list."));
     }
     for (int32_t i = 0; i < p->replicas.n && out->error_code == 0; i++) {
         int32_t id = p->replicas.p[i];
         char *message = NULL;
-        if (id < 0) message = arena_printf(&q->arena, "The manual partition assignment includes an invalid replica of %d.", id);
-        else if (id != node)
+        if (id != node)
             message = arena_printf(&q->arena, "The manual partition assignment includes broker %d, but no such broker is registered.", id);
         else if (i > 0) message = arena_printf(&q->arena, "The manual partition assignment includes the broker %d more than once.", id);
         if (message == NULL) continue;
@@ -118,8 +122,10 @@ static void reassign_one(struct kafka_req *q, struct str topic, int32_t partitio
 void kafka_do_alter_partition_reassignments(struct kafka_req *q) {
     const struct kafka_alter_partition_reassignments_request *req = q->msg;
     struct kafka_alter_partition_reassignments_response *res = q->res;
-    res->allow_replication_factor_change = req->allow_replication_factor_change;
-    res->error_message = (struct str){NULL, 0};
+    if (req->topics.n > 0) { // else Kafka's own defaults
+        res->allow_replication_factor_change = req->allow_replication_factor_change;
+        res->error_message = (struct str){NULL, 0};
+    }
     res->responses.n = req->topics.n;
     res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_alter_partition_reassignments_response_responses, req->topics.n);
     for (int32_t i = 0; i < req->topics.n; i++) {
@@ -135,6 +141,8 @@ void kafka_do_alter_partition_reassignments(struct kafka_req *q) {
 }
 
 void kafka_do_list_partition_reassignments(struct kafka_req *q) { // none is ever in progress
+    struct kafka_list_partition_reassignments_response *res = q->res;
+    res->error_message = (struct str){NULL, 0};
     kafka_req_done(q);
 }
 

@@ -53,12 +53,12 @@ static void fill_entries(struct kafka_req *q, const struct kafka_describe_config
         c->is_sensitive = e->sensitive;
         c->config_type = (int8_t)e->type;
         if (req->include_synonyms) add_synonyms(q, e, c);
-        if (req->include_documentation) c->documentation = str_c(e->doc);
+        c->documentation = req->include_documentation ? str_c(e->doc) : (struct str){NULL, 0};
     }
 }
 
 // What a request's type and name mean. ERR_INVALID as Kafka says it.
-static enum err_code find_target(struct kafka_req *q, int type, struct str name, struct target *t, struct err *err) {
+static enum err_code find_target(struct kafka_req *q, int type, struct str name, bool describe, struct target *t, struct err *err) {
     int32_t node = kafka_req_config(q)->node_id;
     int64_t id;
     *t = (struct target){.type = type, .name = name};
@@ -71,8 +71,11 @@ static enum err_code find_target(struct kafka_req *q, int type, struct str name,
         t->kind = name.n == 0 ? RESOURCE_BROKER_DEFAULT : RESOURCE_BROKER_SELF;
         t->own_source = name.n == 0 ? 3 : 2;
         if (name.n == 0) return ERR_OK;
-        if (!str_to_i64(name, &id)) return err_set(err, ERR_INVALID, "Node id must be an integer, but it is: " STR_FMT, STR_ARG(name));
-        if (id != node) return err_set(err, ERR_INVALID, "Unexpected broker id, expected %d, but received " STR_FMT, node, STR_ARG(name));
+        if (!str_to_i64(name, &id))
+            return err_set(err, ERR_INVALID, "%s id must be an integer, but it is: " STR_FMT, describe ? "Broker" : "Node", STR_ARG(name));
+        if (id != node)
+            return err_set(err, ERR_INVALID, "Unexpected broker id, expected %d%s, but received " STR_FMT, node, describe ? " or empty string" : "",
+                           STR_ARG(name));
         return ERR_OK;
     case TYPE_GROUP:
         t->kind = RESOURCE_GROUP;
@@ -133,7 +136,7 @@ static void describe_one(struct kafka_req *q, const struct kafka_describe_config
     res->resource_name = r->resource_name;
     enum err_code code;
     if (r->resource_type == TYPE_LOGGER) code = loggers_describe(q, r->resource_name, &entries, &n, &err);
-    else code = find_target(q, r->resource_type, r->resource_name, &t, &err);
+    else code = find_target(q, r->resource_type, r->resource_name, true, &t, &err);
     if (code == ERR_OK && r->resource_type == TYPE_TOPIC && !broker_topic_name_ok(t.topic)) code = bad_topic_name(&t, &err);
     if (code == ERR_OK && r->resource_type != TYPE_LOGGER) code = entries_of(q, &t, &entries, &n, &err);
     if (code == ERR_OK) {
@@ -220,7 +223,7 @@ static enum err_code alter_one(struct kafka_req *q, const alter_resource *r, str
     size_t n;
     REFUSE_REPEATS(r->configs, err);
     if (r->resource_type == TYPE_LOGGER) return loggers_alter(q, r, req->validate_only, err);
-    enum err_code code = find_target(q, r->resource_type, r->resource_name, &t, err);
+    enum err_code code = find_target(q, r->resource_type, r->resource_name, false, &t, err);
     if (code == ERR_OK) code = check_topic_name(&t, err);
     if (code == ERR_OK) code = entries_of(q, &t, &entries, &n, err);
     if (code != ERR_OK) return code;
@@ -283,7 +286,7 @@ static enum err_code replace_one(struct kafka_req *q, const replace_resource *r,
     struct target t;
     size_t n_entries, n = 0;
     REFUSE_REPEATS(r->configs, err);
-    enum err_code code = find_target(q, r->resource_type, r->resource_name, &t, err);
+    enum err_code code = find_target(q, r->resource_type, r->resource_name, false, &t, err);
     if (code == ERR_OK) code = check_topic_name(&t, err);
     if (code == ERR_OK) code = entries_of(q, &t, &entries, &n_entries, err);
     if (code != ERR_OK) return code;

@@ -306,22 +306,49 @@ static enum err_code check_op(const struct quota_entity *e, const struct quota_o
     return ERR_OK;
 }
 
-static bool address_ok(struct str ip) {
-    bool colon = false, ok = ip.n > 0 && ip.n < 64;
-    for (size_t i = 0; i < ip.n && ok; i++) {
-        char c = ip.p[i];
-        colon |= c == ':';
-        ok = (c >= '0' && c <= '9') || c == '.' || c == ':' || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+static bool v4_ok(struct str ip) {
+    struct str rest = ip, part;
+    int parts = 0;
+    for (bool more = true; more; parts++) {
+        int64_t n;
+        more = str_cut(rest, '.', &part, &rest);
+        if (part.n == 0 || part.n > 3 || part.p[0] < '0' || part.p[0] > '9' || !str_to_i64(part, &n) || n > 255) return false;
     }
-    return ok && (colon || memchr(ip.p, '.', ip.n) != NULL);
+    return parts == 4;
 }
+
+static bool v6_ok(struct str ip) {
+    int groups = 0, gaps = 0;
+    for (size_t i = 0; i < ip.n;) {
+        size_t end = i;
+        if (str_starts(str_n(ip.p + i, ip.n - i), STR("::"))) {
+            gaps++;
+            i += 2;
+            continue;
+        }
+        if (ip.p[i] == ':' && (i == 0 || ip.p[i - 1] == ':')) return false;
+        if (ip.p[i] == ':') i++, end = i;
+        while (end < ip.n && ip.p[end] != ':') end++;
+        struct str group = str_n(ip.p + i, end - i);
+        if (end == ip.n && memchr(group.p, '.', group.n) != NULL) return v4_ok(group) && (gaps == 1 ? groups < 6 : groups == 6); // ::ffff:1.2.3.4
+        for (size_t k = 0; k < group.n; k++)
+            if (memchr("0123456789abcdefABCDEF", group.p[k], 22) == NULL) return false;
+        if (group.n == 0 || group.n > 4) return false;
+        groups++;
+        i = end;
+    }
+    return gaps == 1 ? groups < 8 : gaps == 0 && groups == 8;
+}
+
+// Names of hosts are not resolved here.
+static bool address_ok(struct str ip) { return v4_ok(ip) || (memchr(ip.p, ':', ip.n) != NULL && v6_ok(ip)); }
 
 static enum err_code check_entity(const struct quota_entity *e, struct err *err) {
     if (!e->user.set && !e->client.set && !e->ip.set) return err_set(err, ERR_INVALID, "Invalid empty client quota entity");
     if (e->ip.set && (e->user.set || e->client.set))
         return err_set(err, ERR_INVALID, "Invalid quota entity combination, IP entity should not be combined with User or ClientId");
     if (e->ip.set && e->ip.name.p != NULL && !address_ok(e->ip.name))
-        return err_set(err, ERR_INVALID, STR_FMT " is not a valid IP address.", STR_ARG(e->ip.name));
+        return err_set(err, ERR_INVALID, STR_FMT " is not a valid IP or resolvable host.", STR_ARG(e->ip.name));
     if (e->user.name.n > NAME_MAX_ || e->client.name.n > NAME_MAX_) return err_set(err, ERR_INVALID, "a name has at most %d bytes", NAME_MAX_);
     return ERR_OK;
 }

@@ -62,21 +62,22 @@ static int check_filter(struct kafka_req *q, const char **message) {
     for (int32_t i = 0; i < req->components.n; i++) {
         const component *c = &req->components.p[i];
         int type = str_eqc(c->entity_type, "user") ? 0 : str_eqc(c->entity_type, "client-id") ? 1 : str_eqc(c->entity_type, "ip") ? 2 : -1;
-        *message = "Unexpected empty filter component entity type";
+        *message = "Invalid empty entity type.";
         if (c->entity_type.n == 0) return KAFKA_INVALID_REQUEST;
-        *message = arena_printf(&q->arena, "Custom entity type " STR_FMT " not supported", STR_ARG(c->entity_type));
+        *message = arena_printf(&q->arena, "Unsupported entity type " STR_FMT, STR_ARG(c->entity_type));
         if (type < 0) return KAFKA_UNSUPPORTED_VERSION;
-        *message = arena_printf(&q->arena, "Duplicate " STR_FMT " filter component entity type", STR_ARG(c->entity_type));
+        *message = arena_printf(&q->arena, "Entity type " STR_FMT " cannot appear more than once in the filter.", STR_ARG(c->entity_type));
         if (seen[type]) return KAFKA_INVALID_REQUEST;
         seen[type] = true;
-        *message = arena_printf(&q->arena, "Unexpected match type: %d", c->match_type);
+        *message = arena_printf(&q->arena, "Unknown match type %d", c->match_type);
         if (c->match_type < MATCH_EXACT || c->match_type > MATCH_ANY) return KAFKA_INVALID_REQUEST;
-        *message = "Request specified MATCH_TYPE_EXACT, but the match string is null.";
+        *message = "Request specified MATCH_TYPE_EXACT, but set match string to null.";
         if (c->match_type == MATCH_EXACT && c->match.p == NULL) return KAFKA_INVALID_REQUEST;
-        *message = "Only MATCH_TYPE_EXACT has a match string.";
+        *message = c->match_type == MATCH_DEFAULT ? "Request specified MATCH_TYPE_DEFAULT, but also specified a match string."
+                                                  : "Request specified MATCH_TYPE_SPECIFIED, but also specified a match string.";
         if (c->match_type != MATCH_EXACT && c->match.p != NULL) return KAFKA_INVALID_REQUEST;
     }
-    *message = "Invalid entity filter component combination, IP filter component should not be used with user or clientId filter component.";
+    *message = "Invalid entity filter component combination. IP filter component should not be used with user or clientId filter component.";
     if (seen[2] && (seen[0] || seen[1])) return KAFKA_INVALID_REQUEST;
     *message = NULL;
     return 0;
@@ -140,6 +141,19 @@ static bool same_entity(const alter_entry *a, const alter_entry *b) {
     return same == a->entity.n;
 }
 
+enum { TEXT_MAX = 200 }; // of a name in a message
+
+static struct str duplicate_text(struct kafka_req *q, const alter_entry *e) {
+    const char *parts = "";
+    for (int32_t i = 0; i < e->entity.n; i++) {
+        struct str type = e->entity.p[i].entity_type, name = e->entity.p[i].entity_name;
+        if (name.p == NULL) name = STR("null");
+        parts = arena_printf(&q->arena, "%s%s%.*s=%.*s", parts, i == 0 ? "" : ", ", (int)(type.n < TEXT_MAX ? type.n : TEXT_MAX), type.p,
+                             (int)(name.n < TEXT_MAX ? name.n : TEXT_MAX), name.p);
+    }
+    return str_c(arena_printf(&q->arena, "Ignoring duplicate entity ClientQuotaEntity(entries={%s})", parts));
+}
+
 enum { ENTRIES_MAX = 2000, PARTS_MAX = 3 }; // of one request: the search for repeats is quadratic; of one entity
 
 // An entity that comes twice is answered once, and nothing of it is done. For each entry: whether it is a second one.
@@ -152,7 +166,7 @@ static const bool *refuse_repeats(struct kafka_req *q) {
             if (req->entries.p[i].entity.n > PARTS_MAX || !same_entity(&req->entries.p[i], &req->entries.p[k])) continue;
             again[i] = true;
             res->entries.p[i].error_code = res->entries.p[k].error_code = KAFKA_INVALID_REQUEST;
-            res->entries.p[k].error_message = STR("The entity is named twice in the request.");
+            res->entries.p[k].error_message = duplicate_text(q, &req->entries.p[k]);
         }
     return again;
 }
@@ -187,6 +201,7 @@ void kafka_do_alter_client_quotas(struct kafka_req *q) {
     for (int32_t i = 0; i < req->entries.n; i++) {
         const alter_entry *e = &req->entries.p[i];
         struct kafka_alter_client_quotas_response_entries *out = &res->entries.p[i];
+        out->error_message = (struct str){NULL, 0};
         out->entity.n = e->entity.n;
         out->entity.p = KAFKA_ELEMENTS(&q->arena, kafka_alter_client_quotas_response_entries_entity, e->entity.n);
         for (int32_t k = 0; k < e->entity.n; k++)

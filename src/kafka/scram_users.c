@@ -62,6 +62,7 @@ static alter_result *result_for(struct kafka_req *q, struct str user) {
     for (int32_t i = 0; i < res->results.n; i++)
         if (str_eq(res->results.p[i].user, user)) return &res->results.p[i];
     res->results.p[res->results.n].user = user;
+    res->results.p[res->results.n].error_message = (struct str){NULL, 0};
     return &res->results.p[res->results.n++];
 }
 

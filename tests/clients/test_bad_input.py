@@ -10,6 +10,7 @@ import struct
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -275,3 +276,183 @@ def test_share_groups(connection: Connection, topic: str) -> None:
     gone = {"group_id": "bad-share", "topics": [{"name": topic, "partitions": [{"partition_index": 0}]}]}
     assert connection.ask("OffsetDelete", 0, gone)["error_code"] == NO_GROUP, "a share group has no committed offsets"
     assert connection.ask("ShareGroupHeartbeat", 1, joining | {"member_epoch": -1})["error_code"] == NONE
+
+
+def said(connection: Connection, api: str, version: int, body: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in connection.ask(api, version, body).items() if k != "throttle_time_ms"}
+
+
+def test_messages_of_quotas(connection: Connection) -> None:
+    """Null where there is nothing to say, and Kafka's words where there is."""
+
+    def change(parts: list[tuple[str, str | None]], key: str, value: float, remove: bool = False) -> dict[str, Any]:
+        return {"entity": [{"entity_type": t, "entity_name": n} for t, n in parts], "ops": [{"key": key, "value": value, "remove": remove}]}
+
+    user, ip = [("user", "bad-m")], "connection_creation_rate"
+    rows = [
+        (change(user, "producer_byte_rate", 5.0), NONE, None),
+        (change(user, "producer_byte_rate", 5.0, True), NONE, None),
+        (change(user, "producer_byte_rate", 0.0), INVALID_REQUEST, "Quota producer_byte_rate must be greater than 0"),
+        (change(user, "producer_byte_rate", 1.5), INVALID_REQUEST, "producer_byte_rate cannot be a fractional value."),
+        (change(user, "nope", 5.0), INVALID_REQUEST, "Invalid configuration key nope"),
+        (change(user, ip, 5.0), INVALID_REQUEST, f"Invalid configuration key {ip}"),
+        (change([], "producer_byte_rate", 5.0), INVALID_REQUEST, "Invalid empty client quota entity"),
+        (change([("colour", "x")], "producer_byte_rate", 5.0), INVALID_REQUEST, "Unhandled client quota entity type: colour"),
+        (change([("user", "")], "producer_byte_rate", 5.0), INVALID_REQUEST, "Empty user not supported"),
+        (change([("ip", "1.2.3.4.5.6")], ip, 5.0), INVALID_REQUEST, "1.2.3.4.5.6 is not a valid IP or resolvable host."),
+        (change([("ip", "1.2.3.4")], ip, 1e10), INVALID_REQUEST, f"Proposed value for {ip} is too large for an INT."),
+    ]
+    for version in (0, 1):
+        for entry, error, message in rows:
+            wanted = {"error_code": error, "error_message": message, "entity": entry["entity"]}
+            assert said(connection, "AlterClientQuotas", version, {"entries": [entry]}) == {"entries": [wanted]}
+        twice = said(connection, "AlterClientQuotas", version, {"entries": [change(user, ip, 1.0)] * 2})["entries"]
+        assert [e["error_message"] for e in twice] == ["Ignoring duplicate entity ClientQuotaEntity(entries={user=bad-m})"]
+    for parts, error, message in (
+        ([("", 0, "x")], INVALID_REQUEST, "Invalid empty entity type."),
+        ([("colour", 0, "x")], 35, "Unsupported entity type colour"),
+        ([("user", 2, None)] * 2, INVALID_REQUEST, "Entity type user cannot appear more than once in the filter."),
+        ([("user", 7, None)], INVALID_REQUEST, "Unknown match type 7"),
+        ([("user", 0, None)], INVALID_REQUEST, "Request specified MATCH_TYPE_EXACT, but set match string to null."),
+        ([("user", 1, "x")], INVALID_REQUEST, "Request specified MATCH_TYPE_DEFAULT, but also specified a match string."),
+        ([("user", 2, "x")], INVALID_REQUEST, "Request specified MATCH_TYPE_SPECIFIED, but also specified a match string."),
+        ([("user", 2, None), ("ip", 2, None)], INVALID_REQUEST,
+         "Invalid entity filter component combination. IP filter component should not be used with user or clientId filter component."),
+    ):
+        asked = {"components": [{"entity_type": t, "match_type": m, "match": x} for t, m, x in parts]}
+        assert said(connection, "DescribeClientQuotas", 1, asked) == {"error_code": error, "error_message": message, "entries": None}
+    assert said(connection, "DescribeClientQuotas", 1, {"components": [{"entity_type": "user", "match_type": 0, "match": "none"}]}) == {
+        "error_code": NONE, "error_message": "", "entries": []}
+
+
+def test_messages_of_reassignments(connection: Connection, topic: str) -> None:
+    other = "The manual partition assignment includes broker {}, but no such broker is registered."
+    rows: list[tuple[str, int, list[int] | None, int, str | None]] = [
+        (topic, 0, [1], NONE, None),
+        (topic, 0, None, 85, None),
+        (topic, 0, [], 39, "The manual partition assignment includes an empty replica list."),
+        (topic, 0, [2], 39, other.format(2)),
+        (topic, 0, [-1], 39, other.format(-1)),
+        (topic, 0, [1, 1], 39, "The manual partition assignment includes the broker 1 more than once."),
+        (topic, 9, [1], TOPIC_UNKNOWN, f"Unable to find partition {topic}:9."),
+        ("none", 0, [1], TOPIC_UNKNOWN, "Unable to find a topic named none."),
+        ("none", 0, None, TOPIC_UNKNOWN, "Unable to find a topic named none."),
+    ]
+    for name, index, replicas, error, message in rows:
+        asked = {"timeout_ms": 30000, "topics": [{"name": name, "partitions": [{"partition_index": index, "replicas": replicas}]}]}
+        part = {"partition_index": index, "error_code": error, "error_message": message}
+        assert said(connection, "AlterPartitionReassignments", 1, asked) == {
+            "allow_replication_factor_change": False, "error_code": NONE, "error_message": None, "responses": [{"name": name, "partitions": [part]}]}
+    assert said(connection, "AlterPartitionReassignments", 1, {"timeout_ms": 30000}) == {
+        "allow_replication_factor_change": True, "error_code": NONE, "error_message": "", "responses": []}
+    for topics in (None, [], [{"name": topic, "partition_indexes": [0]}], [{"name": "none", "partition_indexes": [0]}]):
+        assert said(connection, "ListPartitionReassignments", 0, {"timeout_ms": 30000, "topics": topics}) == {
+            "error_code": NONE, "error_message": None, "topics": []}
+
+
+def test_messages_of_scram(connection: Connection) -> None:
+    good = {"name": "bad-s", "mechanism": 1, "iterations": 4096, "salt": b"salt1234", "salted_password": b"x" * 32}
+    gone = {"name": "bad-s", "mechanism": 1}
+    twice = "A user credential cannot be altered twice in the same request"
+    rows: list[tuple[list[dict[str, Any]], list[dict[str, Any]], int, str | None]] = [
+        ([], [good], NONE, None),
+        ([], [good | {"mechanism": 9}], 33, "Unknown SCRAM mechanism"),
+        ([], [good | {"iterations": 10}], 93, "Too few iterations"),
+        ([], [good | {"iterations": 20000}], 93, "Too many iterations"),
+        ([], [good, good], 92, twice),
+        ([gone], [good], 92, twice),
+        ([gone], [], NONE, None),
+        ([gone], [], 91, "Attempt to delete a user credential that does not exist"),
+    ]
+    for deletions, upsertions, error, message in rows:
+        wanted = {"results": [{"user": "bad-s", "error_code": error, "error_message": message}]}
+        assert said(connection, "AlterUserScramCredentials", 0, {"deletions": deletions, "upsertions": upsertions}) == wanted
+    shown = said(connection, "DescribeUserScramCredentials", 0, {"users": [{"name": "bad-s"}]})
+    assert (shown["error_code"], shown["error_message"]) == (NONE, "")
+    assert [(r["error_code"], r["error_message"]) for r in shown["results"]] == [(91, "Attempt to describe a user credential that does not exist: bad-s")]
+
+
+def test_messages_of_acls(new_server: Any, tmp_path: Path) -> None:
+    path = tmp_path / "server.properties"
+    path.write_text("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nallow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS\n")
+    rule = {"resource_type": 2, "resource_name": "t", "resource_pattern_type": 3, "principal": "User:a", "host": "*", "operation": 3, "permission_type": 3}
+    colon = "no colon is present separating the principal type from the principal name"
+    search = {"resource_type_filter": 2, "pattern_type_filter": 3, "operation": 3, "permission_type": 3}
+    found = rule | {"pattern_type": 3, "error_code": NONE, "error_message": None}
+    del found["resource_pattern_type"]
+    with Connection(new_server({"broker.properties": str(path)}).start().kafka) as c:
+        for change, error, message in (
+            ({}, NONE, ""),
+            ({"resource_type": 99}, INVALID_REQUEST, "Invalid resourceType UNKNOWN"),
+            ({"resource_pattern_type": 9}, INVALID_REQUEST, "Invalid patternType UNKNOWN"),
+            ({"operation": 99}, INVALID_REQUEST, "Invalid operation UNKNOWN"),
+            ({"permission_type": 9}, INVALID_REQUEST, "Invalid permissionType UNKNOWN"),
+            ({"resource_name": ""}, INVALID_REQUEST, "Invalid empty resource name"),
+            ({"principal": "User"}, INVALID_REQUEST, f"Could not parse principal from `User` ({colon})"),
+            ({"principal": ""}, INVALID_REQUEST, f"Could not parse principal from `` ({colon})"),
+            ({"resource_type": 4}, INVALID_REQUEST, "The only valid name for the CLUSTER resource is kafka-cluster"),
+        ):
+            assert said(c, "CreateAcls", 3, {"creations": [rule | change]}) == {"results": [{"error_code": error, "error_message": message}]}, change
+        for change, error, message, gone in (
+            ({"resource_type_filter": 99}, INVALID_REQUEST, "Unknown patternFilter.", []),
+            ({"pattern_type_filter": 9}, INVALID_REQUEST, "Unknown patternFilter.", []),
+            ({"operation": 99}, INVALID_REQUEST, "Unknown entryFilter.", []),
+            ({"permission_type": 9}, INVALID_REQUEST, "Unknown entryFilter.", []),
+            ({}, NONE, None, [found]),
+            ({}, NONE, None, []),
+        ):
+            wanted = {"filter_results": [{"error_code": error, "error_message": message, "matching_acls": gone}]}
+            assert said(c, "DeleteAcls", 3, {"filters": [search | change]}) == wanted, change
+
+
+INTERNAL = """controller.performance.always.log.threshold.ms controller.performance.sample.period.ms group.consumer.regex.refresh.interval.ms
+group.share.initialize.retry.interval.ms group.share.persister.class.name internal.metadata.delete.delay.millis internal.metadata.log.segment.bytes
+internal.metadata.max.batch.size.in.bytes log.initial.task.delay.ms producer.id.expiration.check.interval.ms remote.log.index.file.cache.ttl.ms
+remote.log.manager.task.retry.backoff.max.ms remote.log.manager.task.retry.backoff.ms remote.log.manager.task.retry.jitter server.max.startup.time.ms
+share.coordinator.cold.partition.snapshot.interval.ms share.coordinator.state.topic.prune.interval.ms unclean.leader.election.interval.ms
+unstable.api.versions.enable unstable.feature.versions.enable""".split()
+
+
+def configs(c: Connection, kind: int, name: str, keys: list[str] | None = None, **more: bool) -> dict[str, dict[str, Any]]:
+    asked = {"resources": [{"resource_type": kind, "resource_name": name, "configuration_keys": keys}]} | more
+    return {e["name"]: e for e in c.ask("DescribeConfigs", 4, asked)["results"][0]["configs"]}
+
+
+def test_internal_configs_are_told_where_they_are_set(connection: Connection, new_server: Any, tmp_path: Path) -> None:
+    told = configs(connection, 4, "1")
+    assert len(told) > 300 and not set(INTERNAL) & set(told)
+    assert configs(connection, 4, "1", INTERNAL) == {}
+    path = tmp_path / "server.properties"
+    path.write_text("producer.id.expiration.check.interval.ms=7000\nunstable.api.versions.enable=false\n")
+    with Connection(new_server({"broker.properties": str(path)}).start().kafka) as c:
+        shown = configs(c, 4, "1", INTERNAL)
+        assert {n: (e["value"], e["config_source"]) for n, e in shown.items()} == {
+            "producer.id.expiration.check.interval.ms": ("7000", 4), "unstable.api.versions.enable": ("false", 4)}
+        assert set(configs(c, 4, "1")) == set(told) | set(shown)
+
+
+KAFKA_44 = """errors.deadletterqueue.auto.create.topics.enable errors.deadletterqueue.topic.name.prefix group.streams.assignors
+group.streams.rack.aware.assignment.tags group.streams.topology.description.plugin.class log.remote.copy.lag.bytes log.remote.copy.lag.ms
+max.decompressed.message.bytes sasl.oauthbearer.allow.unverified.audience sasl.oauthbearer.allow.unverified.issuer""".split()
+OURS = ["log.cache.bytes"]
+
+
+@pytest.mark.parametrize(("name", "message"), [("9", "Unexpected broker id, expected 1 or empty string, but received 9"), ("x", "Broker id must be an integer, but it is: x")])
+def test_configs_of_other_brokers(connection: Connection, name: str, message: str) -> None:
+    told = connection.ask("DescribeConfigs", 4, {"resources": [{"resource_type": 4, "resource_name": name, "configuration_keys": None}]})["results"][0]
+    assert (told["error_code"], told["error_message"], told["configs"]) == (INVALID_REQUEST, message, [])
+
+
+def test_the_configs_are_kafkas(connection: Connection, topic: str) -> None:
+    table = Path(__file__).resolve().parents[3] / "shared/refdata/kafka_protocol/CONFIG_broker.tsv"
+    if not table.exists():
+        pytest.skip("the table of Kafka's configs is not here")
+    kafkas = {line.split("\t")[0] for line in table.read_text().splitlines()[1:]}
+    assert set(configs(connection, 4, "1")) == kafkas - set(INTERNAL) | set(KAFKA_44) | set(OURS)
+    told = configs(connection, 2, topic, include_synonyms=True)
+    assert told["remote.log.copy.disable"]["synonyms"] == [] and told["remote.log.copy.disable"]["documentation"] is None
+    assert [s["name"] for s in told["segment.bytes"]["synonyms"]] == ["log.segment.bytes"]
+    assert alter(connection, 16, "bad-m", ("interval.ms", "1000", 0)) == (NONE, None)
+    metrics = configs(connection, 16, "bad-m", include_synonyms=True)
+    assert {n: [s["value"] for s in e["synonyms"]] for n, e in metrics.items()} == {"interval.ms": ["1000"], "match": [], "metrics": []}
+    assert alter(connection, 16, "bad-m", ("interval.ms", None, 1)) == (NONE, None)

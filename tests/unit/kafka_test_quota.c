@@ -151,7 +151,13 @@ static void test_refusals(void **state) {
     struct quota_entity user = {.user = NAMED("u")};
     assert_int_equal(set(f, (struct quota_entity){0}, "producer_byte_rate", 1), ERR_INVALID);
     assert_int_equal(set(f, (struct quota_entity){.user = ANY, .ip = ANY}, "producer_byte_rate", 1), ERR_INVALID);
-    assert_int_equal(set(f, (struct quota_entity){.ip = NAMED("host")}, "connection_creation_rate", 1), ERR_INVALID);
+    static const char *const addresses[] = {"1.2.3.4", "255.255.255.255", "::1", "::", "1::", "2001:db8::7", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4"};
+    static const char *const no_addresses[] = {"host", "", "1.2.3", "1.2.3.4.5", "1.2.3.4.5.6", "1.2.3.256", "1..3.4", "1.2.3.4.", "-1.2.3.4", ".", ":", ":::", "1:",
+                                               ":1", "1::2::3", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7::8", "12345::", "g::", "::1.2.3", "1.2.3.4::"};
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++)
+        assert_int_equal(set(f, (struct quota_entity){.ip = {true, str_c(addresses[i])}}, "connection_creation_rate", 1), ERR_OK);
+    for (size_t i = 0; i < sizeof no_addresses / sizeof *no_addresses; i++)
+        assert_int_equal(set(f, (struct quota_entity){.ip = {true, str_c(no_addresses[i])}}, "connection_creation_rate", 1), ERR_INVALID);
     assert_int_equal(set(f, (struct quota_entity){.ip = ANY}, "producer_byte_rate", 1), ERR_INVALID);
     assert_int_equal(set(f, user, "connection_creation_rate", 1), ERR_INVALID);
     assert_int_equal(set(f, user, "speed", 1), ERR_INVALID);
