@@ -293,6 +293,16 @@ struct streams_status_info {
     int code;
     const char *detail;
 };
+struct streams_task_offset {
+    const char *subtopology;
+    int32_t partition;
+    int64_t offset;
+};
+struct streams_task_offsets {
+    bool given; // false = as before
+    const struct streams_task_offset *p;
+    size_t n;
+};
 struct streams_heartbeat {
     struct group_call call; // with a message
     const char *group_id, *member_id, *group_instance_id, *rack_id, *process_id, *client_id, *client_host; // NULL = as before
@@ -300,6 +310,7 @@ struct streams_heartbeat {
     const struct streams_topology *topology; // NULL = as before
     bool source_regex;                       // it has regular expressions of source topics
     struct streams_tasks owned;
+    struct streams_task_offsets offsets, end_offsets; // how far the state of its tasks is, and where it ends
     struct streams_endpoint endpoint;
     const struct broker_kv *tags; // NULL = as before
     size_t n_tags;
@@ -327,6 +338,7 @@ struct streams_member_info {
     const struct broker_kv *tags;
     size_t n_tags;
     struct streams_tasks assignment, target;
+    struct streams_task_offsets offsets, end_offsets; // as it said last; none after a restart
 };
 enum streams_description_status { // as in the response
     STREAMS_DESCRIPTION_NOT_REQUESTED,

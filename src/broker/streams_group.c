@@ -83,6 +83,7 @@ void streams_member_rename(struct streams_member *m, const char *id, struct grou
     map_remove(&m->group->members, str_c(m->id));
     group_text_set(&m->id, id);
     map_put(&m->group->members, str_c(m->id), m);
+    streams_offsets_drop(m); // the other one's
 }
 
 void streams_member_drop(struct streams_member *m) {
@@ -94,6 +95,7 @@ void streams_member_drop(struct streams_member *m) {
     task_sets_fini(&m->revoking);
     task_sets_fini(&m->target);
     kvs_free(&m->tags);
+    streams_offsets_drop(m);
     streams_set_instance(m, NULL);
     map_remove(&g->members, str_c(m->id));
     if (g->members.n == 0) g->head->empty_since_ms = coordinator_now_ms(g->head->coordinator);

@@ -22,6 +22,13 @@ struct task_sets {
     struct partition_set of[STREAMS_ROLES];
 };
 
+struct task_offset {
+    size_t subtopology; // its index
+    int32_t partition;
+    int64_t offset;
+};
+typedef VEC(struct task_offset) task_offsets;
+
 struct streams_member {
     struct streams_group *group;
     char *id, *instance_id, *rack_id, *client_id, *client_host, *process_id, *endpoint_host; // NULL = none
@@ -31,6 +38,7 @@ struct streams_member {
     enum streams_member_state state;
     struct task_sets assigned, revoking, target;
     struct loop_timer session, rebalance;
+    task_offsets offsets, end_offsets; // streams_offsets.c
 };
 
 struct streams_missing { // an internal topic to be made
@@ -114,6 +122,12 @@ void streams_description_fill(struct streams_group *g, struct streams_describe *
 void streams_description_drop(struct streams_group *g); // the group goes: so does what is left of it, when the pool comes to it
 // group_ops.forget: on the pool. `done` NULL = nobody waits.
 bool streams_description_forget(struct group *head, loop_fn *done, void *arg, enum err_code *code);
+
+// ---- streams_offsets.c ----
+const char *streams_offsets_fault(const struct streams_heartbeat *h); // NULL = none
+void streams_offsets_take(struct streams_member *m, const struct streams_heartbeat *h);
+void streams_offsets_drop(struct streams_member *m);
+void streams_offsets_fill(const struct streams_member *m, struct arena *a, struct streams_member_info *out);
 
 // ---- streams_assignor.c ----
 void streams_assign(struct streams_group *g, struct task_sets *out /* one of each member, in the map's order */, int32_t standbys);

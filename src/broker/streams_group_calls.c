@@ -35,7 +35,9 @@ static int check_request(struct streams_heartbeat *h) {
     if (h->source_regex) return group_say(&h->call, KAFKA_INVALID_REQUEST, "Regular expressions for source topics are not supported yet.");
     int error = h->member_epoch == STREAMS_EPOCH_JOIN ? check_join(h) : check_later(h);
     const char *fault = error == 0 && h->topology != NULL ? streams_topology_fault(h->topology, h->call.arena) : NULL;
-    return fault == NULL ? error : group_say(&h->call, KAFKA_STREAMS_INVALID_TOPOLOGY, "%s", fault);
+    if (fault != NULL) return group_say(&h->call, KAFKA_STREAMS_INVALID_TOPOLOGY, "%s", fault);
+    fault = error == 0 ? streams_offsets_fault(h) : NULL;
+    return fault == NULL ? error : group_say(&h->call, KAFKA_INVALID_REQUEST, "%s", fault);
 }
 
 static int find_group(struct coordinator *c, struct streams_heartbeat *h, struct group_records *r, struct streams_group **out) {
@@ -362,6 +364,7 @@ static void beat(struct streams_group *g, struct streams_heartbeat *h, struct st
     bool bump = g->epoch == 0 || is_new || change.placing || (change.any && h->group_instance_id == NULL);
     // Topics tell by themselves when they change; while some are missing, each heartbeat looks.
     if ((joins || g->plan.status >= 0) && streams_replan(g)) bump = true;
+    streams_offsets_take(m, h);
     if (streams_take_configs(g)) bump = true;
     if (bump) streams_bump(g, r);
     streams_update_target(g, r);
@@ -439,6 +442,7 @@ static void describe_member(const struct streams_member *m, struct arena *a, str
     out->endpoint = (struct streams_endpoint){group_text_copy(a, m->endpoint_host), m->endpoint_port};
     tasks_of(m->group, &m->assigned, a, &out->assignment);
     tasks_of(m->group, &m->target, a, &out->target);
+    streams_offsets_fill(m, a, out);
 }
 
 static void describe_on_loop(void *arg) {

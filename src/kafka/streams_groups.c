@@ -130,7 +130,23 @@ static void fill_endpoints(struct kafka_req *q, const struct streams_heartbeat *
     }
 }
 
-// Kafka's defaults; members send offsets of their tasks, which nothing here needs: no tasks are warmed up.
+#define TAKE_OFFSETS(q, from, to)                                                                                         \
+    do {                                                                                                                  \
+        struct streams_task_offset *out_ = ARENA_ARRAY(&(q)->arena, struct streams_task_offset, (size_t)((from).n < 0 ? 0 : (from).n) + 1); \
+        for (int32_t i_ = 0; i_ < (from).n; i_++)                                                                         \
+            out_[i_] = (struct streams_task_offset){kafka_req_name((q), (from).p[i_].subtopology_id), (from).p[i_].partition, (from).p[i_].offset}; \
+        (to) = (struct streams_task_offsets){(from).n >= 0, out_, (from).n < 0 ? 0 : (size_t)(from).n};                   \
+    } while (0)
+
+#define FILL_OFFSETS(q, to, element, from)                                                                                \
+    do {                                                                                                                  \
+        (to).p = KAFKA_ELEMENTS(&(q)->arena, element, (int32_t)(from).n);                                                 \
+        (to).n = (int32_t)(from).n;                                                                                       \
+        for (size_t i_ = 0; i_ < (from).n; i_++)                                                                          \
+            (to).p[i_] = (struct element){str_c((from).p[i_].subtopology), (from).p[i_].partition, (from).p[i_].offset};  \
+    } while (0)
+
+// Kafka's defaults (of configs that it does not show). The offsets of their tasks that members send are for describe: no tasks are warmed up.
 enum { TASK_OFFSETS_MS = 60000, RECOVERY_LAG = 10000 };
 
 static void heart_beaten(struct group_call *call) {
@@ -191,6 +207,8 @@ void kafka_do_streams_group_heartbeat(struct kafka_req *q) {
     TAKE_TASKS(q, req->active_tasks, h->owned.active, h->owned.n_active);
     TAKE_TASKS(q, req->standby_tasks, h->owned.standby, h->owned.n_standby);
     TAKE_TASKS(q, req->warmup_tasks, h->owned.warmup, h->owned.n_warmup);
+    TAKE_OFFSETS(q, req->task_offsets, h->offsets);
+    TAKE_OFFSETS(q, req->task_end_offsets, h->end_offsets);
     if (req->user_endpoint != NULL) h->endpoint = (struct streams_endpoint){kafka_req_name(q, req->user_endpoint->host), req->user_endpoint->port};
     if (req->client_tags.n >= 0) {
         struct broker_kv *tags = ARENA_ARRAY(&q->arena, struct broker_kv, req->client_tags.n + 1);
@@ -280,6 +298,8 @@ static void fill_member(struct kafka_req *q, const struct streams_member_info *m
     FILL_TASKS(q, out->assignment.active_tasks, MEMBER(assignment_active_tasks), m->assignment.active, m->assignment.n_active);
     FILL_TASKS(q, out->assignment.standby_tasks, MEMBER(assignment_standby_tasks), m->assignment.standby, m->assignment.n_standby);
     FILL_TASKS(q, out->assignment.warmup_tasks, MEMBER(assignment_warmup_tasks), m->assignment.warmup, m->assignment.n_warmup);
+    FILL_OFFSETS(q, out->task_offsets, MEMBER(task_offsets), m->offsets);
+    FILL_OFFSETS(q, out->task_end_offsets, MEMBER(task_end_offsets), m->end_offsets);
     FILL_TASKS(q, out->target_assignment.active_tasks, MEMBER(target_assignment_active_tasks), m->target.active, m->target.n_active);
     FILL_TASKS(q, out->target_assignment.standby_tasks, MEMBER(target_assignment_standby_tasks), m->target.standby, m->target.n_standby);
     FILL_TASKS(q, out->target_assignment.warmup_tasks, MEMBER(target_assignment_warmup_tasks), m->target.warmup, m->target.n_warmup);

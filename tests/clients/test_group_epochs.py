@@ -163,6 +163,35 @@ def test_static_members_of_streams_groups(server: Server) -> None:
     assert group.beat("b", -1, "i")[::2] == (0, -1)
 
 
+def test_members_of_streams_groups_that_join_again(server: Server) -> None:
+    group = Streams(server)
+    tasks = [{"subtopology_id": "0", "partitions": [0, 1, 2, 3]}]
+
+    def described() -> tuple[int, Any]:
+        (said,) = group.ask("StreamsGroupDescribe", 1, {"group_ids": [group.id]})["groups"]
+        assert said["group_epoch"] == said["assignment_epoch"]
+        return said["group_epoch"], said["members"][0]
+
+    error, _, epoch, had = group.beat("a", 0)
+    assert (error, had) == (0, tasks)
+    assert group.beat("a", 0) == (0, None, epoch, tasks), "as it was: nothing moves"
+    at, ends = [{"subtopology_id": "0", "partition": 1, "offset": 7}], [{"subtopology_id": "0", "partition": 1, "offset": 9}]
+    assert group.beat("a", epoch, task_offsets=at)[::2] == (0, epoch)
+    assert group.beat("a", epoch, task_end_offsets=ends)[::2] == (0, epoch)
+    assert group.beat("a", epoch, task_offsets=at * 2)[:2] == (INVALID_REQUEST, "Task offsets contain a duplicate entry for subtopology 0 and partition 1.")
+    assert group.beat("a", 0) == (0, None, epoch, tasks)
+    now, member = described()
+    assert (now, member["task_offsets"], member["task_end_offsets"]) == (epoch, at, ends)
+    group.set(group.id, "streams.rack.aware.assignment.tags", "zone")
+    assert group.beat("a", epoch)[::2] == (0, epoch + 1), "it belongs to what an assignment is made with"
+    assert group.beat("a", 0, process_id="q") == (0, None, epoch + 2, tasks), "another process"
+    assert group.beat("a", 0, process_id="q", user_endpoint={"host": "h", "port": 1})[::2] == (0, epoch + 3)
+    assert described()[1]["user_endpoint"] == {"host": "h", "port": 1}
+    assert group.beat("a", 0, process_id="q")[::2] == (0, epoch + 4), "it is not reached there any more"
+    assert described()[1]["user_endpoint"] is None
+    assert group.beat("a", -1)[::2] == (0, -1)
+
+
 def test_partitions_that_come_to_a_share_group(asker: Asker) -> None:
     group, (topic, _) = name("s"), asker.topic(1)
     body: dict[str, Any] = {"group_id": group, "member_id": "m" * 22, "subscribed_topic_names": [topic]}

@@ -435,6 +435,53 @@ static void test_configs_are_kept(void **state) {
     assert_int_equal(epoch_of(f), epoch);
 }
 
+static int say_offsets(struct fixture *f, int32_t epoch, struct streams_task_offsets at, struct streams_task_offsets ends) {
+    struct call c = {.heartbeat = {.group_id = "app", .member_id = "a", .member_epoch = epoch, .client_id = "client", .client_host = "/127.0.0.1"}};
+    c.heartbeat.rebalance_timeout_ms = -1;
+    c.heartbeat.offsets = at;
+    c.heartbeat.end_offsets = ends;
+    int error = run(&c, f, do_heartbeat);
+    if (error != 0) assert_string_equal(c.call.message, "Task offsets contain a duplicate entry for subtopology 1 and partition 0.");
+    arena_fini(&c.arena);
+    return error;
+}
+
+static void check_offsets(struct fixture *f, size_t n, int64_t offset, size_t n_ends, int64_t end) {
+    struct call c = {.describe = {.group_id = "app"}};
+    assert_int_equal(run(&c, f, do_describe), 0);
+    assert_int_equal(c.describe.n_members, 1);
+    const struct streams_member_info *m = &c.describe.members[0];
+    assert_int_equal(m->offsets.n, n);
+    assert_int_equal(m->end_offsets.n, n_ends);
+    if (n > 0) assert_string_equal(m->offsets.p[0].subtopology, "1");
+    if (n > 0) assert_int_equal(m->offsets.p[0].partition, 1);
+    if (n > 0) assert_int_equal(m->offsets.p[0].offset, offset);
+    if (n_ends > 0) assert_int_equal(m->end_offsets.p[0].offset, end);
+    arena_fini(&c.arena);
+}
+
+// How far the tasks are is told as the member said it last; of tasks that are not there nothing is kept.
+static void test_offsets(void **state) {
+    struct fixture *f = *state;
+    struct client a = {.id = "a", .process = "p"};
+    static const struct streams_task_offset at[] = {{"1", 1, 7}, {"1", 2, 8}, {"none", 0, 9}}, end[] = {{"1", 0, 70}}, twice[] = {{"1", 0, 1}, {"1", 1, 1}, {"1", 0, 2}};
+    const struct streams_task_offsets none = {0}, empty = {true, NULL, 0};
+    create(f, "in", 2);
+    assert_int_equal(beat(f, &a, true), 0);
+    for (int i = 0; i < 100000 && a.n_active < 4; i++) settle(f, &a, 1);
+    check_offsets(f, 0, 0, 0, 0);
+    assert_int_equal(say_offsets(f, a.epoch, (struct streams_task_offsets){true, at, 3}, none), 0);
+    check_offsets(f, 1, 7, 0, 0);
+    assert_int_equal(say_offsets(f, a.epoch, none, (struct streams_task_offsets){true, end, 1}), 0);
+    check_offsets(f, 1, 7, 1, 70);
+    assert_int_equal(say_offsets(f, a.epoch, empty, (struct streams_task_offsets){true, twice, 3}), KAFKA_INVALID_REQUEST);
+    check_offsets(f, 1, 7, 1, 70);
+    assert_int_equal(say_offsets(f, a.epoch, empty, none), 0);
+    check_offsets(f, 0, 0, 1, 70);
+    fixture_restart(f, true);
+    check_offsets(f, 0, 0, 0, 0);
+}
+
 // A static member that goes for a while and comes back under another id finds its tasks, and moves nobody's.
 static void test_static(void **state) {
     struct fixture *f = *state;
@@ -547,6 +594,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_copartitions, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_interval, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_joins_again, setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_offsets, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_configs_are_kept, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static, setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_static_under_an_id_in_use, setup, fixture_teardown),
