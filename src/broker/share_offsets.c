@@ -33,8 +33,9 @@ static void describe_one(const struct coordinator *c, const struct share_offsets
     struct share_key key = key_of(o, x);
     const struct share_stored *e = share_store_find(c->share->store, &key);
     if (e == NULL) return;
-    x->start = e->start;
     x->leader_epoch = e->leader_epoch;
+    if (share_store_only_begun(e)) return; // nothing was acknowledged: as if it were still to be chosen, as in Kafka
+    x->start = e->start;
     if (e->start == -1 || e->complete == -1) return;
     if (broker_offsets(c->broker, x->topic, x->partition, &offsets, &err) != ERR_OK) return;
     int64_t start = e->start > offsets.start ? e->start : offsets.start;

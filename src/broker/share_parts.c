@@ -250,7 +250,7 @@ void share_part_store(struct share_part *p, uint64_t change, share_ranges *range
     *x = (struct part_change){.part = p, .ranges = *ranges, .change = change, .fn = fn, .arg = arg};
     *ranges = (share_ranges){0};
     x->write = (struct share_write){.kind = SHARE_WRITE_UPDATE, .state_epoch = p->state_epoch, .leader_epoch = BROKER_LEADER_EPOCH,
-                                    .start = p->runs.start, .complete = (int32_t)p->runs.complete, .ranges = x->ranges.p,
+                                    .start = p->runs.start, .complete = p->beginning ? -1 : (int32_t)p->runs.complete, .ranges = x->ranges.p,
                                     .n_ranges = x->ranges.n, .done = change_stored, .arg = x};
     x->write.key = (struct share_key){.group = p->group, .partition = p->partition};
     memcpy(x->write.key.topic_id, p->topic_id, 16);

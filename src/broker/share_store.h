@@ -69,6 +69,8 @@ const struct share_stored *share_store_find(const struct share_store *s, const s
 const struct share_stored *share_store_next(const struct share_store *s, size_t *it); // all; start with *it = 0
 // A reader of a newer leader epoch fences older ones. 0, or Kafka's error.
 int share_store_read(struct share_store *s, const struct share_key *key, int32_t leader_epoch, const struct share_stored **out, const char **message);
+// The start was chosen, and nothing has happened since: such an update has complete -1.
+static inline bool share_store_only_begun(const struct share_stored *e) { return e->complete == -1 && e->ranges.n == 0; }
 void share_store_upkeep(struct share_store *s); // removes segments that snapshots made redundant
 // Once: fn(arg) when nothing is under way, at the latest from inside the call.
 void share_store_when_idle(struct share_store *s, loop_fn *fn, void *arg);

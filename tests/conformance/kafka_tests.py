@@ -101,6 +101,11 @@ SHORT = (
 EVENT = re.compile(r"^JUnit Jupiter > (\w+)(?: > (.*))? :: (STARTED|SUCCESSFUL|FAILED|ABORTED|SKIPPED)\s*$")
 
 
+# Of these tests, a broker has ended when their producers have forgotten it: the next record then waits for metadata, as the test expects, and not for
+# the producer's connection. Others want it back at once.
+FORGOTTEN = ("ProducerFailureHandlingTest",)
+
+
 def why_not(key: str) -> str:
     """Why what EXCLUDED names cannot pass."""
     return EXCLUDED[key] + ("" if EXCLUDED[key] is FAILOVER else AS_WELL)
@@ -133,8 +138,9 @@ class Harness:
         select = ["-c", name] + [f"--exclude-methodname=.*[.#]{x}$" for x in excluded]
         if test:
             select.append(f"--include-methodname=.*[.#]{test}$")
+        forgotten = ["-Dbroker.forgotten=true"] if name.rsplit(".", 1)[1] in FORGOTTEN else []
         options = ["execute", "--disable-banner", "--disable-ansi-colors", "--details=testfeed", *select]
-        return [java(), "-Xmx1500m", f"-Dlog4j2.configurationFile={log}", "-cp", f"{self.stand_ins}:{self.libs}/*", "org.junit.platform.console.ConsoleLauncher", *options]
+        return [java(), "-Xmx1500m", *forgotten, f"-Dlog4j2.configurationFile={log}", "-cp", f"{self.stand_ins}:{self.libs}/*", "org.junit.platform.console.ConsoleLauncher", *options]
 
 
 def events(command: list[str], limit: int, log: Path, broker: Path, peers: Path, ended: list[int]) -> Iterator[tuple[str, str, str, float, str]]:

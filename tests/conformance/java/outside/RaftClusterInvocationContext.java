@@ -139,7 +139,9 @@ public class RaftClusterInvocationContext implements TestTemplateInvocationConte
                 case "brokerState": return broker.running() ? BrokerState.RUNNING : BrokerState.NOT_RUNNING;
                 case "startup": broker.start(); return null;
                 case "shutdown": broker.stop(); return null;
-                case "awaitShutdown": await(this::producersKnow, "producers that know of no broker"); return null;
+                case "awaitShutdown":
+                    if (Boolean.getBoolean("broker.forgotten")) await(this::producersKnow, "producers that know of no broker");
+                    return null;
                 case "boundPort": return broker.port();
                 case "clusterId": return clusterId();
                 case "metadataCache": return standIn(MetadataCache.class, this::askMetadata);
