@@ -178,7 +178,7 @@ static void initialize_one(struct share_group *g, struct share_round *round, con
     x->group = mem_strdup(g->head->id);
     x->topic = mem_strdup(t->name);
     x->write = (struct share_write){.kind = SHARE_WRITE_INITIALIZE, .state_epoch = g->epoch, .leader_epoch = BROKER_LEADER_EPOCH, .start = start,
-                                    .complete = -1, .done = initialized, .arg = x};
+                                    .done = initialized, .arg = x};
     x->write.key = (struct share_key){.group = x->group, .partition = partition};
     memcpy(x->write.key.topic_id, t->id, 16);
     const struct share_stored *e = share_store_find(s->store, &x->write.key);

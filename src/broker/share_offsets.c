@@ -131,7 +131,7 @@ static void alter(struct coordinator *c, struct share_offsets *o) {
         struct altering *x = MEM_NEW(struct altering);
         *x = (struct altering){.call = o, .offset = offset};
         x->write = (struct share_write){.kind = SHARE_WRITE_INITIALIZE, .key = key_of(o, offset), .state_epoch = g->epoch,
-                                        .leader_epoch = BROKER_LEADER_EPOCH, .start = offset->start, .complete = 0, .done = altered, .arg = x};
+                                        .leader_epoch = BROKER_LEADER_EPOCH, .start = offset->start, .done = altered, .arg = x};
         const struct share_stored *e = share_store_find(c->share->store, &x->write.key);
         if (e != NULL && e->state_epoch >= x->write.state_epoch) x->write.state_epoch = e->state_epoch + 1;
         share_part_die(c->share, &x->write.key);

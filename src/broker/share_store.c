@@ -307,6 +307,7 @@ void share_store_write(struct share_store *s, struct share_write *w) {
     w->store_ = s;
     w->error = 0;
     w->next_ = NULL;
+    if (w->kind == SHARE_WRITE_INITIALIZE) w->complete = w->start < 0 ? -1 : 0; // with a start, its lag is known (as Kafka's share coordinator)
     s->under_way++;
     if (s->topic_ready) {
         enqueue(s, w);

@@ -45,7 +45,7 @@ struct share_write { // the caller's until done
     struct share_key key;
     int32_t state_epoch, leader_epoch; // leader epoch -1 = as it is
     int64_t start;                     // -1 = as it is (initialize: to be chosen)
-    int32_t complete;
+    int32_t complete;                  // not for initialize
     const struct share_range *ranges;
     size_t n_ranges;
     void (*done)(struct share_write *w); // on the loop, never from inside the call
