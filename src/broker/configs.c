@@ -393,6 +393,14 @@ double configs_broker_double(const struct broker *b, const char *name, double ot
     return v;
 }
 
+// Kafka's broker has no default of these: they follow the ones in hours, or the scheduler's. A topic has.
+static bool has_default(const char *broker_name) {
+    static const char *const names[] = {"log.flush.interval.ms", "log.retention.ms", "log.roll.jitter.ms", "log.roll.ms"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(broker_name, names[i]) == 0) return false;
+    return true;
+}
+
 // Every place where the value is set, the one in force first.
 static void add_synonyms(const struct broker *b, const topic_kvs *own, const struct config_row *row, struct arena *a, struct broker_config_entry *e) {
     const char *name = row->broker_name == NULL ? row->name : row->broker_name;
@@ -401,7 +409,8 @@ static void add_synonyms(const struct broker *b, const topic_kvs *own, const str
         {name, dynamic_value(b, name, true), SOURCE_DYNAMIC},
         {name, dynamic_value(b, name, false), SOURCE_DYNAMIC_DEFAULT},
         {name, kvs_get(&b->static_configs, name), SOURCE_STATIC},
-        {name, own != NULL && row->broker_name == NULL ? NULL : row->value, SOURCE_DEFAULT}, // a topic's is told as that of the broker's config
+        // A topic's default is told as that of the broker's config.
+        {name, (own != NULL && row->broker_name == NULL) || !has_default(name) ? NULL : row->value, SOURCE_DEFAULT},
     };
     struct broker_config_synonym *to = ARENA_ARRAY(a, struct broker_config_synonym, sizeof all / sizeof *all);
     e->synonyms = to;
@@ -414,6 +423,7 @@ static void describe(const struct broker *b, const topic_kvs *own, const struct 
                      struct broker_config_entry *e) {
     *e = (struct broker_config_entry){.name = name, .type = (int)row->type, .doc = row->doc, .default_value = row->value};
     const char *v = value_of(b, own, row, &e->source);
+    if (own == NULL && e->source == SOURCE_DEFAULT && !has_default(name)) v = NULL;
     e->value = v == NULL ? NULL : arena_strdup(a, v);
     e->read_only = own == NULL && configs_dynamic(name) == CONFIG_READ_ONLY;
     e->sensitive = row->type == PASSWORD;

@@ -297,7 +297,8 @@ static enum err_code check_op(const struct quota_entity *e, const struct quota_o
     if (key < 0 && op->remove) return ERR_OK; // it is not there
     if (key < 0 || (key == QUOTA_CONNECTION) != e->ip.set) return err_set(err, ERR_INVALID, "Invalid configuration key " STR_FMT, STR_ARG(op->key));
     if (op->remove) return ERR_OK;
-    if (!(op->value > 0)) return err_set(err, ERR_INVALID, "Quota %s must be greater than 0", quota_names[key]);
+    if (!isfinite(op->value)) return err_set(err, ERR_INVALID, "Quota %s must be a finite number", quota_names[key]);
+    if (op->value <= 0) return err_set(err, ERR_INVALID, "Quota %s must be greater than 0", quota_names[key]);
     bool whole = key == QUOTA_PRODUCE || key == QUOTA_FETCH || key == QUOTA_CONNECTION;
     double most = key == QUOTA_CONNECTION ? 2147483647.0 : 9.3e18;
     if (whole && op->value > most)

@@ -293,6 +293,8 @@ def test_messages_of_quotas(connection: Connection) -> None:
         (change(user, "producer_byte_rate", 5.0), NONE, None),
         (change(user, "producer_byte_rate", 5.0, True), NONE, None),
         (change(user, "producer_byte_rate", 0.0), INVALID_REQUEST, "Quota producer_byte_rate must be greater than 0"),
+        (change(user, "producer_byte_rate", float("nan")), INVALID_REQUEST, "Quota producer_byte_rate must be a finite number"),  # as 4.4: 4.3.1 takes it
+        (change(user, "request_percentage", float("inf")), INVALID_REQUEST, "Quota request_percentage must be a finite number"),
         (change(user, "producer_byte_rate", 1.5), INVALID_REQUEST, "producer_byte_rate cannot be a fractional value."),
         (change(user, "nope", 5.0), INVALID_REQUEST, "Invalid configuration key nope"),
         (change(user, ip, 5.0), INVALID_REQUEST, f"Invalid configuration key {ip}"),
@@ -452,6 +454,10 @@ def test_the_configs_are_kafkas(connection: Connection, topic: str) -> None:
     told = configs(connection, 2, topic, include_synonyms=True)
     assert told["remote.log.copy.disable"]["synonyms"] == [] and told["remote.log.copy.disable"]["documentation"] is None
     assert [s["name"] for s in told["segment.bytes"]["synonyms"]] == ["log.segment.bytes"]
+    for name, above in (("flush.ms", "log.flush.interval.ms"), ("segment.ms", "log.roll.ms"), ("segment.jitter.ms", "log.roll.jitter.ms"), ("retention.ms", "log.retention.ms")):
+        assert told[name]["synonyms"] == [] and told[name]["value"] is not None and configs(connection, 4, "1")[above]["value"] is None, name
+    named = configs(connection, 32, "bad-g", include_synonyms=True)["streams.assignor.name"]["synonyms"]
+    assert [(s["name"], s["value"]) for s in named] == [("group.streams.assignors", "sticky")]
     assert alter(connection, 16, "bad-m", ("interval.ms", "1000", 0)) == (NONE, None)
     metrics = configs(connection, 16, "bad-m", include_synonyms=True)
     assert {n: [s["value"] for s in e["synonyms"]] for n, e in metrics.items()} == {"interval.ms": ["1000"], "match": [], "metrics": []}

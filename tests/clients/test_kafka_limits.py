@@ -61,7 +61,7 @@ def metrics_url(server: Server) -> str:
 def test_all_broker_configs_are_told(server: Server, admin: AdminClient) -> None:
     configs = describe(admin, ResourceType.BROKER, "1")
     assert len(configs) > 340
-    assert configs["log.retention.ms"].value == "604800000" and not configs["log.retention.ms"].is_read_only
+    assert configs["log.retention.ms"].value is None and configs["log.retention.hours"].value == "168" and not configs["log.retention.ms"].is_read_only
     assert configs["node.id"].is_read_only
     assert configs["listeners"].value == "PLAINTEXT://127.0.0.1:0", "as it was configured: the port is the system's choice"
     assert configs["log.dirs"].value == str(server.data / "log")
