@@ -101,6 +101,22 @@ static bool inspect(struct partition *p, struct broker_produce *r, const struct 
     return ok;
 }
 
+// The time of appending is the broker's to set. As in Kafka it is overlooked where the topic has the producer's times, and made theirs.
+static bool check_time_type(const struct partition *p, struct broker_produce *r, const struct batch *b, struct checked *c) {
+    if ((b->attributes & BATCH_ATTR_APPEND_TIME) == 0 || (!p->append_time && b->max_timestamp != -1)) return true;
+    int32_t n = b->count < ERRORS_LISTED_MAX ? b->count : ERRORS_LISTED_MAX;
+    if (r->list_errors) {
+        r->record_errors = mem_zalloc((size_t)n * sizeof *r->record_errors); // the caller's
+        r->n_record_errors = (size_t)n;
+        for (int32_t i = 0; i < n; i++) {
+            struct broker_record_error *e = &r->record_errors[i];
+            e->index = i;
+            (void)snprintf(e->message, sizeof e->message, "Invalid timestamp type. Producer should not set timestamp type to LogAppendTime.");
+        }
+    }
+    return fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+}
+
 static bool wants_inspection(const struct partition *p, const struct batch *b, int64_t now) {
     if ((b->attributes & BATCH_ATTR_CONTROL) != 0) return false;
     if (p->compact || (batch_codec(b) != COMPRESS_NONE && p->max_decompressed_bytes < DECOMPRESSED_ANY)) return true;
@@ -188,7 +204,7 @@ static bool check_batch(struct partition *p, struct broker_produce *r, const str
     if ((b->attributes & BATCH_ATTR_DELETE_HORIZON) != 0) return fault(c, KAFKA_INVALID_RECORD, "Clients are not allowed to set a delete horizon.");
     if (!check_producer(r, b, c)) return false;
     if (batch_codec(b) >= COMPRESS_COUNT) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "Unknown compression type id: %d", batch_codec(b));
-    return !wants_inspection(p, b, now) || inspect(p, r, b, now, c);
+    return check_time_type(p, r, b, c) && (!wants_inspection(p, b, now) || inspect(p, r, b, now, c));
 }
 
 bool produce_check(struct partition *p, struct broker_produce *r, struct checked *c) {
@@ -207,6 +223,7 @@ bool produce_check(struct partition *p, struct broker_produce *r, struct checked
         c->records += b.count;
         c->has_producer = c->has_producer || b.producer_id >= 0;
         if (p->append_time) batch_set_append_time((uint8_t *)(uintptr_t)b.p, b.size, now);
+        else if ((b.attributes & BATCH_ATTR_APPEND_TIME) != 0) batch_set_create_time((uint8_t *)(uintptr_t)b.p, b.size);
     }
     if (c->n == 0) return fault(c, KAFKA_INVALID_RECORD, "Record batch is empty.");
     if (c->n > 1 && c->has_producer) return fault(c, KAFKA_INVALID_RECORD, "Only one record batch is allowed for a partition with a producerId.");

@@ -71,6 +71,12 @@ void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms) {
     set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
 }
 
+void batch_set_create_time(uint8_t *p, size_t size) {
+    assert(size >= BATCH_HEADER);
+    p[AT_ATTRIBUTES + 1] &= (uint8_t)~BATCH_ATTR_APPEND_TIME;
+    set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
+}
+
 // ---- records --------------------------------------------------------------------------------------------------------
 
 enum err_code batch_iter_init(struct batch_iter *it, const struct batch *b, size_t max_plain, struct err *err) {

@@ -58,6 +58,7 @@ bool batch_crc_ok(const struct batch *b);
 // In place, for the broker: these bytes must be writable.
 void batch_set_offset(uint8_t *p, int64_t base_offset, int32_t leader_epoch);
 void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms); // timestamp type, max timestamp, CRC
+void batch_set_create_time(uint8_t *p, size_t size);                 // timestamp type, CRC: the records' own times count
 
 // ---- records --------------------------------------------------------------------------------------------------------------
 struct batch_header {

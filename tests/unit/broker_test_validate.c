@@ -101,6 +101,31 @@ static void test_times(void **state) {
     buf_fini(&b);
 }
 
+// A producer that says its times are the broker's.
+static void test_time_types(void **state) {
+    struct fixture *f = *state;
+    struct broker_kv append = {"message.timestamp.type", "LogAppendTime"};
+    struct buf b = {0}, read = {0};
+    struct err err = {0};
+    struct batch x;
+    create(f, "create", NULL, 0);
+    create(f, "append", &append, 1);
+    for (int round = 0; round < 3; round++) {
+        make(f, &b, 3, 0, 0, 0);
+        batch_set_append_time((uint8_t *)b.p, b.n, round == 2 ? -1 : fixture_now_ms(f));
+        struct broker_produce r = produce_listing(f, round == 0 ? "append" : "create", buf_str(&b));
+        assert_int_equal(r.kafka_error, round == 1 ? 0 : KAFKA_INVALID_TIMESTAMP);
+        assert_int_equal(r.n_record_errors, round == 1 ? 0 : 3);
+        assert_true(round == 1 || r.record_errors[2].index == 2);
+        mem_free(r.record_errors);
+    }
+    assert_int_equal(broker_read(f->broker, "create", 0, 0, 1, &read, NULL, &err), ERR_OK);
+    assert_int_equal(batch_read(read.p, read.n, &x), BATCH_OK);
+    assert_true(batch_crc_ok(&x) && (x.attributes & BATCH_ATTR_APPEND_TIME) == 0);
+    buf_fini(&b);
+    buf_fini(&read);
+}
+
 static void test_compression(void **state) {
     struct fixture *f = *state;
     static const char *const types[] = {"uncompressed", "gzip", "snappy", "lz4", "zstd"};
@@ -184,7 +209,8 @@ static void test_decompressed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_keys, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_times, fixture_setup, fixture_teardown),
-                                       cmocka_unit_test_setup_teardown(test_compression, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_time_types, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_compression, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_decompressed, fixture_setup, fixture_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
