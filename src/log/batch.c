@@ -77,6 +77,27 @@ void batch_set_create_time(uint8_t *p, size_t size) {
     set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
 }
 
+// On the way of each produce: most lengths are two bytes long, and each waits for the one before.
+bool batch_count_ok(const struct batch *b) {
+    const uint8_t *p = b->p + BATCH_HEADER, *end = b->p + b->size;
+    for (int32_t i = 0; i < b->count; i++) {
+        size_t size;
+        if (end - p >= 2 && p[0] >= 128 && p[1] < 128 && (p[0] & 1) == 0) {
+            size = ((size_t)(p[0] & 127) | (size_t)p[1] << 7) >> 1;
+            p += 2;
+        } else {
+            struct rd r = rd_of(p, (size_t)(end - p));
+            int64_t n = rd_varint(&r);
+            if (r.failed || n < 0) return false;
+            size = (size_t)n;
+            p = r.p;
+        }
+        if (size > (size_t)(end - p)) return false;
+        p += size;
+    }
+    return p == end;
+}
+
 // ---- records --------------------------------------------------------------------------------------------------------
 
 enum err_code batch_iter_init(struct batch_iter *it, const struct batch *b, size_t max_plain, struct err *err) {

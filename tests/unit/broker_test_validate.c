@@ -126,6 +126,39 @@ static void test_time_types(void **state) {
     buf_fini(&read);
 }
 
+static void seal(struct buf *b, int32_t count) { // the header says so many
+    buf_set_be32(b, 23, (uint32_t)(count - 1));
+    buf_set_be32(b, 57, (uint32_t)count);
+    buf_set_be32(b, 8, (uint32_t)(b->n - BATCH_PREFIX));
+    buf_set_be32(b, 17, crc32c(0, b->p + 21, b->n - 21));
+}
+
+// A batch whose records are not as many as it says, or not as long as they say.
+static void test_counts(void **state) {
+    struct fixture *f = *state;
+    struct broker_kv compact = {"cleanup.policy", "compact"}; // there the records are looked at
+    struct buf b = {0};
+    create(f, "n", NULL, 0);
+    create(f, "c", &compact, 1);
+    for (int round = 0; round < 2; round++) {
+        const char *topic = round == 0 ? "n" : "c";
+        for (int32_t said = 4; said <= 6; said++) {
+            make(f, &b, 5, 0, 0, 0);
+            seal(&b, said);
+            assert_int_equal(produce_listing(f, topic, buf_str(&b)).kafka_error, said == 5 ? 0 : KAFKA_INVALID_RECORD);
+        }
+        make(f, &b, 5, 0, 0, 0);
+        b.n--; // the last record is cut short
+        seal(&b, 5);
+        assert_int_equal(produce_listing(f, topic, buf_str(&b)).kafka_error, KAFKA_INVALID_RECORD);
+        make(f, &b, 5, 0, 0, 0);
+        b.p[BATCH_HEADER] = 1; // a length of -1
+        seal(&b, 5);
+        assert_int_equal(produce_listing(f, topic, buf_str(&b)).kafka_error, KAFKA_INVALID_RECORD);
+    }
+    buf_fini(&b);
+}
+
 static void test_compression(void **state) {
     struct fixture *f = *state;
     static const char *const types[] = {"uncompressed", "gzip", "snappy", "lz4", "zstd"};
@@ -209,7 +242,8 @@ static void test_decompressed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_keys, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_times, fixture_setup, fixture_teardown),
-                                       cmocka_unit_test_setup_teardown(test_time_types, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_counts, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_time_types, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_compression, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_decompressed, fixture_setup, fixture_teardown)};
