@@ -269,7 +269,7 @@ static void begin(void *arg) {
     struct flow *f = arg;
     struct err err = {0};
     f->heartbeat_us = flow_now(f);
-    if (flow_python_start(f, &err) != ERR_OK) {
+    if (flow_python_open(f, &err) != ERR_OK) {
         snprintf(f->problem, sizeof f->problem, "%s", err.msg);
         log_warn("flow", "no Python: DAG files are not read", "error", err.msg, NULL);
     }

@@ -292,7 +292,7 @@ enum err_code flow_events(struct flow *f, const struct flow_event_filter *filter
 enum err_code flow_event_get(struct flow *f, int64_t id, struct arena *a, struct flow_event *out, struct err *err);
 
 struct flow_health {
-    bool scheduler_ok, python_ok; // python_ok: the warm interpreter answers
+    bool scheduler_ok, python_ok; // python_ok: the warm interpreter answers, or nothing has asked for it yet
     int64_t heartbeat_us, parser_heartbeat_us;
     int queued, running;
     const char *problem; // NULL = none; why something is not well

@@ -310,9 +310,9 @@ bool flow_template(struct flow *f, const struct fti *ti, struct str text, struct
 enum err_code flow_render(struct fexec *x, bool *needs_python, struct err *err);
 
 // python.c
-enum err_code flow_python_start(struct flow *f, struct err *err);
+enum err_code flow_python_open(struct flow *f, struct err *err); // starts nothing yet: the first job does
 void flow_python_stop(struct flow *f);
-bool flow_python_ok(const struct flow *f);
+bool flow_python_ok(const struct flow *f); // it answers, or nothing has asked for it yet
 void flow_python_send(struct flow *f, json_t *message); // takes the reference
 void flow_python_reply(struct flow *f, int64_t id, int64_t seq, json_t *value, const char *error); // takes value
 struct fexec *flow_exec_find(struct flow *f, int64_t id);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The link to the warm interpreter (python/millrace_worker): frames of JSON over its standard input and output. Answers are handled on the
-// loop; commands are written by a thread of their own, since a pipe may be full. When the interpreter ends, what it ran has failed, and it is
-// started again after a second.
+// loop; commands are written by a thread of their own, since a pipe may be full. It is started by the first job (a DAG file to read, a task, a
+// template): who has none pays for none. When the interpreter ends, what it ran has failed, and it is started again after a second.
 #include "flow/flow_int.h"
 
 #include <stdio.h>
@@ -55,6 +55,11 @@ static void writer_run(void *arg) {
     }
 }
 
+static void start_or_say(struct pylink *l);
+
+// Not started yet, and nothing failed: the first job starts it.
+static bool idle(const struct pylink *l) { return !l->running && l->fails == 0 && !l->stopping; }
+
 void flow_python_send(struct flow *f, json_t *m) {
     struct pylink *l = f->py;
     struct buf b;
@@ -65,6 +70,7 @@ void flow_python_send(struct flow *f, json_t *m) {
     const char *op = json_get_cstr(m, "op", "");
     bool job = strcmp(op, "run") == 0 || strcmp(op, "render") == 0 || strcmp(op, "parse") == 0;
     bool sent = false;
+    if (job && l != NULL && idle(l)) start_or_say(l);
     if (l != NULL && !b.failed && (l->running || (job && l->fails < HOPELESS))) { // jobs wait for an interpreter that is being started again
         sys_mutex_lock(&l->mutex);
         if (l->queue.n < SEND_MAX) {
@@ -415,11 +421,7 @@ static void end_process(struct pylink *l) {
     buf_clear(&l->in);
 }
 
-static void restart(void *arg) {
-    struct pylink *l = arg;
-    struct err err = {0};
-    if (flow_python_start(l->f, &err) != ERR_OK) snprintf(l->f->problem, sizeof l->f->problem, "%s", err.msg);
-}
+static void restart(void *arg) { start_or_say(arg); }
 
 static void link_lost(struct pylink *l, const char *why) {
     struct flow *f = l->f;
@@ -442,16 +444,8 @@ static void link_lost(struct pylink *l, const char *why) {
     loop_timer_set(f->loop, &l->restart, delay, restart, l);
 }
 
-enum err_code flow_python_start(struct flow *f, struct err *err) {
-    if (f->python_dir == NULL) return err_set(err, ERR_CONFIG, "no folder of Python packages: DAG files are not read");
-    struct pylink *l = f->py;
-    if (l == NULL) {
-        l = f->py = MEM_NEW(struct pylink);
-        l->f = f;
-        sys_mutex_init(&l->mutex);
-        sys_cond_init(&l->more);
-        buf_init(&l->in, FLOW_FRAME_MAX + (1 << 20));
-    }
+static enum err_code start(struct pylink *l, struct err *err) {
+    struct flow *f = l->f;
     struct arena a;
     arena_init(&a);
     const char *argv[16];
@@ -481,7 +475,25 @@ enum err_code flow_python_start(struct flow *f, struct err *err) {
     return e != ERR_OK ? e : loop_watch_fd(f->loop, &l->out_watch, l->proc.stdout_fd, SYS_EV_READ, on_output, l, err);
 }
 
-bool flow_python_ok(const struct flow *f) { return f->py != NULL && f->py->ready; }
+static void start_or_say(struct pylink *l) {
+    struct err err = {0};
+    if (start(l, &err) == ERR_OK) return;
+    snprintf(l->f->problem, sizeof l->f->problem, "%s", err.msg);
+    log_error("flow", "Python cannot be started", "error", err.msg, NULL);
+    if (l->fails < HOPELESS) l->fails = HOPELESS; // further jobs fail at once
+}
+
+enum err_code flow_python_open(struct flow *f, struct err *err) {
+    if (f->python_dir == NULL) return err_set(err, ERR_CONFIG, "no folder of Python packages: DAG files are not read");
+    struct pylink *l = f->py = MEM_NEW(struct pylink);
+    l->f = f;
+    sys_mutex_init(&l->mutex);
+    sys_cond_init(&l->more);
+    buf_init(&l->in, FLOW_FRAME_MAX + (1 << 20));
+    return ERR_OK;
+}
+
+bool flow_python_ok(const struct flow *f) { return f->py != NULL && (f->py->ready || idle(f->py)); }
 
 void flow_python_stop(struct flow *f) {
     struct pylink *l = f->py;

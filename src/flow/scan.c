@@ -66,7 +66,7 @@ static void answer_waiting(struct flow *f) {
 
 static void parse_more(struct flow *f) {
     struct map_entry *e;
-    if (!flow_python_ok(f) && f->py == NULL) return;
+    if (f->py == NULL) return;
     for (size_t it = 0; f->parsing < FLOW_PARSERS && (e = map_next(&f->files, &it)) != NULL;) {
         struct ffile *file = e->value;
         if (file->parsed || file->parsing) continue;

@@ -135,11 +135,26 @@ def test_the_interpreter_is_started_again(new_server: Callable[..., Any], tmp_pa
     server = new_server({"flow.dags": str(tmp_path)}).start()
     run_id = trigger(server, "held")
     until((tmp_path / "py.here").exists, "py to run")
-    (worker,) = [int(p) for p in os.listdir("/proc") if p.isdigit() and is_worker(p, server.process.pid)]
+    (worker,) = workers(server)
     os.kill(worker, signal.SIGKILL)
     (tmp_path / "py.hold").unlink()
     assert ended(server, "held", run_id) == "success"
     assert instances(server, "held", run_id)["py"]["try_number"] >= 2
+
+
+def test_who_has_no_dag_files_has_no_interpreter(new_server: Callable[..., Any], tmp_path: Path) -> None:
+    server = new_server({"flow.dags": str(tmp_path)}).start()
+    processor = "/monitor/health"
+    until(lambda: rest(server, "GET", processor)["dag_processor"]["latest_dag_processor_heartbeat"], "the first look at the folder")
+    assert rest(server, "GET", processor)["dag_processor"]["status"] == "healthy"
+    assert workers(server) == []
+    (tmp_path / "chains.py").write_text(CHAINS)
+    assert ended(server, "python", trigger(server, "python")) == "success"
+    assert len(workers(server)) == 1
+
+
+def workers(server: Any) -> list[int]:
+    return [int(p) for p in os.listdir("/proc") if p.isdigit() and is_worker(p, server.process.pid)]
 
 
 def is_worker(pid: str, parent: int) -> bool:
