@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks of produced batches, as Kafka's LogValidator makes them, and recompression. On the owner's loop; no files.
 //
-// A batch's header says enough in the usual case, and its records are not looked at, only counted where they are not compressed (2.5 ns a record).
-// They are looked at when the topic is compacted (each record needs a key), when a timestamp may be out of bounds, when
-// max.decompressed.message.bytes limits what is packed, and when compression.type asks for another codec: then the records, which stay as they are,
-// are packed anew behind the header. What was refused for single records is listed record by record.
+// In the usual case a batch's header says enough, and of uncompressed records only the form is checked (8 ns each). What is in records is looked at
+// when the topic is compacted (each needs a key), when a timestamp may be out of bounds, when max.decompressed.message.bytes limits what is packed,
+// and when compression.type asks for another codec: then the records, which stay as they are, are packed anew behind the header. What was refused
+// for single records is listed record by record.
 #include "broker/validate.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 enum { PLAIN_MAX = 256 << 20, ERRORS_LISTED_MAX = 10000, ERRORS_IN_TEXT = 3 };
 enum { DECOMPRESSED_ANY = 2147483639 }; // max.decompressed.message.bytes that limits nothing
-#define COUNT_IS_WRONG "Incorrect declared batch size: its records are more or fewer than their count says."
+#define RECORDS_ARE_WRONG "Invalid records: they are malformed, or more or fewer than the batch says."
 enum { AT_CRC = 17, AT_ATTRIBUTES = 21, AT_LENGTH = 8 };
 
 static bool fault(struct checked *c, int kafka_error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -87,7 +87,7 @@ static bool inspect(struct partition *p, struct broker_produce *r, const struct 
     if (large > 0)
         fault(c, KAFKA_INVALID_RECORD, "Invalid record size: %lld exceeds the configured maximum record size of %lld.", (long long)large, (long long)limit);
     else if (!readable || got < 0) fault(c, readable ? KAFKA_INVALID_RECORD : KAFKA_CORRUPT_MESSAGE, "%s", err.msg);
-    else if (rest) fault(c, KAFKA_INVALID_RECORD, COUNT_IS_WRONG);
+    else if (rest) fault(c, KAFKA_INVALID_RECORD, RECORDS_ARE_WRONG);
     else if (!ok && x.kafka_error == KAFKA_INVALID_TIMESTAMP)
         fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
     else if (!ok)
@@ -209,7 +209,7 @@ static bool check_batch(struct partition *p, struct broker_produce *r, const str
     if (batch_codec(b) >= COMPRESS_COUNT) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "Unknown compression type id: %d", batch_codec(b));
     if (!check_time_type(p, r, b, c)) return false;
     if (wants_inspection(p, b, now)) return inspect(p, r, b, now, c);
-    return batch_codec(b) != COMPRESS_NONE || batch_count_ok(b) || fault(c, KAFKA_INVALID_RECORD, COUNT_IS_WRONG);
+    return batch_codec(b) != COMPRESS_NONE || batch_records_ok(b) || fault(c, KAFKA_INVALID_RECORD, RECORDS_ARE_WRONG);
 }
 
 bool produce_check(struct partition *p, struct broker_produce *r, struct checked *c) {

@@ -54,8 +54,8 @@ size_t batch_size(const void *p, size_t n);
 // are filled too and `size` is what it needs.
 enum batch_status batch_read(const void *p, size_t n, struct batch *out);
 bool batch_crc_ok(const struct batch *b);
-// Uncompressed: whether `count` records, by the lengths in front of them, fill the batch exactly. What is in them is not looked at.
-bool batch_count_ok(const struct batch *b);
+// Uncompressed: whether `count` well-formed records fill the batch exactly. What their numbers say is not looked at.
+bool batch_records_ok(const struct batch *b);
 
 // In place, for the broker: these bytes must be writable.
 void batch_set_offset(uint8_t *p, int64_t base_offset, int32_t leader_epoch);

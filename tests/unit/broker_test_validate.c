@@ -159,6 +159,47 @@ static void test_counts(void **state) {
     buf_fini(&b);
 }
 
+// One record whose bytes are these, length in front included. Answers the error code.
+static int produce_bytes(struct fixture *f, const char *topic, const char *bytes, size_t n) {
+    struct buf b = {0};
+    make(f, &b, 1, 0, 0, 0);
+    b.n = BATCH_HEADER;
+    buf_put(&b, bytes, n);
+    seal(&b, 1);
+    int error = produce_listing(f, topic, buf_str(&b)).kafka_error;
+    buf_fini(&b);
+    return error;
+}
+
+// Records that are no records: length, attributes, time, offset, key, value, number of headers, headers. Numbers are zigzag: 1 is -1, 2 is 1.
+static void test_malformed(void **state) {
+    struct fixture *f = *state;
+    struct broker_kv compact = {"cleanup.policy", "compact"};
+    create(f, "n", NULL, 0);
+    create(f, "c", &compact, 1);
+#define ONE(bytes) {bytes, sizeof bytes - 1}
+    static const struct {
+        const char *p;
+        size_t n;
+    } good[] = {ONE("\x10\0\0\0\2k\2v\0"), ONE("\x0e\0\0\0\2k\1\0"), ONE("\x16\0\0\0\2k\2v\2\2h\1"), ONE("\x18\0\0\0\2k\2v\2\2h\2x"),
+                ONE("\x18\0\x80\x80\x80\x80\0\0\2k\2v\0")},
+      bad[] = {ONE("\0"), ONE("\2\0"), ONE("\4\0\0"), ONE("\x10\0\0\0\2k\2v\1"),                          // nothing; no offset; -1 headers
+               ONE("\x10\0\0\0\2k\4v\0"), ONE("\x10\0\0\0\x20k\2v\0"),                                   // value, key longer than the record
+               ONE("\x12\0\0\0\2k\2v\0\0"), ONE("\x0e\0\0\0\2k\2v"),                                     // something behind it, no headers' number
+               ONE("\x14\0\0\0\2k\2v\2\1\1"), ONE("\x12\0\0\0\2k\2v\2\2"), ONE("\x16\0\0\0\2k\2v\4\2h\1"), // a header without a key, cut, one too few
+               ONE("\x1a\0\0\x80\x80\x80\x80\x80\0\2k\2v\0"),                                              // an offset of six bytes
+               ONE("\x24\0\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\0\0\2k\2v\0")};                    // a time of eleven
+#undef ONE
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_int_equal(produce_bytes(f, "n", good[i].p, good[i].n), 0);
+        assert_int_equal(produce_bytes(f, "c", good[i].p, good[i].n), 0);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (produce_bytes(f, "n", bad[i].p, bad[i].n) != KAFKA_INVALID_RECORD) fail_msg("malformed record %zu was taken", i);
+        if (produce_bytes(f, "c", bad[i].p, bad[i].n) != KAFKA_INVALID_RECORD) fail_msg("malformed record %zu was taken where records are read", i);
+    }
+}
+
 static void test_compression(void **state) {
     struct fixture *f = *state;
     static const char *const types[] = {"uncompressed", "gzip", "snappy", "lz4", "zstd"};
@@ -243,6 +284,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_keys, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_times, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_counts, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_malformed, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_time_types, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_compression, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown),
