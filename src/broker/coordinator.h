@@ -60,6 +60,7 @@ struct group {
     int64_t last_write; // sequence of its last write; durable when <= coordinator.durable
     int64_t failures;   // of writes, when it was last written whole
     bool deleting;      // its tombstones are being written: it is in no map, and nothing more is written of it
+    bool unwritten;     // a commit made it, of which nothing is on the disk yet
 };
 
 struct consumer_limits { // group.consumer.* of the broker's configs
@@ -85,6 +86,7 @@ struct coordinator {
     int64_t submitted, durable; // sequence numbers of writes
     int64_t failures;        // failed writes
     struct group_records *last_write; // the last one submitted, while it is under way
+    struct group_commit *commits; // those of no transaction that are being written
     struct map deleting;    // id -> group that has left `groups` and whose tombstones are being written
     struct map txn_pending; // producer id -> offsets of its open transaction (txn_offsets.h)
     struct loop_timer tick;
@@ -128,7 +130,7 @@ void consumer_limits_load(struct coordinator *c); // consumer_group.c
 
 // ---- offsets.c ----------------------------------------------------------------------------------------------------------------
 void offsets_put_tombstone(struct group_records *r, const char *group, const char *topic, int32_t partition);
-void offsets_put_tombstones(const struct group *g, struct group_records *r); // for all, also those of open transactions
+void offsets_put_tombstones(const struct group *g, struct group_records *r); // for all, also those of open transactions and of commits under way
 void offsets_free(struct map *offsets);
 void offsets_of_commit(const struct group_offset *o, int64_t time, struct committed *out); // borrows strings; order is the caller's
 void offsets_set(struct group *g, const struct committed *o); // copies
@@ -138,6 +140,10 @@ int offsets_check_commit(struct coordinator *c, const struct group_commit *x); /
 static inline bool group_commit_is_anonymous(const struct group_commit *x) {
     return x->generation < 0 && (x->member_id == NULL || x->member_id[0] == '\0') && x->group_instance_id == NULL;
 }
+// For a commit that may be made: the group, made if it is not there; and when nothing was written after all: it goes again, if nothing else is of it.
+struct group *offsets_group(struct coordinator *c, const char *id); // NULL = too many groups
+void offsets_group_unmake(struct coordinator *c, const char *id);
+bool offsets_under_way(const struct coordinator *c, const char *group, const char *topic, int32_t partition); // a commit is; topic NULL = any
 // Sets each offset's error, and puts the records of the good ones; none when error is not 0.
 void offsets_put_commit(struct coordinator *c, struct group_records *r, struct group_commit *x, int error);
 

@@ -65,12 +65,14 @@ static void write_done(struct broker_produce *p) {
     struct group_records *r = p->arg;
     struct coordinator *c = r->coordinator;
     c->writes--;
-    c->durable = r->sequence > c->durable ? r->sequence : c->durable;
     if (c->last_write == r) c->last_write = NULL;
     if (p->kafka_error != 0) {
         c->failures++;
         log_error("broker", "group state not written", "error", p->message, NULL);
+    } else if (r->sequence > c->durable) {
+        c->durable = r->sequence;
     }
+    if (c->writes == 0) c->durable = c->submitted; // not with a failure: one that is refused is told of before those in front of it are settled
     for (size_t i = 0; i < r->waiters.n; i++) r->waiters.p[i].fn(r->waiters.p[i].arg, p->kafka_error == 0 ? 0 : KAFKA_COORDINATOR_NOT_AVAILABLE);
     group_records_free(r);
     coordinator_check_stopped(c);

@@ -115,7 +115,8 @@ struct group_commit {
     bool knows_abortable; // may be told TRANSACTION_ABORTABLE
     struct group_offset *offsets; // unknown topics and partitions get UNKNOWN_TOPIC_OR_PARTITION
     size_t n_offsets;
-    int64_t order; // the coordinator's
+    int64_t order; // the coordinator's, as are these
+    struct group_commit *before_, *next_;
 };
 void group_commit(struct broker *b, struct group_commit *c);
 // The same in a transaction: seen by nobody until it is committed. INVALID_TXN_STATE, INVALID_PRODUCER_ID_MAPPING, INVALID_PRODUCER_EPOCH,

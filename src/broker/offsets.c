@@ -88,6 +88,9 @@ void offsets_put_tombstones(const struct group *g, struct group_records *r) {
         offsets_put_tombstone(r, g->id, o->topic, o->partition);
     }
     txn_offsets_put_tombstones(g->coordinator, g->id, r);
+    for (const struct group_commit *x = g->coordinator->commits; x != NULL; x = x->next_)
+        for (size_t i = 0; i < x->n_offsets; i++)
+            if (strcmp(x->group_id, g->id) == 0 && x->offsets[i].error == 0) offsets_put_tombstone(r, g->id, x->offsets[i].topic, x->offsets[i].partition);
 }
 
 void offsets_free(struct map *offsets) {
@@ -173,11 +176,45 @@ void offsets_of_commit(const struct group_offset *o, int64_t time, struct commit
     memcpy(out->topic_id, o->topic_id, sizeof out->topic_id);
 }
 
+static void begin_commit(struct coordinator *c, struct group_commit *x) {
+    x->before_ = NULL;
+    x->next_ = c->commits;
+    if (c->commits != NULL) c->commits->before_ = x;
+    c->commits = x;
+}
+
+static void end_commit(struct coordinator *c, struct group_commit *x) {
+    if (x->next_ != NULL) x->next_->before_ = x->before_;
+    if (x->before_ != NULL) x->before_->next_ = x->next_;
+    else c->commits = x->next_;
+}
+
+bool offsets_under_way(const struct coordinator *c, const char *group, const char *topic, int32_t partition) {
+    for (const struct group_commit *x = c->commits; x != NULL; x = x->next_) {
+        if (strcmp(x->group_id, group) != 0) continue;
+        for (size_t i = 0; i < x->n_offsets; i++) {
+            const struct group_offset *o = &x->offsets[i];
+            if (o->error == 0 && (topic == NULL || (o->partition == partition && strcmp(o->topic, topic) == 0))) return true;
+        }
+    }
+    return false;
+}
+
+struct group *offsets_group(struct coordinator *c, const char *id) {
+    struct group *g = group_find(c, id);
+    if (g != NULL) return g;
+    g = classic_head(c, id);
+    if (g != NULL) g->unwritten = true;
+    return g;
+}
+
 // What was committed of a topic that was deleted meanwhile is nobody's. It has no tombstone: that could hit what the next topic of this name has;
-// the start knows by the topic id.
+// the start knows by the topic id. A group that is being deleted has its tombstones behind this, but may come back if they cannot be written.
 static void apply(struct coordinator *c, const struct group_commit *x) {
     struct group *g = group_find(c, x->group_id);
     int64_t time = coordinator_now_ms(c);
+    if (g == NULL) g = map_getc(&c->deleting, x->group_id);
+    if (g != NULL) g->unwritten = false;
     for (size_t i = 0; i < x->n_offsets && g != NULL; i++) {
         struct committed o;
         if (x->offsets[i].error != 0) continue;
@@ -189,7 +226,10 @@ static void apply(struct coordinator *c, const struct group_commit *x) {
 
 static void committed(void *arg, int error) {
     struct group_commit *x = arg;
-    if (error == 0) apply(coordinator_of(&x->call), x);
+    struct coordinator *c = coordinator_of(&x->call);
+    end_commit(c, x);
+    if (error == 0) apply(c, x);
+    else offsets_group_unmake(c, x->group_id);
     for (size_t i = 0; i < x->n_offsets && error != 0; i++)
         if (x->offsets[i].error == 0) x->offsets[i].error = error;
     coordinator_answer(&x->call, error, "");
@@ -214,7 +254,8 @@ static void commit_on_loop(void *arg) {
     struct group_records *r = group_records_new(c);
     offsets_put_commit(c, r, x, error);
     if (error == 0 && !group_records_empty(r)) {
-        group_records_submit(r, classic_head(c, x->group_id), committed, x);
+        begin_commit(c, x);
+        group_records_submit(r, offsets_group(c, x->group_id), committed, x);
         x->order = c->submitted;
         return;
     }
@@ -311,7 +352,8 @@ static void delete_one(struct group *g, struct group_offset *o, struct group_rec
     o->error = p == NULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION : g->ops->subscribes(g, o->topic) ? KAFKA_GROUP_SUBSCRIBED_TO_TOPIC : 0;
     if (p != NULL) partition_unref(p);
     put_key(&key, str_c(o->topic), o->partition);
-    bool has = o->error == 0 && (map_get(&g->offsets, buf_str(&key)) != NULL || txn_offsets_pending(g->coordinator, g->id, o->topic, o->partition));
+    bool has = o->error == 0 && (map_get(&g->offsets, buf_str(&key)) != NULL || offsets_under_way(g->coordinator, g->id, o->topic, o->partition) ||
+                                 txn_offsets_pending(g->coordinator, g->id, o->topic, o->partition));
     buf_fini(&key);
     if (has) offsets_put_tombstone(r, g->id, o->topic, o->partition);
 }

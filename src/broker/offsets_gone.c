@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "broker/classic_group.h"
 #include "broker/group_records.h"
 #include "broker/txn_offsets.h"
 
@@ -73,6 +74,12 @@ void offsets_put_back(struct coordinator *c, const char *group, const struct map
 
 static bool is_over(const struct group *g) { // nothing is left of it, and nobody is there
     return g->offsets.n == 0 && !g->ops->has_members(g) && !txn_offsets_pending(g->coordinator, g->id, NULL, 0);
+}
+
+void offsets_group_unmake(struct coordinator *c, const char *id) {
+    struct group *g = group_find(c, id);
+    if (g == NULL || !g->unwritten || g->ops != &classic_group_ops || !is_over(g) || offsets_under_way(c, id, NULL, 0)) return;
+    if (((const struct classic_group *)g->own)->generation == 0) group_free(g); // nobody has been in it
 }
 
 // A transaction whose marker was on its way when the group was deleted has put its offsets into memory since, and made the group for them.

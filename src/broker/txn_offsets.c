@@ -155,7 +155,13 @@ static void finish(struct committing *m, int error) {
 
 static void written(void *arg, int error) {
     struct committing *m = arg;
-    if (error != 0) txn_offsets_take_back(coordinator_of(&m->x->call), m->x->producer_id, m->write);
+    struct coordinator *c = coordinator_of(&m->x->call);
+    struct group *g = error == 0 ? group_find(c, m->x->group_id) : NULL;
+    if (g != NULL) g->unwritten = false;
+    if (error != 0) {
+        txn_offsets_take_back(c, m->x->producer_id, m->write);
+        offsets_group_unmake(c, m->x->group_id);
+    }
     finish(m, error);
 }
 
@@ -183,7 +189,7 @@ static void write_offsets(struct coordinator *c, struct committing *m) {
         finish(m, error);
         return;
     }
-    (void)classic_head(c, x->group_id); // a group from now on, whatever becomes of the transaction
+    (void)offsets_group(c, x->group_id); // a group from now on, whatever becomes of the transaction
     group_records_submit(r, NULL, written, m); // not with the group's own records: those are no part of the transaction
     m->write = c->submitted;
     put_pending(c, x, m->write);

@@ -4,8 +4,7 @@
 // could not be written did not go.
 #include "broker_ask.h"
 
-#include "broker/broker.h"
-#include "broker/groups.h"
+#include "broker/coordinator.h"
 #include "broker/kafka_error.h"
 #include "broker/txn.h"
 
@@ -451,9 +450,155 @@ static void test_expiry_in_transaction(void **x) {
     sys_sim_free(s);
 }
 
+// ---- commits under way ----------------------------------------------------------------------------------------------
+
+struct committing {
+    struct ask a;
+    struct group_offset offset;
+    struct group_commit x;
+};
+
+// Returns when it is being written.
+static void commit_begin(struct committing *c, struct server *v, const char *group, int32_t partition, int64_t offset) {
+    c->offset = (struct group_offset){.topic = "a", .partition = partition, .offset = offset, .leader_epoch = -1};
+    c->x = (struct group_commit){.call = ask_begin(&c->a, v), .group_id = group, .member_id = "", .generation = -1, .offsets = &c->offset, .n_offsets = 1};
+    group_commit(v->broker, &c->x);
+    (void)groups(v, "classic");
+}
+
+static int commit_end(struct committing *c) {
+    ask_close(&c->a);
+    return c->offset.error;
+}
+
+// One that the disk has no room for. It is refused at once, while those in front of it are still being written.
+static int commit_too_large(struct server *v, struct sys *s, const char *group, const struct id *txn) {
+    enum { OFFSETS = 100, METADATA = 4000 };
+    static char metadata[METADATA];
+    struct ask a;
+    struct group_offset offsets[OFFSETS];
+    struct group_commit x = {.call = ask_begin(&a, v), .group_id = group, .member_id = "", .generation = -1, .offsets = offsets, .n_offsets = OFFSETS};
+    memset(metadata, 'm', METADATA);
+    for (int i = 0; i < OFFSETS; i++)
+        offsets[i] = (struct group_offset){.topic = "a", .partition = 1, .offset = i, .leader_epoch = -1, .metadata = str_n(metadata, METADATA)};
+    sys_sim_disk_size(s, 1);
+    if (txn != NULL) {
+        x.transactional_id = "x";
+        x.producer_id = txn->id;
+        x.producer_epoch = txn->epoch;
+        x.txn_adds = true;
+        txn_offsets_commit(v->broker, &x);
+    } else {
+        group_commit(v->broker, &x);
+    }
+    ask_close(&a);
+    sys_sim_disk_size(s, 0);
+    return offsets[0].error;
+}
+
+// One comes when the deletion of its group waits for the one before it: it is deleted with the rest, also for the next start. When the tombstones
+// cannot be written it is there with the rest.
+static void test_commit_before_tombstones(void **x) {
+    (void)x;
+    for (int fails = 0; fails < 2; fails++) {
+        struct sys *s = sys_sim_new(1);
+        struct server v = {0};
+        struct hold h;
+        struct ask a;
+        struct committing one, two;
+        assert_true(start(&v, s) && create(&v));
+        assert_int_equal(commit(&v, "other", OLD, NULL), 0);
+        hold_begin(&h, &v);
+        commit_begin(&one, &v, "g", 0, OLD);
+        struct group_delete d = {.call = ask_begin(&a, &v), .group_id = "g"};
+        group_delete(v.broker, &d);
+        commit_begin(&two, &v, "g", 1, NEW);
+        if (fails == 1) sys_sim_fail_at(s, sys_sim_ops(s) + 3, SYS_SIM_ENOSPC); // behind the write and the sync of both
+        hold_end(&h);
+        assert_int_equal(commit_end(&one), 0);
+        assert_int_equal(commit_end(&two), 0);
+        ask_close(&a);
+        hold_fini(&h);
+        assert_int_equal(d.call.error, fails == 1 ? KAFKA_COORDINATOR_NOT_AVAILABLE : 0);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(groups(&v, "classic"), fails == 1 ? 2 : 1);
+            assert_int_equal(fetch(&v, "g", 0), fails == 1 ? OLD : -1);
+            assert_int_equal(fetch(&v, "g", 1), fails == 1 ? NEW : -1);
+            server_stop(&v);
+            sys_sim_reboot(s);
+            assert_true(start(&v, s));
+        }
+        server_stop(&v);
+        sys_sim_free(s);
+    }
+}
+
+// A commit that cannot be written makes no group, unless another one of it is being written.
+static void test_nothing_written(void **x) {
+    (void)x;
+    struct sys *s = sys_sim_new(1);
+    struct server v = {0};
+    struct hold h;
+    struct committing one;
+    assert_true(start(&v, s) && create(&v));
+    struct id p = init(&v);
+    assert_int_equal(commit(&v, "other", OLD, &p), 0);
+    for (int in_txn = 0; in_txn < 2; in_txn++) {
+        assert_int_equal(commit_too_large(&v, s, "g", in_txn == 1 ? &p : NULL), KAFKA_COORDINATOR_NOT_AVAILABLE);
+        assert_int_equal(groups(&v, "classic"), 1);
+    }
+    hold_begin(&h, &v);
+    commit_begin(&one, &v, "g", 0, OLD);
+    assert_int_equal(commit_too_large(&v, s, "g", NULL), KAFKA_COORDINATOR_NOT_AVAILABLE);
+    hold_end(&h);
+    assert_int_equal(commit_end(&one), 0);
+    hold_fini(&h);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(groups(&v, "classic"), 2);
+        assert_int_equal(fetch(&v, "g", 0), OLD);
+        assert_int_equal(fetch(&v, "g", 1), -1);
+        server_stop(&v);
+        sys_sim_reboot(s);
+        assert_true(start(&v, s));
+    }
+    server_stop(&v);
+    sys_sim_free(s);
+}
+
+// An offset that is old enough to go, and is committed anew just now: one that fails behind that does not make it go.
+static void test_expiry_of_what_is_under_way(void **x) {
+    (void)x;
+    struct sys *s = sys_sim_new(1);
+    struct server v = {0};
+    struct hold h;
+    struct committing one;
+    assert_true(start(&v, s) && create(&v));
+    assert_int_equal(commit(&v, "g", OLD, NULL), 0);
+    sys_sim_advance(s, 121 * (int64_t)1000000);
+    hold_begin(&h, &v);
+    commit_begin(&one, &v, "g", 0, NEW);
+    assert_int_equal(commit_too_large(&v, s, "g", NULL), KAFKA_COORDINATOR_NOT_AVAILABLE);
+    coordinator_upkeep(v.broker->coordinator);
+    (void)groups(&v, "classic"); // behind it
+    hold_end(&h);
+    assert_int_equal(commit_end(&one), 0);
+    hold_fini(&h);
+    assert_int_equal(commit(&v, "other", 1, NULL), 0); // behind the tombstones, if there were any
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fetch(&v, "g", 0), NEW);
+        server_stop(&v);
+        sys_sim_reboot(s);
+        assert_true(start(&v, s));
+    }
+    server_stop(&v);
+    sys_sim_free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {crash_unit_test(test_topic_made_again), crash_unit_test(test_expiry), crash_unit_test(test_delete),
                                        crash_unit_test(test_pending_deleted), crash_unit_test(test_topic_deleted_meanwhile),
-                                       crash_unit_test(test_written_meanwhile), crash_unit_test(test_expiry_in_transaction)};
+                                       crash_unit_test(test_written_meanwhile), crash_unit_test(test_expiry_in_transaction),
+                                       crash_unit_test(test_commit_before_tombstones), crash_unit_test(test_nothing_written),
+                                       crash_unit_test(test_expiry_of_what_is_under_way)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
