@@ -192,7 +192,7 @@ static bool expire_once(enum sys_sim_fault fault, uint64_t n, int *kept) {
     sys_sim_advance(s, 121 * (int64_t)1000000);
     uint64_t at = sys_sim_ops(s) + n;
     sys_sim_fail_at(s, at, fault);
-    broker_upkeep(v.broker);
+    coordinator_upkeep(v.broker->coordinator);
     (void)commit(&v, "other", 1, NULL); // behind the tombstones, whatever becomes of it
     bool hit = sys_sim_ops(s) >= at;
     int64_t found = fetch(&v, "g", 0);
@@ -205,7 +205,7 @@ static bool expire_once(enum sys_sim_fault fault, uint64_t n, int *kept) {
         if (found == -1) assert_int_equal(fetch(&v, "g", 0), -1); // what nobody saw any more does not come back
     }
     sys_sim_advance(s, 121 * (int64_t)1000000);
-    broker_upkeep(v.broker); // and what was kept goes now
+    coordinator_upkeep(v.broker->coordinator); // and what was kept goes now
     assert_int_equal(commit(&v, "other", 2, NULL), 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fetch(&v, "g", 0), -1);
@@ -434,7 +434,7 @@ static void test_expiry_in_transaction(void **x) {
     assert_int_equal(commit_to(&v, "g", 1, OLD, NULL), 0);
     sys_sim_advance(s, 121 * (int64_t)1000000);
     assert_int_equal(commit(&v, "g", OLD_IN_TXN, &p), 0);
-    broker_upkeep(v.broker);
+    coordinator_upkeep(v.broker->coordinator);
     assert_int_equal(commit(&v, "other", 1, NULL), 0); // behind the tombstones
     assert_int_equal(fetch(&v, "g", 0), -1);
     assert_int_equal(fetch(&v, "g", 1), OLD);
