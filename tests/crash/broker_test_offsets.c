@@ -533,6 +533,37 @@ static void test_commit_before_tombstones(void **x) {
     }
 }
 
+// The same with a deletion of offsets: what is told of as gone is gone for the next start, too.
+static void test_commit_before_offset_tombstones(void **x) {
+    (void)x;
+    struct sys *s = sys_sim_new(1);
+    struct server v = {0};
+    struct hold h;
+    struct ask a;
+    struct committing one, two;
+    assert_true(start(&v, s) && create(&v));
+    hold_begin(&h, &v);
+    commit_begin(&one, &v, "g", 0, OLD);
+    struct group_offset offsets[] = {{.topic = "a", .partition = 0}, {.topic = "a", .partition = 1}};
+    struct group_offsets_delete d = {.call = ask_begin(&a, &v), .group_id = "g", .offsets = offsets, .n_offsets = 2};
+    group_offsets_delete(v.broker, &d);
+    commit_begin(&two, &v, "g", 1, NEW);
+    hold_end(&h);
+    assert_int_equal(commit_end(&one), 0);
+    assert_int_equal(commit_end(&two), 0);
+    ask_close(&a);
+    hold_fini(&h);
+    assert_true(d.call.error == 0 && offsets[0].error == 0 && offsets[1].error == 0);
+    for (int i = 0; i < 2; i++) {
+        for (int partition = 0; partition < 2; partition++) assert_int_equal(fetch(&v, "g", partition), -1);
+        server_stop(&v);
+        sys_sim_reboot(s);
+        assert_true(start(&v, s));
+    }
+    server_stop(&v);
+    sys_sim_free(s);
+}
+
 // A commit that cannot be written makes no group, unless another one of it is being written.
 static void test_nothing_written(void **x) {
     (void)x;
@@ -598,7 +629,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {crash_unit_test(test_topic_made_again), crash_unit_test(test_expiry), crash_unit_test(test_delete),
                                        crash_unit_test(test_pending_deleted), crash_unit_test(test_topic_deleted_meanwhile),
                                        crash_unit_test(test_written_meanwhile), crash_unit_test(test_expiry_in_transaction),
-                                       crash_unit_test(test_commit_before_tombstones), crash_unit_test(test_nothing_written),
-                                       crash_unit_test(test_expiry_of_what_is_under_way)};
+                                       crash_unit_test(test_commit_before_tombstones), crash_unit_test(test_commit_before_offset_tombstones),
+                                       crash_unit_test(test_nothing_written), crash_unit_test(test_expiry_of_what_is_under_way)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
