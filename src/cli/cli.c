@@ -193,7 +193,10 @@ static void put_options(struct buf *out, const struct cli_option *options, const
 }
 
 static void put_subs(struct buf *out, const struct cli_command *const *subs) {
-    for (; subs != NULL && *subs != NULL; subs++) buf_printf(out, "  %-12s %s\n", (*subs)->name, (*subs)->summary);
+    int width = 12;
+    for (size_t i = 0; subs[i] != NULL; i++)
+        if ((int)strlen(subs[i]->name) > width) width = (int)strlen(subs[i]->name);
+    for (; *subs != NULL; subs++) buf_printf(out, "  %-*s %s\n", width, (*subs)->name, (*subs)->summary);
 }
 
 static void put_indented(struct buf *out, const char *text) {
