@@ -13,6 +13,13 @@ static bool start(struct server *v, struct sys *s) {
     return server_start(v, s, configs, sizeof configs / sizeof configs[0], NULL);
 }
 
+// After a power cut.
+static void again(struct server *v, struct sys *s) {
+    server_stop(v);
+    sys_sim_reboot(s);
+    assert_true(start(v, s));
+}
+
 // ---- calls that wait for their answer -------------------------------------------------------------------------------
 
 struct id {
@@ -199,9 +206,7 @@ static bool expire_once(enum sys_sim_fault fault, uint64_t n, int *kept) {
     *kept += found == OLD;
     assert_true(found == OLD || found == -1);
     for (int i = 0; i < 2; i++) {
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
         if (found == -1) assert_int_equal(fetch(&v, "g", 0), -1); // what nobody saw any more does not come back
     }
     sys_sim_advance(s, 121 * (int64_t)1000000);
@@ -210,9 +215,7 @@ static bool expire_once(enum sys_sim_fault fault, uint64_t n, int *kept) {
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fetch(&v, "g", 0), -1);
         assert_int_equal(groups(&v, "classic"), 1); // "other" only
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
     }
     server_stop(&v);
     sys_sim_free(s);
@@ -243,17 +246,13 @@ static bool delete_once(enum sys_sim_fault fault, uint64_t n, int *refused) {
     *refused += error != 0;
     if (error != 0) error = delete_group(&v, "modern"); // with a disk that works again; after a failed sync that is so at the next start
     assert_int_not_equal(error, KAFKA_GROUP_ID_NOT_FOUND);
-    server_stop(&v);
-    sys_sim_reboot(s);
-    assert_true(start(&v, s));
+    again(&v, s);
     size_t left = groups(&v, "consumer");
     if (error == 0) assert_int_equal(left, 0);
     if (left > 0) assert_int_equal(delete_group(&v, "modern"), 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(delete_group(&v, "modern"), KAFKA_GROUP_ID_NOT_FOUND);
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
     }
     server_stop(&v);
     sys_sim_free(s);
@@ -372,9 +371,7 @@ static void test_topic_deleted_meanwhile(void **x) {
     for (int i = 0; i < 2; i++) {
         assert_int_equal(groups(&v, "classic"), 1);
         assert_int_equal(fetch(&v, "g", 0), -1);
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
     }
     assert_int_equal(delete_group(&v, "g"), 0);
     server_stop(&v);
@@ -442,9 +439,7 @@ static void test_expiry_in_transaction(void **x) {
     assert_int_equal(init(&v).error, 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fetch(&v, "g", 1), OLD_IN_TXN);
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
     }
     server_stop(&v);
     sys_sim_free(s);
@@ -524,9 +519,7 @@ static void test_commit_before_tombstones(void **x) {
             assert_int_equal(groups(&v, "classic"), fails == 1 ? 2 : 1);
             assert_int_equal(fetch(&v, "g", 0), fails == 1 ? OLD : -1);
             assert_int_equal(fetch(&v, "g", 1), fails == 1 ? NEW : -1);
-            server_stop(&v);
-            sys_sim_reboot(s);
-            assert_true(start(&v, s));
+            again(&v, s);
         }
         server_stop(&v);
         sys_sim_free(s);
@@ -556,9 +549,7 @@ static void test_commit_before_offset_tombstones(void **x) {
     assert_true(d.call.error == 0 && offsets[0].error == 0 && offsets[1].error == 0);
     for (int i = 0; i < 2; i++) {
         for (int partition = 0; partition < 2; partition++) assert_int_equal(fetch(&v, "g", partition), -1);
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
     }
     server_stop(&v);
     sys_sim_free(s);
@@ -588,9 +579,7 @@ static void test_nothing_written(void **x) {
         assert_int_equal(groups(&v, "classic"), 2);
         assert_int_equal(fetch(&v, "g", 0), OLD);
         assert_int_equal(fetch(&v, "g", 1), -1);
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
     }
     server_stop(&v);
     sys_sim_free(s);
@@ -617,9 +606,7 @@ static void test_expiry_of_what_is_under_way(void **x) {
     assert_int_equal(commit(&v, "other", 1, NULL), 0); // behind the tombstones, if there were any
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fetch(&v, "g", 0), NEW);
-        server_stop(&v);
-        sys_sim_reboot(s);
-        assert_true(start(&v, s));
+        again(&v, s);
     }
     server_stop(&v);
     sys_sim_free(s);

@@ -39,30 +39,10 @@ struct call {
     void (*fn)(struct call *c);
 };
 
-static void call_done(struct group_call *c) { loop_event_set(&((struct call *)c->arg)->event); }
-static void call_start(void *arg) {
-    struct call *c = arg;
-    c->fn(c);
-}
+#include "unit/group_call.h"
 
-static void go(struct call *c, struct fixture *f, void (*fn)(struct call *c)) {
-    c->f = f;
-    c->fn = fn;
-    arena_init(&c->arena);
-    loop_event_init(&c->event);
-    c->call.done = call_done;
-    c->call.back = f->loops[1];
-    c->call.arena = &c->arena;
-    c->call.arg = c;
-    loop_post(f->loops[1], call_start, c);
-}
-
-static int wait_for(struct call *c) {
-    loop_event_wait(&c->event);
-    loop_event_fini(&c->event);
-    return c->call.error;
-}
-
+static void go(struct call *c, struct fixture *f, void (*fn)(struct call *c)) { call_begin(c, f, f->loops[1], fn); }
+static int wait_for(struct call *c) { return call_wait(c); }
 static bool is_answered(struct call *c) { return loop_event_wait_us(&c->event, 0); }
 static void end(struct call *c) { arena_fini(&c->arena); }
 

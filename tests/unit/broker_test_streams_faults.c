@@ -81,24 +81,11 @@ static void do_commit(struct call *c) { group_commit(c->f->broker, &c->commit); 
 static void do_delete(struct call *c) { group_delete(c->f->broker, &c->delete); }
 static void do_list(struct call *c) { group_list(c->f->broker, &c->list); }
 
-// Begins a call as call_run does, and does not wait for its answer.
-static void begin(struct call *c, struct fixture *f, void (*fn)(struct call *c)) {
-    c->f = f;
-    c->fn = fn;
-    arena_init(&c->arena);
-    loop_event_init(&c->event);
-    c->call.done = call_done;
-    c->call.back = f->loops[1];
-    c->call.arena = &c->arena;
-    c->call.arg = c;
-    loop_post(f->loops[1], call_start, c);
-}
-
+static void begin(struct call *c, struct fixture *f, void (*fn)(struct call *c)) { call_begin(c, f, f->loops[1], fn); }
 static int end(struct call *c) {
-    loop_event_wait(&c->event);
-    loop_event_fini(&c->event);
+    int error = call_wait(c);
     arena_fini(&c->arena);
-    return c->call.error;
+    return error;
 }
 
 // A member of `group` joins (epoch 0) or goes (-1); *status is the answer's first status, -1 = none.

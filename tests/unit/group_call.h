@@ -10,7 +10,8 @@
 static inline void call_done(struct group_call *c) { loop_event_set(&((struct call *)c->arg)->event); }
 static inline void call_start(void *arg) { ((struct call *)arg)->fn(arg); }
 
-static inline int call_run(struct call *c, struct fixture *f, struct loop *loop, void (*fn)(struct call *c)) {
+// Does not wait for the answer: call_wait does.
+static inline void call_begin(struct call *c, struct fixture *f, struct loop *loop, void (*fn)(struct call *c)) {
     c->f = f;
     c->fn = fn;
     arena_init(&c->arena);
@@ -20,9 +21,17 @@ static inline int call_run(struct call *c, struct fixture *f, struct loop *loop,
     c->call.arena = &c->arena;
     c->call.arg = c;
     loop_post(loop, call_start, c);
+}
+
+static inline int call_wait(struct call *c) {
     loop_event_wait(&c->event);
     loop_event_fini(&c->event);
     return c->call.error;
+}
+
+static inline int call_run(struct call *c, struct fixture *f, struct loop *loop, void (*fn)(struct call *c)) {
+    call_begin(c, f, loop, fn);
+    return call_wait(c);
 }
 
 #endif
