@@ -488,6 +488,13 @@ void conn_close(struct conn *c, const char *reason) {
     conn_mark_dirty(c); // freed from there, never under the caller's feet
 }
 
+void conn_close_quiet(struct door_loop *dl) {
+    for (struct conn *c = dl->conns, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->head == NULL) conn_close(c, NULL);
+    }
+}
+
 void conn_close_all(struct door_loop *dl) {
     dl->closing = true;
     loop_timer_cancel(dl->loop, &dl->sweep);

@@ -156,6 +156,7 @@ struct kafka_door {
 
 void conn_open(struct door_loop *dl, struct listener *l, struct sys_sock *sock, const char *peer); // takes the socket
 void conn_close(struct conn *c, const char *reason);                           // NULL = the peer closed, nothing to log
+void conn_close_quiet(struct door_loop *dl); // those with no request under way; at the end, before conn_close_all
 void conn_close_all(struct door_loop *dl);
 void conn_sweep(struct door_loop *dl); // closes the idle ones
 

@@ -295,8 +295,20 @@ static void stop_listening(void *arg) {
     loop_event_set(&d->listener_closed);
 }
 
+static void close_quiet(void *arg) { conn_close_quiet(arg); }
 static void close_loop(void *arg) { conn_close_all(arg); }
 static void set_event(void *arg) { loop_event_set(arg); }
+
+// What was posted to the loops before is done when this returns.
+static void wait_for_loops(const struct kafka_door *d) {
+    for (size_t i = 0; i < d->n_loops; i++) {
+        struct loop_event done;
+        loop_event_init(&done);
+        loop_post(d->loops[i]->loop, set_event, &done);
+        loop_event_wait(&done);
+        loop_event_fini(&done);
+    }
+}
 
 void kafka_door_close(struct kafka_door *d) {
     if (d == NULL) return;
@@ -304,17 +316,15 @@ void kafka_door_close(struct kafka_door *d) {
     metric_sources_remove(door_metrics_render, d); // the broker may be closed next, whatever becomes of us
     loop_post(d->loops[0]->loop, stop_listening, d);
     loop_event_wait(&d->listener_closed);
+    // A Java client whose fetch breaks off first takes its leader for gone, and goes to its other connections and back to its bootstrap addresses;
+    // when those went before, it waits its backoff.
+    for (size_t i = 0; i < d->n_loops; i++) loop_post(d->loops[i]->loop, close_quiet, d->loops[i]);
+    wait_for_loops(d);
     for (size_t i = 0; i < d->n_loops; i++) loop_post(d->loops[i]->loop, close_loop, d->loops[i]);
     groups_stop(d->broker); // a join may wait for minutes
     bool all = true;
     for (size_t i = 0; i < d->n_loops; i++) all &= loop_event_wait_us(&d->loops[i]->closed, CLOSE_WAIT_US);
-    for (size_t i = 0; all && i < d->n_loops; i++) { // what the loops still do with our memory is over after this
-        struct loop_event done;
-        loop_event_init(&done);
-        loop_post(d->loops[i]->loop, set_event, &done);
-        loop_event_wait(&done);
-        loop_event_fini(&done);
-    }
+    if (all) wait_for_loops(d); // what they still do with our memory is over after this
     // a worker still reads files or fetches keys for us
     while (all && (atomic_load(&d->reloading) || atomic_load(&d->fetching))) sys_sleep_us(loop_sys(d->loops[0]->loop), 1000);
     if (all) door_free(d);
