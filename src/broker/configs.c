@@ -240,14 +240,15 @@ const struct config_row *configs_broker_row(const char *name) {
 
 bool broker_config_known(const char *name) { return configs_broker_row(name) != NULL; }
 
-// The struct's own fields are configs too: they become values of the list, so that there is one place to ask.
+// The struct's own fields are configs too: they become values of the list, so that there is one place to ask. Those that say what is the default
+// anyway stay out of it: clients are told that nobody set them.
 static void add_fields(const struct broker_config *c, topic_kvs *out) {
     char *node = mem_printf("%d", c->node_id), *partitions = mem_printf("%d", c->default_partitions);
     kvs_set(out, "broker.id", node);
     kvs_set(out, "node.id", node);
-    if (c->default_partitions > 0) kvs_set(out, "num.partitions", partitions);
+    if (c->default_partitions > 1) kvs_set(out, "num.partitions", partitions);
     kvs_set(out, "log.dirs", c->dir);
-    kvs_set(out, "auto.create.topics.enable", c->auto_create_topics ? "true" : "false");
+    if (!c->auto_create_topics) kvs_set(out, "auto.create.topics.enable", "false");
     mem_free(node);
     mem_free(partitions);
     if (c->group_initial_rebalance_delay_ms < 0) return;
