@@ -223,6 +223,8 @@ struct broker_wait {
 void broker_wait_add(struct broker *b, const char *topic, int32_t partition, int64_t offset, struct broker_wait *w); // [loop]
 // An unknown topic or partition, or data that is there already: fn comes at once (but never from inside broker_wait_add).
 void broker_wait_remove(struct broker *b, struct broker_wait *w); // [loop] same loop as `back`; afterwards fn is not called; fired is fine
+// fn comes in a moment: it is on its way, or the partition is being synced. [loop] The loop of `back`.
+bool broker_wait_soon(const struct broker_wait *w);
 
 // ---- groups and producer ids: broker/groups.h ------------------------------------------------------------------------------
 

@@ -711,6 +711,20 @@ void broker_wait_add(struct broker *b, const char *topic, int32_t partition, int
     if (!queued) loop_post(w->back, wait_answer, t); // t may be queued and gone by now: only the local says
 }
 
+bool broker_wait_soon(const struct broker_wait *w) {
+    const struct wait_token *t = w->self_[0];
+    struct partition *p = t == NULL ? NULL : t->partition;
+    if (p == NULL) return false;
+    sys_mutex_lock(&p->wait_mutex);
+    bool soon = !t->queued;
+    sys_mutex_unlock(&p->wait_mutex);
+    if (soon) return true;
+    sys_mutex_lock(&p->sync_mutex);
+    soon = p->sync_running;
+    sys_mutex_unlock(&p->sync_mutex);
+    return soon;
+}
+
 void broker_wait_remove(struct broker *b, struct broker_wait *w) {
     (void)b;
     struct wait_token *t = w->self_[0];

@@ -3,6 +3,8 @@
 //
 // A fetch reads every partition once: what is in memory here, from the first partition on that needs the disk on a worker. When that is less
 // than min_bytes it waits on all of them, re-reads those that woke it, and answers at min_bytes, at max_wait, or when the connection closes.
+// Partitions of one Produce become durable one by one: a fetch that waited and has enough gives those that are being synced a moment more, so
+// that what was produced together is read together, as from Kafka (its waiting fetches are looked at after all of a request was appended).
 // While a worker reads, everything of the fetch is the worker's: no wait is set and only the timer may note that time is up.
 // Record bytes are sent from where the log has them. Whole batches are answered, the one that holds the offset first (KIP-74: at least one
 // batch, whatever the maxima say).
@@ -14,6 +16,7 @@
 
 enum { READ_COMMITTED = 1 };         // isolation level
 enum { COPY_MAX = 8 << 10 }; // so little is copied, not kept in the log's memory
+enum { TOGETHER_US = 2000 }; // the moment for what else is being synced
 
 struct fetch_part {
     struct broker_wait wait;
@@ -34,6 +37,7 @@ struct fetching {
     struct loop_timer timer;
     bool committed; // the isolation level
     bool failed, timed, reading, over; // over: answer with what is there
+    bool held;                         // has enough and waits for what is being synced
 };
 
 static int fetch_error(const struct fetching *all, const struct fetch_part *p) {
@@ -170,8 +174,20 @@ static bool enough(const struct fetching *all) {
     return all->bytes >= (size_t)req->min_bytes || all->bytes >= all->max_bytes;
 }
 
+static bool more_comes(const struct fetching *all) {
+    if (!all->timed || all->failed || all->over || all->bytes >= all->max_bytes) return false;
+    for (size_t i = 0; i < all->n; i++)
+        if (all->parts[i].waiting && broker_wait_soon(&all->parts[i].wait)) return true;
+    return false;
+}
+
 static void wait_or_answer(struct fetching *all) {
     struct kafka_req *q = all->q;
+    if (enough(all) && more_comes(all)) {
+        if (!all->held) loop_timer_set(kafka_req_loop(q), &all->timer, TOGETHER_US, fetch_timeout, q);
+        all->held = true;
+        return;
+    }
     if (enough(all)) {
         answer_fetch(all);
         return;
