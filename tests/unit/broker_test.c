@@ -391,7 +391,14 @@ static bool comes_soon(struct fixture *f, const struct waiter *w) {
     return x.soon;
 }
 
-static void occupy(void *arg) { loop_event_wait(arg); }
+struct occupied {
+    struct loop_event go, gone;
+};
+static void occupy(void *arg) {
+    struct occupied *x = arg;
+    loop_event_wait(&x->go);
+    loop_event_set(&x->gone);
+}
 
 static void test_wait_soon(void **state) { // both workers are busy: the sync is under way, but does not come to its end
     struct fixture *f = *state;
@@ -399,19 +406,25 @@ static void test_wait_soon(void **state) { // both workers are busy: the sync is
     struct waiter a;
     waiter_start(&a, f, "w", 0, false);
     assert_false(comes_soon(f, &a));
-    struct loop_event free_again[2];
+    struct occupied workers[2];
     for (int i = 0; i < 2; i++) {
-        loop_event_init(&free_again[i]);
-        assert_int_equal(pool_submit(f->pool, occupy, &free_again[i], NULL), ERR_OK);
+        loop_event_init(&workers[i].go);
+        loop_event_init(&workers[i].gone);
+        assert_int_equal(pool_submit(f->pool, occupy, &workers[i], NULL), ERR_OK);
     }
     struct buf b = {0};
     build(&b, fixture_now_ms(f), 1, 10, -1, -1, -1);
     fixture_produce(f, "w", 0, buf_str(&b), false);
     while (!comes_soon(f, &a)) continue; // the answer may be a step ahead of the sync's begin
     assert_int_equal(a.fired, 0);
-    for (int i = 0; i < 2; i++) loop_event_set(&free_again[i]);
+    for (int i = 0; i < 2; i++) loop_event_set(&workers[i].go);
     loop_event_wait(&a.done);
     assert_false(comes_soon(f, &a)); // it came
+    for (int i = 0; i < 2; i++) {
+        loop_event_wait(&workers[i].gone);
+        loop_event_fini(&workers[i].go);
+        loop_event_fini(&workers[i].gone);
+    }
     buf_fini(&b);
 }
 
