@@ -63,6 +63,8 @@ def test_all_broker_configs_are_told(server: Server, admin: AdminClient) -> None
     assert len(configs) > 340
     assert configs["log.retention.ms"].value is None and configs["log.retention.hours"].value == "168" and not configs["log.retention.ms"].is_read_only
     assert configs["node.id"].is_read_only
+    for name, value in (("num.partitions", "1"), ("auto.create.topics.enable", "true")):  # nobody set them: 5 is Kafka's DEFAULT_CONFIG
+        assert (configs[name].value, configs[name].source) == (value, 5), name
     assert configs["listeners"].value == "PLAINTEXT://127.0.0.1:0", "as it was configured: the port is the system's choice"
     assert configs["log.dirs"].value == str(server.data / "log")
     assert configs["ssl.keystore.password"].is_sensitive and configs["ssl.keystore.password"].value is None
