@@ -38,6 +38,7 @@ struct fetching {
     bool committed; // the isolation level
     bool failed, timed, reading, over; // over: answer with what is there
     bool held;                         // has enough and waits for what is being synced
+    size_t syncing;                    // the part it waits for; those before it are not looked at again
 };
 
 static int fetch_error(const struct fetching *all, const struct fetch_part *p) {
@@ -174,10 +175,13 @@ static bool enough(const struct fetching *all) {
     return all->bytes >= (size_t)req->min_bytes || all->bytes >= all->max_bytes;
 }
 
-static bool more_comes(const struct fetching *all) {
+// Every part is looked at once, however many of them move: what was produced together is being synced together.
+static bool more_comes(struct fetching *all) {
     if (!all->timed || all->failed || all->over || all->bytes >= all->max_bytes) return false;
-    for (size_t i = 0; i < all->n; i++)
-        if (all->parts[i].waiting && broker_wait_soon(&all->parts[i].wait)) return true;
+    for (; all->syncing < all->n; all->syncing++) {
+        const struct fetch_part *p = &all->parts[all->syncing];
+        if (p->waiting && broker_wait_soon(&p->wait)) return true;
+    }
     return false;
 }
 

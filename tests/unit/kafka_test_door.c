@@ -34,6 +34,7 @@ static struct {
     char data[256];
     size_t data_n;
     bool in_memory, soon; // what is read needs no disk; what is waited for comes in a moment
+    int64_t open_at_remove; // connections when a wait was removed last, without that wait's own
 } fake;
 
 static void tell(void) { sys_cond_broadcast(&fake.changed); }
@@ -198,6 +199,7 @@ void broker_wait_remove(struct broker *b, struct broker_wait *w) {
     (void)b, (void)w;
     sys_mutex_lock(&fake.mutex);
     fake.n_removed++;
+    fake.open_at_remove = metric_get(M_KAFKA_CONNECTIONS, NULL);
     tell();
     sys_mutex_unlock(&fake.mutex);
 }
@@ -785,6 +787,26 @@ static void test_close_while_waiting(void **state) { // a client that goes away 
     arena_fini(&a);
 }
 
+static void test_close_door(void **state) { // the connection on which a fetch waits is the last one
+    (void)state;
+    struct arena a = {0};
+    struct client c[3];
+    for (int i = 0; i < 3; i++) { // the waiting one is in the middle
+        c[i] = client_open();
+        struct kafka_fetch_request req = fetch_request(&a, "t", 0, i == 1 ? 60000 : 0);
+        request(&c[i], KAFKA_API_FETCH, 11, 1, &req);
+        struct kafka_fetch_response res;
+        if (i == 1) await(two_waits);
+        else response(&c[i], KAFKA_API_FETCH, 11, 1, &a, &res);
+    }
+    kafka_door_close(door);
+    door = NULL;
+    assert_int_equal(fake.n_removed, 2);
+    assert_int_equal(fake.open_at_remove, 0);
+    for (int i = 0; i < 3; i++) client_close(&c[i]);
+    arena_fini(&a);
+}
+
 static void expect_closed(const void *bytes, size_t n, const char *reason) {
     int64_t before = metric_get(M_KAFKA_REJECTED, reason);
     struct client c = client_open();
@@ -939,7 +961,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_api_versions),      T(test_features_off),        T(test_metadata),        T(test_pipeline_in_order),
         T(test_acks),              T(test_large_frame_in_pieces), T(test_fetch_long_poll), T(test_fetch_together),
-        T(test_close_while_waiting), T(test_bad_bytes),         T(test_offsets_configs_groups),
+        T(test_close_while_waiting), T(test_close_door), T(test_bad_bytes),         T(test_offsets_configs_groups),
         cmocka_unit_test_setup_teardown(test_frame_memory, setup_small, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
