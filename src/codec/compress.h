@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compression as Kafka, Avro and HTTP use it. Kinds have Kafka's numbers (attributes bits 0-2 of a record batch).
-// Pure, any thread. Output goes behind what `out` holds; when a call fails, `out` is as it was.
+// Pure, any thread. Piece by piece: unpack.h. Output goes behind what `out` holds; when a call fails, `out` is as it was.
 #ifndef CODEC_COMPRESS_H
 #define CODEC_COMPRESS_H
 
