@@ -32,6 +32,7 @@ struct unpacker {
     z_stream z;
     bool z_made;
     LZ4F_dctx *lz4;
+    bool lz4_dirty; // its input did not come to an end
     ZSTD_DCtx *zstd;
 };
 
@@ -64,11 +65,13 @@ static enum err_code zlib_step(struct unpacker *u, uint8_t *dst, size_t n, size_
 static enum err_code lz4_step(struct unpacker *u, uint8_t *dst, size_t n, size_t *made, bool *ended, struct err *err) {
     size_t taken = u->in.n - u->at;
     *made = n;
+    u->lz4_dirty = true;
     size_t hint = LZ4F_decompress(u->lz4, dst, made, u->in.p + u->at, &taken, NULL);
     if (LZ4F_isError(hint)) return corrupt(err, "lz4", LZ4F_getErrorName(hint));
     if (hint != 0 && taken == 0 && *made == 0) return corrupt(err, "lz4", "it is cut short");
     u->at += taken;
     *ended = hint == 0 && u->at == u->in.n;
+    u->lz4_dirty = !*ended;
     return ERR_OK;
 }
 
@@ -217,10 +220,15 @@ static enum err_code zlib_begin(struct unpacker *u, struct err *err) {
     return ERR_OK;
 }
 
+// A context whose input came to its end is as new. Any other one is not reset but made anew: before version 1.10 of the library the reset
+// forgets the length that a broken frame stated, and holds the next frame to it (https://github.com/lz4/lz4/issues/1227).
 static enum err_code lz4_begin(struct unpacker *u, struct err *err) {
-    if (u->lz4 != NULL) {
-        LZ4F_resetDecompressionContext(u->lz4);
-    } else if (LZ4F_isError(LZ4F_createDecompressionContext(&u->lz4, LZ4F_VERSION))) {
+    if (u->lz4_dirty) {
+        LZ4F_freeDecompressionContext(u->lz4);
+        u->lz4 = NULL;
+        u->lz4_dirty = false;
+    }
+    if (u->lz4 == NULL && LZ4F_isError(LZ4F_createDecompressionContext(&u->lz4, LZ4F_VERSION))) {
         u->lz4 = NULL;
         return err_set(err, ERR_NO_MEMORY, "lz4 has no memory");
     }

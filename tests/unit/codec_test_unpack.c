@@ -61,9 +61,9 @@ static enum compress_kind kind_of(int form) {
     return form == RAW_SNAPPY ? COMPRESS_SNAPPY : form == ZSTD_NO_SIZE ? COMPRESS_ZSTD : form == LZ4_LINKED ? COMPRESS_LZ4 : (enum compress_kind)form;
 }
 
-// As an LZ4 frame whose blocks refer to those before them, or a zstd frame of unknown length with a window of 2^log bytes.
+// As an LZ4 frame that states its length and whose blocks refer to those before them, or a zstd frame of unknown length with a window of 2^log bytes.
 static void pack_linked(struct str in, struct buf *out) {
-    LZ4F_preferences_t prefs = {.frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockLinked}};
+    LZ4F_preferences_t prefs = {.frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockLinked, .contentSize = in.n}};
     size_t bound = LZ4F_compressFrameBound(in.n, &prefs);
     assert_true(buf_reserve(out, bound));
     out->n += LZ4F_compressFrame(out->p + out->n, bound, in.p, in.n, &prefs);
