@@ -152,8 +152,8 @@ static enum err_code steps_some(struct unpacker *u, size_t about, size_t most, s
         if (n > about - total) n = about - total;
         if (most > 0 && !buf_reserve(out, n)) break;
         enum err_code code = steps[u->kind](u, most == 0 ? &spare : out->p + out->n, n, &made, &u->ended, err);
+        if (most == 0 && made > 0) return too_large(u, out, err); // even when a fault came right behind it
         if (code != ERR_OK) return code;
-        if (most == 0 && made > 0) return too_large(u, out, err);
         out->n += made;
         total = out->n - start;
     }
@@ -221,7 +221,7 @@ static enum err_code zlib_begin(struct unpacker *u, struct err *err) {
 }
 
 // A context whose input came to its end is as new. Any other one is not reset but made anew: before version 1.10 of the library the reset
-// forgets the length that a broken frame stated, and holds the next frame to it (https://github.com/lz4/lz4/issues/1227).
+// keeps the length that a broken frame stated, and holds the next frame to it (https://github.com/lz4/lz4/issues/1227).
 static enum err_code lz4_begin(struct unpacker *u, struct err *err) {
     if (u->lz4_dirty) {
         LZ4F_freeDecompressionContext(u->lz4);

@@ -284,6 +284,7 @@ static void test_serves_again(void **state) {
             while ((code = unpacker_some(u, 1 + rnd() % 90000, &small, &ended, NULL)) == ERR_OK) assert_false(ended);
             assert_int_equal(code, ERR_TOO_LARGE);
             assert_false(small.failed);
+            assert_int_equal(unpacker_some(u, 1, &all, &ended, NULL), ERR_TOO_LARGE); // room does not mend it
             break;
         }
         case 3: { // damaged: whatever comes, it ends
@@ -362,6 +363,28 @@ static void test_zstd_heads(void **state) {
     unpacker_free(u);
 }
 
+// One segment of 130 MiB, all of it there: refused as well when there is room for it at once.
+static void test_zstd_large_segment(void **state) {
+    (void)state;
+    enum { BLOCKS = 130 * 8 }; // of 128 KiB of the same byte
+    struct unpacker *u = unpacker_new();
+    struct buf in, out;
+    bool ended;
+    buf_init(&in, 0);
+    buf_init(&out, 0);
+    buf_put(&in, "\x28\xB5\x2F\xFD\xA0\0\0\x20\x08", 9);
+    for (int i = 0; i < BLOCKS; i++) buf_put(&in, i < BLOCKS - 1 ? "\x02\0\x10x" : "\x03\0\x10x", 4);
+    assert_true(buf_reserve(&out, 140 << 20));
+    assert_int_equal(unpacker_begin(u, COMPRESS_ZSTD, buf_str(&in), NULL), ERR_OK);
+    assert_int_equal(unpacker_some(u, SIZE_MAX, &out, &ended, NULL), ERR_CORRUPT);
+    in.p[8] = 4; // 66 MiB are stated
+    assert_int_equal(unpacker_begin(u, COMPRESS_ZSTD, buf_str(&in), NULL), ERR_OK);
+    assert_int_equal(unpacker_some(u, SIZE_MAX, &out, &ended, NULL), ERR_CORRUPT);
+    buf_fini(&in);
+    buf_fini(&out);
+    unpacker_free(u);
+}
+
 static void test_snappy_claims(void **state) {
     (void)state;
     struct unpacker *u = unpacker_new();
@@ -369,6 +392,8 @@ static void test_snappy_claims(void **state) {
     bool ended;
     buf_init(&out, 0);
     assert_int_equal(unpacker_begin(u, COMPRESS_SNAPPY, str_n("\x80\x80\x80\x10xyz", 7), NULL), ERR_OK); // 32 MiB out of three bytes
+    assert_int_equal(unpacker_some(u, 1, &out, &ended, NULL), ERR_CORRUPT);
+    assert_int_equal(unpacker_begin(u, COMPRESS_SNAPPY, str_n("\xE8\x07xyz", 5), NULL), ERR_OK); // 1,000
     assert_int_equal(unpacker_some(u, 1, &out, &ended, NULL), ERR_CORRUPT);
     assert_int_equal(out.cap, 0);
     // the best that the format can do: 64 bytes out of three, again and again
@@ -398,6 +423,7 @@ static void test_inflate(void **state) {
     assert_true(buf_reserve(&packed, packed.n)); // it stays where it is
     buf_put_str(&packed, buf_str(&packed));      // two of them are one too many
     assert_int_equal(inflate_bytes(buf_str(&packed), 2 * PLAIN, &out, NULL), ERR_CORRUPT);
+    assert_int_equal(inflate_bytes(buf_str(&packed), PLAIN - 1, &out, NULL), ERR_TOO_LARGE); // the first fault counts
     assert_int_equal(out.n, 3);
     buf_fini(&packed);
     buf_fini(&out);
@@ -451,7 +477,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces),       cmocka_unit_test(test_maximum_is_exact), cmocka_unit_test(test_streams_behind_each_other),
         cmocka_unit_test(test_serves_again), cmocka_unit_test(test_cut_everywhere),   cmocka_unit_test(test_zstd_heads),
-        cmocka_unit_test(test_snappy_claims), cmocka_unit_test(test_inflate),
+        cmocka_unit_test(test_zstd_large_segment), cmocka_unit_test(test_snappy_claims), cmocka_unit_test(test_inflate),
 #ifdef ALLOCATIONS_SEEN
         cmocka_unit_test(test_memory),
 #endif
