@@ -9,8 +9,10 @@
 #include "broker/cleaner.h"
 #include "broker/features.h"
 #include "broker/store.h"
+#include "broker/validate.h"
 
 enum { READERS = 2, READERS_QUEUE = 16384 }; // a connection has one read at most
+enum { CHECKERS_MAX = 4, CHECKERS_QUEUE = 1024 }; // above it the loops look for themselves
 enum { TICK_US = 1000 * 1000, PRODUCE_BYTES_DEFAULT = 64 << 20, PARTITIONS_DEFAULT = 10000 };
 static const char version_text[] = "millrace-log 1\n";
 
@@ -115,6 +117,9 @@ static void free_broker(struct broker *b) {
     features_free(b->features);
     log_cache_free(b->cache);
     pool_free(b->readers);
+    pool_free(b->checkers);
+    produce_scanners_free(b);
+    sys_mutex_fini(&b->scanners_mutex);
     store_close(b->store);
     vec_fini(&b->stalled);
     kvs_free(&b->static_configs);
@@ -206,6 +211,8 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     b->n_loops = n_loops;
     b->pool = pool;
     b->readers = pool_new("read", READERS, READERS_QUEUE);
+    b->checkers = pool_new("check", n_loops < CHECKERS_MAX ? (int)n_loops : CHECKERS_MAX, CHECKERS_QUEUE);
+    sys_mutex_init(&b->scanners_mutex);
     sys_mutex_init(&b->mutex);
     sys_mutex_init(&b->change);
     sys_mutex_init(&b->stalled_mutex);

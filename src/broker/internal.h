@@ -18,6 +18,7 @@
 #include "broker/unstable.h"
 #include "log/log.h"
 
+struct batch_scanner;
 struct topic_setting_values { // parsed, effective values of the configs that are USED
     bool compact, delete_old, append_time;
     int64_t max_message_bytes, max_decompressed_bytes, timestamp_after_max_ms, timestamp_before_max_ms;
@@ -64,7 +65,7 @@ struct partition {
     struct verifying *verifying; // transactional batches that wait for the coordinator (verify.c)
     bool maintenance_running, stall_registered;
     atomic_bool closing;
-    struct broker_produce *stalled_first, *stalled_last; // waiting for room in produce_bytes_max
+    struct broker_produce *stalled_first, *stalled_last; // waiting for room in produce_bytes_max, or for the check of one before
     struct loop_timer retry, flush; // flush: with a reference while set
     enum err_code sync_code; // of the worker
     struct err sync_err;
@@ -91,6 +92,9 @@ struct broker {
     struct pool *pool;
     struct log_cache *cache;
     struct pool *readers; // what reads from the disk for consumers
+    struct pool *checkers; // what looks at large produces
+    struct sys_mutex scanners_mutex;
+    VEC(struct batch_scanner *) scanners; // those not in use (validate.c)
     struct broker_config config;
     topic_kvs static_configs;
     struct sys_mutex mutex, change;

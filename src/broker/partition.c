@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // One partition on its loop: check, append, group-committed sync, answers, back-pressure; and the waits of long polls.
 //
-// A produce is written at once (one pwrite) and then waits in `pending`; one sync runs at a time on the pool, and what is written
+// A produce is checked and written at once (one pwrite) and then waits in `pending`; one sync runs at a time on the pool, and what is written
 // meanwhile gathers for the next; the worker that syncs answers what became durable, straight to the loops that asked.
 // Bytes that are not durable count against produce_bytes_max over all partitions; above it produces wait unwritten
-// in `stalled` and are taken up again when any sync has finished. A failed sync fails all that wait, and all that comes.
+// in `stalled` and are taken up again when any sync has finished. So does one that takes long to check, which a worker does, and what
+// comes behind it: produces of a partition stay in order. A failed sync fails all that wait, and all that comes.
 #include <assert.h>
 #include <stdio.h>
 
@@ -18,6 +19,9 @@ struct produce_own { // lives in broker_produce.self_
     int64_t need;                // durable end that answers it
     enum err_code code;          // what broker_append gives its caller
     bool verified;               // the transaction coordinator knows of it
+    bool resumed;                // it waited for the coordinator: what is stalled came after it
+    bool checking;               // a worker looks at its bytes; the owner's
+    struct checked *checked;     // found good before; NULL = not looked at
 };
 static_assert(sizeof(struct produce_own) <= sizeof(((struct broker_produce *)0)->self_), "broker_produce.self_ is too small");
 
@@ -137,8 +141,16 @@ static void answer_on_back(void *arg) {
     r->done(r);
 }
 
+static void free_check(struct checked *c) {
+    if (c == NULL) return;
+    produce_checked_fini(c);
+    mem_free(c);
+}
+
 static void answer(struct broker_produce *r, bool may_call) {
     struct partition *p = own_of(r)->partition;
+    free_check(own_of(r)->checked);
+    own_of(r)->checked = NULL;
     bool here = may_call && r->back == p->owner;
     own_of(r)->partition = NULL;
     if (here) r->done(r);
@@ -214,9 +226,7 @@ static void produce_appended(struct partition *p, struct broker_produce *r, int6
     if (!waits) answer(r, may_call);
 }
 
-static bool is_stalled(const struct partition *p) {
-    return p->stalled_first != NULL || atomic_load(&p->broker->undurable_bytes) >= p->broker->config.produce_bytes_max;
-}
+static bool is_full(const struct broker *b) { return atomic_load(&b->undurable_bytes) >= b->config.produce_bytes_max; }
 
 static void stall_register(struct partition *p) {
     struct broker *b = p->broker;
@@ -227,18 +237,64 @@ static void stall_register(struct partition *p) {
     vec_add(&b->stalled, p);
     sys_mutex_unlock(&b->stalled_mutex);
     // The sync that made room may have ended between the check and now: then nobody else would come.
-    if (atomic_load(&b->undurable_bytes) < b->config.produce_bytes_max) broker_wake_stalled(b);
+    if (!is_full(b)) broker_wake_stalled(b);
+}
+
+// Takes up what is stalled, as far as it can be: the check of the first one or the room for it lets the others wait.
+static void take_stalled(struct partition *p) {
+    while (p->stalled_first != NULL && !own_of(p->stalled_first)->checking) {
+        if (!p->deleted && is_full(p->broker)) {
+            stall_register(p);
+            break;
+        }
+        (void)produce_now(p, pop(&p->stalled_first), true);
+    }
+    sync_start(p);
 }
 
 static void unstall(void *arg) { // owner; takes over a reference
     struct partition *p = arg;
-    struct broker *b = p->broker;
     p->stall_registered = false;
-    while (p->stalled_first != NULL && atomic_load(&b->undurable_bytes) < b->config.produce_bytes_max)
-        (void)produce_now(p, pop(&p->stalled_first), true);
-    if (p->stalled_first != NULL) stall_register(p);
-    sync_start(p);
+    take_stalled(p);
     partition_unref(p);
+}
+
+// Behind those that were resumed before it, in front of all others.
+static void stall_resumed(struct partition *p, struct broker_produce *r) {
+    struct broker_produce **at = &p->stalled_first;
+    while (*at != NULL && own_of(*at)->resumed) at = &(*at)->next_;
+    r->next_ = *at;
+    *at = r;
+    if (r->next_ == NULL) p->stalled_last = r;
+}
+
+// ---- checks that take long ------------------------------------------------------------------------------------------
+
+static void check_work(void *arg) { // on a worker
+    struct broker_produce *r = arg;
+    struct checked *c = own_of(r)->checked;
+    (void)produce_check(own_of(r)->partition, r, false, c);
+}
+
+static void check_done(void *arg) { // owner; takes over a reference
+    struct broker_produce *r = arg;
+    struct partition *p = own_of(r)->partition;
+    own_of(r)->checking = false;
+    take_stalled(p);
+    partition_unref(p);
+}
+
+// It stays in `stalled`, where it is, until it was checked; false = no worker has time.
+static bool check_later(struct partition *p, struct broker_produce *r) {
+    own_of(r)->checked = MEM_NEW(struct checked);
+    own_of(r)->checking = true;
+    partition_ref(p);
+    if (pool_submit_then(p->broker->checkers, check_work, r, p->owner, check_done, NULL) == ERR_OK) return true;
+    own_of(r)->checking = false;
+    mem_free(own_of(r)->checked);
+    own_of(r)->checked = NULL;
+    partition_unref(p);
+    return false;
 }
 
 void broker_wake_stalled(struct broker *b) {
@@ -265,13 +321,23 @@ static enum producer_verdict verdict_on(struct partition *p, struct broker_produ
     return producers_check(&p->producers, b, own_of(r)->verified, base, last);
 }
 
+// For when the coordinator will have answered.
+static void keep_check(struct broker_produce *r, struct checked **c) {
+    own_of(r)->checked = *c;
+    *c = NULL;
+}
+
 // Answers repeats and refusals of idempotent producers; false = it is to be appended.
-static bool answer_sequence(struct partition *p, struct broker_produce *r, const struct batch *b, bool may_call) {
+static bool answer_sequence(struct partition *p, struct broker_produce *r, struct checked **c, bool may_call) {
+    const struct batch *b = &(*c)->first;
     int64_t base = -1, last = -1;
     if (b->producer_id < 0) return false;
     switch (verdict_on(p, r, b, &base, &last)) {
     case PRODUCER_APPEND: return false;
-    case PRODUCER_UNVERIFIED: verify_start(p, r, b); return true;
+    case PRODUCER_UNVERIFIED:
+        keep_check(r, c);
+        verify_start(p, r, b);
+        return true;
     case PRODUCER_IN_TXN:
         refuse(r, KAFKA_INVALID_TXN_STATE, ERR_CONFLICT, "this producer has a transaction open here: only transactional writes", may_call);
         return true;
@@ -307,11 +373,15 @@ static void bound_stable(struct partition *p, const struct batch *b, bool undo) 
     }
 }
 
-// True when bytes were written.
-static bool append_checked(struct partition *p, struct broker_produce *r, struct checked *c, bool may_call) {
+// True when bytes were written. Takes *kept when the produce waits for the coordinator.
+static bool append_checked(struct partition *p, struct broker_produce *r, struct checked **kept, bool may_call) {
+    struct checked *c = *kept;
     r->log_append_time_ms = p->append_time ? clock_ms(p) : -1;
-    if (p->verifying != NULL && r->origin == BROKER_FROM_CLIENT && verify_joins(p, r, c->first.producer_id)) return false;
-    if (answer_sequence(p, r, &c->first, may_call)) return false;
+    if (p->verifying != NULL && r->origin == BROKER_FROM_CLIENT && verify_joins(p, r, c->first.producer_id)) {
+        keep_check(r, kept);
+        return false;
+    }
+    if (answer_sequence(p, r, kept, may_call)) return false;
     bound_stable(p, &c->first, false);
     struct log_appended a;
     struct err err = {0};
@@ -337,31 +407,49 @@ static bool append_checked(struct partition *p, struct broker_produce *r, struct
     return true;
 }
 
+// Looks at it now, or has a worker do so: then it is the first in `stalled`, and the result is NULL.
+static struct checked *check_now(struct partition *p, struct broker_produce *r) {
+    struct checked *c = MEM_NEW(struct checked);
+    if (produce_check(p, r, true, c) != CHECK_LONGER) return c;
+    produce_checked_fini(c);
+    if (check_later(p, r)) {
+        mem_free(c);
+        r->next_ = p->stalled_first;
+        p->stalled_first = r;
+        if (r->next_ == NULL) p->stalled_last = r;
+        return NULL;
+    }
+    (void)produce_check(p, r, false, c);
+    return c;
+}
+
 static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call) {
-    struct checked c;
     if (p->deleted) {
         refuse(r, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", may_call);
         return false;
     }
-    bool good = produce_check(p, r, &c);
-    if (!good) {
-        bool large = c.kafka_error == KAFKA_MESSAGE_TOO_LARGE || c.kafka_error == KAFKA_RECORD_LIST_TOO_LARGE;
-        refuse(r, c.kafka_error, large ? ERR_TOO_LARGE : ERR_INVALID, c.why, may_call);
+    struct checked *c = own_of(r)->checked != NULL ? own_of(r)->checked : check_now(p, r);
+    if (c == NULL) return false;
+    own_of(r)->checked = NULL; // ours: `r` may be answered and gone before the end
+    bool written = false;
+    if (c->end == CHECK_GOOD) {
+        written = append_checked(p, r, &c, may_call);
+    } else {
+        bool large = c->kafka_error == KAFKA_MESSAGE_TOO_LARGE || c->kafka_error == KAFKA_RECORD_LIST_TOO_LARGE;
+        refuse(r, c->kafka_error, large ? ERR_TOO_LARGE : ERR_INVALID, c->why, may_call);
     }
-    bool written = good && append_checked(p, r, &c, may_call);
-    produce_checked_fini(&c);
+    free_check(c);
     return written;
 }
 
 void partition_produce(struct partition *p, struct broker_produce *r) {
-    own_of(r)->partition = p;
-    own_of(r)->code = ERR_OK;
-    own_of(r)->verified = false;
+    *own_of(r) = (struct produce_own){.partition = p, .code = ERR_OK};
     r->log_append_time_ms = -1;
     r->log_start_offset = -1;
-    if (is_stalled(p) && !p->deleted) {
+    bool first = p->stalled_first == NULL, later = !p->deleted && produce_check_is_long(p, r) && check_later(p, r);
+    if (later || (!p->deleted && (!first || is_full(p->broker)))) {
         push(&p->stalled_first, &p->stalled_last, r);
-        stall_register(p);
+        if (first && !later) stall_register(p);
         return;
     }
     // The reference goes with the answer, so hold one for the sync.
@@ -372,12 +460,14 @@ void partition_produce(struct partition *p, struct broker_produce *r) {
 
 void partition_resume(struct partition *p, struct broker_produce *r, bool verified) {
     own_of(r)->verified = verified;
-    if (is_stalled(p) && !p->deleted) {
-        push(&p->stalled_first, &p->stalled_last, r);
-        stall_register(p);
+    own_of(r)->resumed = true;
+    bool behind = p->stalled_first != NULL && own_of(p->stalled_first)->resumed;
+    if (p->deleted || (!behind && !is_full(p->broker))) {
+        (void)produce_now(p, r, true);
         return;
     }
-    (void)produce_now(p, r, true);
+    stall_resumed(p, r);
+    stall_register(p);
 }
 
 void partition_refuse(struct broker_produce *r, int kafka_error, const char *text) { refuse(r, kafka_error, ERR_CONFLICT, text, true); }
@@ -446,7 +536,7 @@ static void sync_failed(void *arg) { // owner; takes over the reference of the s
     struct partition *p = arg;
     fail_pending(p, p->sync_code, p->sync_err.msg, true);
     partition_wait_fire(p, log_read_end(p->log));
-    if (atomic_load(&p->broker->undurable_bytes) < p->broker->config.produce_bytes_max) broker_wake_stalled(p->broker);
+    if (!is_full(p->broker)) broker_wake_stalled(p->broker);
     sys_mutex_lock(&p->sync_mutex);
     p->sync_running = false;
     sys_mutex_unlock(&p->sync_mutex);
@@ -609,8 +699,7 @@ static void delete_on_owner(void *arg) {
     flush_cancel(p);
     for (struct broker_produce *r = take_pending(p, INT64_MAX); r != NULL;)
         refuse(pop(&r), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
-    while (p->stalled_first != NULL)
-        refuse(pop(&p->stalled_first), KAFKA_UNKNOWN_TOPIC_OR_PARTITION, ERR_NO_TOPIC, "the topic was deleted", true);
+    take_stalled(p);
     sys_mutex_lock(&p->sync_mutex);
     uint64_t bytes = p->dirty_bytes; // those of a running sync are the worker's
     p->dirty_bytes = 0;

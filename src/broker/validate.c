@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks of produced batches, as Kafka's LogValidator makes them, and recompression. On the owner's loop; no files.
+// Checks of produced batches, as Kafka's LogValidator makes them, and recompression. Any thread; no files.
 //
-// In the usual case a batch's header says enough, and of uncompressed records only the form is checked (8 ns each). What is in records is looked at
-// when the topic is compacted (each needs a key), when a timestamp may be out of bounds, when max.decompressed.message.bytes limits what is packed,
-// and when compression.type asks for another codec: then the records, which stay as they are, are packed anew behind the header. What was refused
-// for single records is listed record by record.
+// Every batch's records are looked at once (log/scan.h), packed ones too: their form, their number, and what the header and the topic's configs have to
+// know of them. Single records are gone through again only to list those for which a batch is refused. The largest timestamp in the header is made that
+// of the records. When compression.type asks for another codec, or offsets in an uncompressed batch are not 0, 1, 2 …, the records are packed anew behind
+// the header.
 #include "broker/validate.h"
 
 #include <stdio.h>
 
 #include "codec/compress.h"
 #include "codec/crc32c.h"
+#include "log/scan.h"
 
-enum { PLAIN_MAX = 256 << 20, ERRORS_LISTED_MAX = 10000, ERRORS_IN_TEXT = 3 };
+enum { PLAIN_MAX = 256 << 20, ERRORS_LISTED_MAX = 10000, ERRORS_IN_TEXT = 3, SCANNERS_KEPT = 16 };
+// What a loop has time for (0.1 to 1 ms): bytes that came, unpacked, and of what is to be packed anew.
+enum { SOON_BYTES = 64 << 10, SOON_PLAIN = 256 << 10, SOON_REPACKED = 4 << 10 };
 enum { DECOMPRESSED_ANY = 2147483639 }; // max.decompressed.message.bytes that limits nothing
-#define RECORDS_ARE_WRONG "Invalid records: they are malformed, or more or fewer than the batch says."
 enum { AT_CRC = 17, AT_ATTRIBUTES = 21, AT_LENGTH = 8 };
 
 static bool fault(struct checked *c, int kafka_error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -27,20 +29,52 @@ static bool fault(struct checked *c, int kafka_error, const char *fmt, ...) {
     return false;
 }
 
+// ---- scanners -------------------------------------------------------------------------------------------------------
+
+static struct batch_scanner *scanner_take(struct broker *b) {
+    struct batch_scanner *x = NULL;
+    sys_mutex_lock(&b->scanners_mutex);
+    if (b->scanners.n > 0) x = b->scanners.p[--b->scanners.n];
+    sys_mutex_unlock(&b->scanners_mutex);
+    return x != NULL ? x : batch_scanner_new();
+}
+
+static void scanner_give(struct broker *b, struct batch_scanner *x) {
+    sys_mutex_lock(&b->scanners_mutex);
+    bool kept = b->scanners.n < SCANNERS_KEPT;
+    if (kept) vec_add(&b->scanners, x);
+    sys_mutex_unlock(&b->scanners_mutex);
+    if (!kept) batch_scanner_free(x);
+}
+
+void produce_scanners_free(struct broker *b) {
+    for (size_t i = 0; i < b->scanners.n; i++) batch_scanner_free(b->scanners.p[i]);
+    vec_fini(&b->scanners);
+}
+
 // ---- record by record -----------------------------------------------------------------------------------------------
 
-struct inspection {
-    struct partition *p;
+struct bounds { // timestamps within are good
+    int64_t oldest, newest;
+};
+
+static struct bounds bounds_of(const struct partition *p, int64_t now) {
+    int64_t before = p->timestamp_before_max_ms, after = p->timestamp_after_max_ms;
+    if (p->append_time) return (struct bounds){INT64_MIN, INT64_MAX};
+    return (struct bounds){now - before, after > INT64_MAX - now ? INT64_MAX : now + after};
+}
+
+struct listing { // of the records for which a batch is refused
+    const struct partition *p;
     struct broker_produce *r;
-    struct checked *c;
-    int64_t now, oldest, newest; // timestamps within are good
+    struct bounds bounds;
     VEC(struct broker_record_error) errors;
     int64_t bad;
-    int kafka_error;
+    int kafka_error; // of the first one
     struct buf text;
 };
 
-static void note_error(struct inspection *x, int32_t index, int kafka_error, const char *text) {
+static void note_error(struct listing *x, int32_t index, int kafka_error, const char *text) {
     if (x->bad++ == 0) x->kafka_error = kafka_error;
     if (x->bad <= ERRORS_IN_TEXT)
         buf_printf(&x->text, "%sRecordError(batchIndex=%d, message='%s')", x->bad == 1 ? "" : ", ", index, text);
@@ -50,58 +84,36 @@ static void note_error(struct inspection *x, int32_t index, int kafka_error, con
     (void)snprintf(e->message, sizeof e->message, "%s", text);
 }
 
-static void inspect_record(struct inspection *x, const struct batch_record *rec, int32_t index) {
+static void list_record(struct listing *x, const struct batch_record *rec, int32_t index) {
     char text[sizeof((struct broker_record_error *)0)->message];
     if (x->p->compact && rec->key_null) {
         (void)snprintf(text, sizeof text, "Compacted topic cannot accept message without key in topic partition %.80s-%d.", x->p->topic_name, x->p->index);
         note_error(x, index, KAFKA_INVALID_RECORD, text);
-    } else if (rec->timestamp >= 0 && (rec->timestamp < x->oldest || rec->timestamp > x->newest)) {
+    } else if (rec->timestamp != -1 && (rec->timestamp < x->bounds.oldest || rec->timestamp > x->bounds.newest)) {
         (void)snprintf(text, sizeof text, "Timestamp %lld of message with offset %d is out of range. The timestamp should be within [%lld, %lld]",
-                       (long long)rec->timestamp, index, (long long)x->oldest, (long long)x->newest);
+                       (long long)rec->timestamp, index, (long long)x->bounds.oldest, (long long)x->bounds.newest);
         note_error(x, index, KAFKA_INVALID_TIMESTAMP, text);
     }
 }
 
-static bool inspect(struct partition *p, struct broker_produce *r, const struct batch *b, int64_t now, struct checked *c) {
-    struct inspection x = {.p = p, .r = r, .c = c, .now = now, .oldest = INT64_MIN, .newest = INT64_MAX};
+// Refuses a batch of well-formed records some of which the topic does not take, and says which.
+static bool refuse_records(const struct partition *p, struct broker_produce *r, const struct batch *b, struct bounds bounds, struct checked *c) {
+    struct listing x = {.p = p, .r = r, .bounds = bounds};
     struct batch_iter it;
     struct batch_record rec;
-    int64_t before = p->timestamp_before_max_ms, after = p->timestamp_after_max_ms, limit = p->max_decompressed_bytes;
-    bool limited = batch_codec(b) != COMPRESS_NONE;
-    if (!p->append_time) {
-        x.oldest = before > now ? 0 : now - before;
-        x.newest = after > INT64_MAX - now ? INT64_MAX : now + after;
-    }
-    struct err err = {0};
     buf_init(&x.text, 2048);
-    bool readable = batch_iter_init(&it, b, PLAIN_MAX, &err) == ERR_OK;
-    int32_t index = 0;
-    int got = 0;
-    int64_t large = 0;
-    for (; readable && large == 0 && (got = batch_iter_next(&it, &rec, &err)) == 1; index++) {
-        if (limited && rec.size > limit) large = rec.size;
-        else inspect_record(&x, &rec, index);
-    }
-    bool rest = readable && got == 0 && large == 0 && rd_left(&it.rd) > 0, ok = readable && got == 0 && x.bad == 0 && !rest;
+    if (batch_iter_init(&it, b, PLAIN_MAX, NULL) == ERR_OK)
+        for (int32_t i = 0; batch_iter_next(&it, &rec, NULL) == 1; i++) list_record(&x, &rec, i);
     batch_iter_fini(&it);
-    if (large > 0)
-        fault(c, KAFKA_INVALID_RECORD, "Invalid record size: %lld exceeds the configured maximum record size of %lld.", (long long)large, (long long)limit);
-    else if (!readable || got < 0) fault(c, readable ? KAFKA_INVALID_RECORD : KAFKA_CORRUPT_MESSAGE, "%s", err.msg);
-    else if (rest) fault(c, KAFKA_INVALID_RECORD, RECORDS_ARE_WRONG);
-    else if (!ok && x.kafka_error == KAFKA_INVALID_TIMESTAMP)
-        fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
-    else if (!ok)
+    if (x.kafka_error == KAFKA_INVALID_TIMESTAMP) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+    else
         fault(c, KAFKA_INVALID_RECORD,
               "One or more records have been rejected due to %lld record errors in total, and only showing the first three errors at most: [%s]",
               (long long)x.bad, buf_cstr(&x.text));
-    if (!ok && x.errors.n > 0) {
-        r->record_errors = x.errors.p; // the caller's now
-        r->n_record_errors = x.errors.n;
-    } else {
-        vec_fini(&x.errors);
-    }
+    r->record_errors = x.errors.p; // the caller's now
+    r->n_record_errors = x.errors.n;
     buf_fini(&x.text);
-    return ok;
+    return false;
 }
 
 // The time of appending is the broker's to set. As in Kafka it is overlooked where the topic has the producer's times, and made theirs.
@@ -120,30 +132,45 @@ static bool check_time_type(const struct partition *p, struct broker_produce *r,
     return fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
 }
 
-static bool wants_inspection(const struct partition *p, const struct batch *b, int64_t now) {
-    if ((b->attributes & BATCH_ATTR_CONTROL) != 0) return false;
-    if (p->compact || (batch_codec(b) != COMPRESS_NONE && p->max_decompressed_bytes < DECOMPRESSED_ANY)) return true;
-    if (p->append_time) return false;
-    return p->timestamp_before_max_ms < now || (b->max_timestamp >= 0 && b->max_timestamp - now > p->timestamp_after_max_ms);
+// What is right by itself may still not be what the topic takes.
+static bool check_records(const struct partition *p, struct broker_produce *r, const struct batch *b, const struct batch_scan *s, int64_t now,
+                          struct checked *c) {
+    int64_t limit = p->max_decompressed_bytes;
+    if ((b->attributes & BATCH_ATTR_CONTROL) != 0) return true;
+    if (batch_codec(b) != COMPRESS_NONE && s->largest > limit)
+        return fault(c, KAFKA_INVALID_RECORD, "Invalid record size: %lld exceeds the configured maximum record size of %lld.", (long long)s->largest,
+                     (long long)limit);
+    struct bounds bounds = bounds_of(p, now);
+    if ((p->compact && s->key_missing) || s->min_timestamp < bounds.oldest || (s->max_timestamp != -1 && s->max_timestamp > bounds.newest))
+        return refuse_records(p, r, b, bounds, c);
+    if (p->compact && s->plain > PLAIN_MAX)
+        return fault(c, KAFKA_INVALID_RECORD, "A batch of a compacted topic may unpack to at most %d bytes, this one has %lld.", PLAIN_MAX, (long long)s->plain);
+    return true;
 }
 
 // ---- recompression --------------------------------------------------------------------------------------------------
 
-// The batch with its records packed by another codec, appended to c->own.
+// The batch with its records packed by this codec and numbered anew, appended to c->own.
 static bool repack(const struct partition *p, const struct batch *b, int codec, struct checked *c) {
     struct str records = str_n(b->p + BATCH_HEADER, b->size - BATCH_HEADER);
-    struct buf plain, *out = &c->own;
+    struct buf plain, numbered, *out = &c->own;
     struct err err = {0};
     size_t at = out->n;
     buf_init(&plain, PLAIN_MAX);
+    buf_init(&numbered, 0);
     enum err_code code = ERR_OK;
     if (batch_codec(b) != COMPRESS_NONE) {
         code = decompress_bytes((enum compress_kind)batch_codec(b), records, PLAIN_MAX, &plain, &err);
         records = buf_str(&plain);
     }
+    if (code == ERR_OK && c->renumber) {
+        batch_renumber(records, b->count, &numbered);
+        records = buf_str(&numbered);
+    }
     buf_put(out, b->p, BATCH_HEADER);
     if (code == ERR_OK) code = compress_bytes_level((enum compress_kind)codec, records, p->compression_level, out, &err);
     buf_fini(&plain);
+    buf_fini(&numbered);
     if (code == ERR_OK && out->failed) code = err_set(&err, ERR_TOO_LARGE, "too large to compress");
     if (code != ERR_OK) return fault(c, code == ERR_CORRUPT ? KAFKA_CORRUPT_MESSAGE : KAFKA_INVALID_RECORD, "%s", err.msg);
     size_t size = out->n - at;
@@ -153,18 +180,23 @@ static bool repack(const struct partition *p, const struct batch *b, int codec, 
     return true;
 }
 
-// All batches of the request, in the topic's codec. Control batches are never compressed.
-static bool repack_all(const struct partition *p, struct str batches, int codec, struct checked *c) {
+static int codec_wanted(const struct partition *p, const struct batch *b) { // control batches are never compressed
+    return p->compression < 0 || (b->attributes & BATCH_ATTR_CONTROL) != 0 ? batch_codec(b) : p->compression;
+}
+
+// All batches of the request, in the topic's codec and with offsets in order.
+static bool repack_all(const struct partition *p, struct str batches, struct checked *c) {
     struct batch b;
-    bool any = false;
+    bool any = c->renumber;
     for (size_t at = 0; at < batches.n && !any; at += b.size) {
         (void)batch_read(batches.p + at, batches.n - at, &b);
-        any = batch_codec(&b) != codec && (b.attributes & BATCH_ATTR_CONTROL) == 0;
+        any = batch_codec(&b) != codec_wanted(p, &b);
     }
     if (!any) return true;
     for (size_t at = 0; at < batches.n; at += b.size) {
         (void)batch_read(batches.p + at, batches.n - at, &b);
-        if (batch_codec(&b) == codec || (b.attributes & BATCH_ATTR_CONTROL) != 0) buf_put(&c->own, b.p, b.size);
+        int codec = codec_wanted(p, &b);
+        if (batch_codec(&b) == codec && !c->renumber) buf_put(&c->own, b.p, b.size);
         else if (!repack(p, &b, codec, c)) return false;
     }
     for (size_t at = 0; at < c->own.n; at += b.size) {
@@ -195,7 +227,39 @@ static bool check_producer(const struct broker_produce *r, const struct batch *b
     return true;
 }
 
-static bool check_batch(struct partition *p, struct broker_produce *r, const struct batch *b, int64_t now, struct checked *c) {
+// The records themselves. CHECK_LONGER: it takes more than `soon` allows.
+static enum check_end check_inside(struct partition *p, struct broker_produce *r, struct batch *b, int64_t now, bool soon, struct checked *c) {
+    struct batch_scan s;
+    struct err err = {0};
+    enum batch_scan_end end;
+    if (batch_codec(b) == COMPRESS_NONE) {
+        end = batch_scan(b, &s);
+    } else {
+        struct batch_scanner *x = scanner_take(p->broker);
+        end = batch_scan_packed(x, b, soon ? SOON_PLAIN : SIZE_MAX, &s, &err);
+        scanner_give(p->broker, x);
+    }
+    switch (end) {
+    case BATCH_SCAN_OK: break;
+    case BATCH_SCAN_LONGER: return CHECK_LONGER;
+    case BATCH_SCAN_MALFORMED: fault(c, KAFKA_INVALID_RECORD, "Invalid records: they are malformed, or more or fewer than the batch says."); return CHECK_BAD;
+    case BATCH_SCAN_UNREADABLE: fault(c, KAFKA_UNKNOWN_SERVER_ERROR, "Failed to decompress record stream: %s", err.msg); return CHECK_BAD;
+    case BATCH_SCAN_TOO_LARGE: fault(c, KAFKA_INVALID_RECORD, "Invalid record size: %s", err.msg); return CHECK_BAD;
+    }
+    if (!check_records(p, r, b, &s, now, c)) return CHECK_BAD;
+    if (!s.in_order && batch_codec(b) != COMPRESS_NONE && codec_wanted(p, b) == batch_codec(b)) {
+        fault(c, KAFKA_UNKNOWN_SERVER_ERROR, "Offsets of records in a compressed batch are not 0, 1, 2 and so on.");
+        return CHECK_BAD;
+    }
+    if (!s.in_order) c->renumber = true;
+    if ((b->attributes & BATCH_ATTR_APPEND_TIME) == 0 && s.max_timestamp != b->max_timestamp) {
+        b->max_timestamp = s.max_timestamp;
+        batch_set_max_timestamp((uint8_t *)(uintptr_t)b->p, b->size, s.max_timestamp);
+    }
+    return CHECK_GOOD;
+}
+
+static bool check_header(struct partition *p, struct broker_produce *r, const struct batch *b, struct checked *c) {
     if ((int64_t)b->size > p->max_message_bytes)
         return fault(c, KAFKA_MESSAGE_TOO_LARGE,
                      "The record batch size in the append to %.100s-%d is %zu bytes which exceeds the maximum configured value of %lld.",
@@ -207,38 +271,62 @@ static bool check_batch(struct partition *p, struct broker_produce *r, const str
     if ((b->attributes & BATCH_ATTR_DELETE_HORIZON) != 0) return fault(c, KAFKA_INVALID_RECORD, "Clients are not allowed to set a delete horizon.");
     if (!check_producer(r, b, c)) return false;
     if (batch_codec(b) >= COMPRESS_COUNT) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "Unknown compression type id: %d", batch_codec(b));
-    if (!check_time_type(p, r, b, c)) return false;
-    if (wants_inspection(p, b, now)) return inspect(p, r, b, now, c);
-    return batch_codec(b) != COMPRESS_NONE || batch_records_ok(b) || fault(c, KAFKA_INVALID_RECORD, RECORDS_ARE_WRONG);
+    return check_time_type(p, r, b, c);
 }
 
-bool produce_check(struct partition *p, struct broker_produce *r, struct checked *c) {
-    struct str batches = r->batches;
+static enum check_end check_batches(struct partition *p, struct broker_produce *r, int64_t now, bool soon, struct checked *c) {
     static const char *const texts[] = {"", "record batch is cut short", "record batch has a damaged header", "record format is older than 2"};
     static const int errors[] = {0, KAFKA_INVALID_RECORD, KAFKA_CORRUPT_MESSAGE, KAFKA_INVALID_RECORD};
-    int64_t now = sys_now_us(p->broker->sys) / 1000;
-    *c = (struct checked){.batches = batches};
-    buf_init(&c->own, 0);
+    struct str batches = r->batches;
     struct batch b;
     for (size_t at = 0; at < batches.n; at += b.size) {
         enum batch_status status = batch_read(batches.p + at, batches.n - at, &b);
-        if (status != BATCH_OK) return fault(c, errors[status], "%s", texts[status]);
-        if (!check_batch(p, r, &b, now, c)) return false;
+        if (status != BATCH_OK) fault(c, errors[status], "%s", texts[status]);
+        if (status != BATCH_OK || !check_header(p, r, &b, c)) return CHECK_BAD;
+        enum check_end end = check_inside(p, r, &b, now, soon, c);
+        if (end != CHECK_GOOD) return end;
         if (c->n++ == 0) c->first = b;
         c->records += b.count;
         c->has_producer = c->has_producer || b.producer_id >= 0;
+    }
+    return CHECK_GOOD;
+}
+
+static void set_time_types(const struct partition *p, struct str batches, int64_t now) {
+    struct batch b;
+    for (size_t at = 0; at < batches.n; at += b.size) {
+        (void)batch_read(batches.p + at, batches.n - at, &b);
         if (p->append_time) batch_set_append_time((uint8_t *)(uintptr_t)b.p, b.size, now);
         else if ((b.attributes & BATCH_ATTR_APPEND_TIME) != 0) batch_set_create_time((uint8_t *)(uintptr_t)b.p, b.size);
     }
-    if (c->n == 0) return fault(c, KAFKA_INVALID_RECORD, "Record batch is empty.");
-    if (c->n > 1 && c->has_producer) return fault(c, KAFKA_INVALID_RECORD, "Only one record batch is allowed for a partition with a producerId.");
-    int codec = p->compression;
-    if (codec >= 0 && !repack_all(p, batches, codec, c)) return false;
-    if (c->batches.n > p->segment_bytes)
-        return fault(c, KAFKA_RECORD_LIST_TOO_LARGE,
-                     "Message batch size is %zu bytes in append to partition %.100s-%d, which exceeds the maximum configured segment size of %llu.",
-                     c->batches.n, p->topic_name, p->index, (unsigned long long)p->segment_bytes);
-    return true;
+}
+
+bool produce_check_is_long(const struct partition *p, const struct broker_produce *r) {
+    struct batch b;
+    if (r->batches.n <= SOON_REPACKED || batch_read(r->batches.p, r->batches.n, &b) != BATCH_OK) return false;
+    return codec_wanted(p, &b) != batch_codec(&b) || (batch_codec(&b) != COMPRESS_NONE && r->batches.n > SOON_BYTES);
+}
+
+static enum check_end check_all(struct partition *p, struct broker_produce *r, bool soon, struct checked *c) {
+    int64_t now = sys_now_us(p->broker->sys) / 1000;
+    enum check_end end = check_batches(p, r, now, soon, c);
+    if (end != CHECK_GOOD) return end;
+    if (c->n == 0) fault(c, KAFKA_INVALID_RECORD, "Record batch is empty.");
+    else if (c->n > 1 && c->has_producer) fault(c, KAFKA_INVALID_RECORD, "Only one record batch is allowed for a partition with a producerId.");
+    if (c->kafka_error != 0) return CHECK_BAD;
+    set_time_types(p, r->batches, now);
+    if (!repack_all(p, r->batches, c)) return CHECK_BAD;
+    if (c->batches.n <= p->segment_bytes) return CHECK_GOOD;
+    fault(c, KAFKA_RECORD_LIST_TOO_LARGE,
+          "Message batch size is %zu bytes in append to partition %.100s-%d, which exceeds the maximum configured segment size of %llu.",
+          c->batches.n, p->topic_name, p->index, (unsigned long long)p->segment_bytes);
+    return CHECK_BAD;
+}
+
+enum check_end produce_check(struct partition *p, struct broker_produce *r, bool soon, struct checked *c) {
+    *c = (struct checked){.batches = r->batches};
+    buf_init(&c->own, 0);
+    return c->end = check_all(p, r, soon, c);
 }
 
 void produce_checked_fini(struct checked *c) { buf_fini(&c->own); }

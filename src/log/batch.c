@@ -71,61 +71,16 @@ void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms) {
     set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
 }
 
+void batch_set_max_timestamp(uint8_t *p, size_t size, int64_t ms) {
+    assert(size >= BATCH_HEADER);
+    set64(p + AT_MAX_TIMESTAMP, (uint64_t)ms);
+    set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
+}
+
 void batch_set_create_time(uint8_t *p, size_t size) {
     assert(size >= BATCH_HEADER);
     p[AT_ATTRIBUTES + 1] &= (uint8_t)~BATCH_ATTR_APPEND_TIME;
     set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
-}
-
-// ---- whether records are well formed: on the way of each produce, so most fields are looked at byte by byte ----------------
-
-// Whatever it says, of at most `max` bytes.
-static inline bool skip_number(const uint8_t **p, const uint8_t *end, int max) {
-    const uint8_t *q = *p;
-    for (; q < end && max > 0; q++, max--)
-        if (*q < 128) {
-            *p = q + 1;
-            return true;
-        }
-    return false;
-}
-
-static inline bool take_length(const uint8_t **p, const uint8_t *end, int32_t *out) {
-    uint32_t v = 0;
-    const uint8_t *q = uvarint_read32(*p, end, &v);
-    if (q == NULL) return false;
-    *p = q;
-    *out = unzigzag32(v);
-    return true;
-}
-
-// What a length stands in front of. Below zero is null.
-static inline bool skip_blob(const uint8_t **p, const uint8_t *end, bool may_be_null) {
-    int32_t n;
-    if (!take_length(p, end, &n) || n > end - *p || (n < 0 && !may_be_null)) return false;
-    if (n > 0) *p += n;
-    return true;
-}
-
-static bool record_ok(const uint8_t *p, const uint8_t *end) {
-    int32_t headers;
-    if (p == end) return false;
-    p++; // attributes
-    if (!skip_number(&p, end, 10) || !skip_number(&p, end, 5)) return false; // time and offset, counted from the batch's
-    if (!skip_blob(&p, end, true) || !skip_blob(&p, end, true) || !take_length(&p, end, &headers) || headers < 0) return false;
-    for (; headers > 0; headers--)
-        if (!skip_blob(&p, end, false) || !skip_blob(&p, end, true)) return false;
-    return p == end;
-}
-
-bool batch_records_ok(const struct batch *b) {
-    const uint8_t *p = b->p + BATCH_HEADER, *end = b->p + b->size;
-    for (int32_t i = 0; i < b->count; i++) {
-        int32_t size;
-        if (!take_length(&p, end, &size) || size < 0 || size > end - p || !record_ok(p, p + size)) return false;
-        p += size;
-    }
-    return p == end;
 }
 
 // ---- records --------------------------------------------------------------------------------------------------------

@@ -54,13 +54,12 @@ size_t batch_size(const void *p, size_t n);
 // are filled too and `size` is what it needs.
 enum batch_status batch_read(const void *p, size_t n, struct batch *out);
 bool batch_crc_ok(const struct batch *b);
-// Uncompressed: whether `count` well-formed records fill the batch exactly. What their numbers say is not looked at.
-bool batch_records_ok(const struct batch *b);
 
 // In place, for the broker: these bytes must be writable.
 void batch_set_offset(uint8_t *p, int64_t base_offset, int32_t leader_epoch);
 void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms); // timestamp type, max timestamp, CRC
 void batch_set_create_time(uint8_t *p, size_t size);                 // timestamp type, CRC: the records' own times count
+void batch_set_max_timestamp(uint8_t *p, size_t size, int64_t ms);   // and CRC
 
 // ---- records --------------------------------------------------------------------------------------------------------------
 struct batch_header {
