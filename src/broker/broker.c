@@ -113,6 +113,7 @@ static void free_broker(struct broker *b) {
     txn_free(b->txns);
     producer_ids_free(b->producer_ids);
     topics_free(b);
+    partitions_wait_gone(b);
     dynamic_free(b->dynamic);
     features_free(b->features);
     log_cache_free(b->cache);
@@ -120,6 +121,8 @@ static void free_broker(struct broker *b) {
     pool_free(b->checkers);
     produce_scanners_free(b);
     sys_mutex_fini(&b->scanners_mutex);
+    sys_mutex_fini(&b->alive_mutex);
+    sys_cond_fini(&b->all_gone);
     store_close(b->store);
     vec_fini(&b->stalled);
     kvs_free(&b->static_configs);
@@ -213,6 +216,8 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     b->readers = pool_new("read", READERS, READERS_QUEUE);
     b->checkers = pool_new("check", n_loops < CHECKERS_MAX ? (int)n_loops : CHECKERS_MAX, CHECKERS_QUEUE);
     sys_mutex_init(&b->scanners_mutex);
+    sys_mutex_init(&b->alive_mutex);
+    sys_cond_init(&b->all_gone);
     sys_mutex_init(&b->mutex);
     sys_mutex_init(&b->change);
     sys_mutex_init(&b->stalled_mutex);

@@ -93,6 +93,9 @@ struct broker {
     struct log_cache *cache;
     struct pool *readers; // what reads from the disk for consumers
     struct pool *checkers; // what looks at large produces
+    struct sys_mutex alive_mutex;
+    struct sys_cond all_gone;
+    int64_t alive; // partitions in memory, those included that were deleted and are still held
     struct sys_mutex scanners_mutex;
     VEC(struct batch_scanner *) scanners; // those not in use (validate.c)
     struct broker_config config;
@@ -162,6 +165,7 @@ void partition_ref(struct partition *p);
 void partition_unref(struct partition *p);
 void partition_produce(struct partition *p, struct broker_produce *r); // owner; takes over a reference
 void partition_delete(struct partition *p);   // blocks until the owner knows; files are the caller's affair
+void partitions_wait_gone(struct broker *b);  // blocks until nobody holds one: a worker may be the last to let go of a deleted one
 void partition_quiesce(struct partition *p);  // blocks until nothing runs for it any more (broker_close)
 void partition_maintain(void *partition);     // owner; takes over a reference
 void partition_expire(void *partition);       // owner; takes over a reference: forgets idle producers

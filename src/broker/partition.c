@@ -83,13 +83,28 @@ void partition_settings(struct partition *p, const struct topic_setting_values *
     if (p->log != NULL) log_configure(p->log, &v->log);
 }
 
+static void count_partition(struct broker *b, int by) {
+    sys_mutex_lock(&b->alive_mutex);
+    b->alive += by;
+    if (b->alive == 0) sys_cond_broadcast(&b->all_gone); // inside: the broker may go as soon as the mutex is free
+    sys_mutex_unlock(&b->alive_mutex);
+}
+
+void partitions_wait_gone(struct broker *b) {
+    sys_mutex_lock(&b->alive_mutex);
+    while (b->alive > 0) sys_cond_wait(&b->all_gone, &b->alive_mutex);
+    sys_mutex_unlock(&b->alive_mutex);
+}
+
 static void partition_free(struct partition *p) {
+    struct broker *b = p->broker;
     producers_fini(&p->producers);
     unstable_fini(&p->unstable);
     sys_mutex_fini(&p->wait_mutex);
     sys_mutex_fini(&p->sync_mutex);
     mem_free(p->topic_name);
     mem_free(p);
+    count_partition(b, -1);
 }
 
 static void find_open(struct partition *p) { // transactions that the last process left
@@ -103,6 +118,7 @@ struct partition *partition_open(struct broker *b, const char *topic, int32_t in
                                  const struct topic_setting_values *v, bool clean, struct err *err) {
     struct partition *p = MEM_NEW(struct partition);
     p->broker = b;
+    count_partition(b, 1);
     p->topic_name = mem_strdup(topic);
     p->index = index;
     atomic_init(&p->refs, 1);

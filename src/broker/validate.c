@@ -70,12 +70,13 @@ struct listing { // of the records for which a batch is refused
     struct bounds bounds;
     VEC(struct broker_record_error) errors;
     int64_t bad;
-    int kafka_error; // of the first one
+    bool late; // one of them for its timestamp
     struct buf text;
 };
 
 static void note_error(struct listing *x, int32_t index, int kafka_error, const char *text) {
-    if (x->bad++ == 0) x->kafka_error = kafka_error;
+    x->bad++;
+    x->late |= kafka_error == KAFKA_INVALID_TIMESTAMP;
     if (x->bad <= ERRORS_IN_TEXT)
         buf_printf(&x->text, "%sRecordError(batchIndex=%d, message='%s')", x->bad == 1 ? "" : ", ", index, text);
     if (!x->r->list_errors || x->errors.n >= ERRORS_LISTED_MAX) return;
@@ -105,7 +106,7 @@ static bool refuse_records(const struct partition *p, struct broker_produce *r, 
     if (batch_iter_init(&it, b, PLAIN_MAX, NULL) == ERR_OK)
         for (int32_t i = 0; batch_iter_next(&it, &rec, NULL) == 1; i++) list_record(&x, &rec, i);
     batch_iter_fini(&it);
-    if (x.kafka_error == KAFKA_INVALID_TIMESTAMP) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+    if (x.late) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
     else
         fault(c, KAFKA_INVALID_RECORD,
               "One or more records have been rejected due to %lld record errors in total, and only showing the first three errors at most: [%s]",
@@ -270,13 +271,14 @@ static bool check_header(struct partition *p, struct broker_produce *r, const st
         return fault(c, KAFKA_INVALID_RECORD, "Inconsistent batch offset range: last offset delta %d, %d records.", b->last_offset_delta, b->count);
     if ((b->attributes & BATCH_ATTR_DELETE_HORIZON) != 0) return fault(c, KAFKA_INVALID_RECORD, "Clients are not allowed to set a delete horizon.");
     if (!check_producer(r, b, c)) return false;
-    if (batch_codec(b) >= COMPRESS_COUNT) return fault(c, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "Unknown compression type id: %d", batch_codec(b));
+    if (batch_codec(b) >= COMPRESS_COUNT) return fault(c, KAFKA_UNKNOWN_SERVER_ERROR, "Unknown compression type id: %d", batch_codec(b));
     return check_time_type(p, r, b, c);
 }
 
 static enum check_end check_batches(struct partition *p, struct broker_produce *r, int64_t now, bool soon, struct checked *c) {
-    static const char *const texts[] = {"", "record batch is cut short", "record batch has a damaged header", "record format is older than 2"};
-    static const int errors[] = {0, KAFKA_INVALID_RECORD, KAFKA_CORRUPT_MESSAGE, KAFKA_INVALID_RECORD};
+    static const char *const texts[] = {"", "record batch is cut short", "record batch has a damaged header", "record format is older than 2",
+                                        "Invalid offset range or number of records."};
+    static const int errors[] = {0, KAFKA_INVALID_RECORD, KAFKA_CORRUPT_MESSAGE, KAFKA_INVALID_RECORD, KAFKA_INVALID_RECORD};
     struct str batches = r->batches;
     struct batch b;
     for (size_t at = 0; at < batches.n; at += b.size) {

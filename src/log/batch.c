@@ -52,8 +52,8 @@ enum batch_status batch_read(const void *bytes, size_t n, struct batch *out) {
     out->producer_epoch = (int16_t)rd_be16(&r);
     out->base_sequence = (int32_t)rd_be32(&r);
     out->count = (int32_t)rd_be32(&r);
-    if (out->base_offset < 0 || out->last_offset_delta < 0 || out->count < 0) return BATCH_DAMAGED;
-    if (out->base_offset > INT64_MAX - out->last_offset_delta) return BATCH_DAMAGED;
+    if (out->base_offset < 0 || out->last_offset_delta < 0 || out->count < 0) return BATCH_RANGE;
+    if (out->base_offset > INT64_MAX - out->last_offset_delta) return BATCH_RANGE;
     return n < size ? BATCH_SHORT : BATCH_OK;
 }
 

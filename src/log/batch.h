@@ -45,8 +45,9 @@ static inline int32_t batch_last_sequence(const struct batch *b) { // sequences 
 enum batch_status {
     BATCH_OK,
     BATCH_SHORT,   // n bytes are fewer than the header or the batch needs
-    BATCH_DAMAGED, // impossible length, count or delta, or CRC
+    BATCH_DAMAGED, // impossible length, unknown magic
     BATCH_OLD,     // magic 0 or 1
+    BATCH_RANGE,   // impossible offsets or count
 };
 // Size of the batch that starts at p, from its prefix; 0 = fewer than BATCH_PREFIX bytes or an impossible length.
 size_t batch_size(const void *p, size_t n);

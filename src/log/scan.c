@@ -3,7 +3,7 @@
 // records is in memory. Format: Kafka's record, version 2 (length, attributes, time and offset from the batch's, key, value, headers).
 #include "log/scan.h"
 
-#include "codec/compress.h"
+#include "codec/unpack.h"
 #include "codec/varint.h"
 
 enum { PIECE = 128 << 10, WINDOW_KEPT = 1 << 20 };
@@ -133,10 +133,33 @@ static enum batch_scan_end scan_pieces(struct batch_scanner *x, const struct bat
     return c.index == b->count && x->window.n == 0 ? BATCH_SCAN_OK : BATCH_SCAN_MALFORMED;
 }
 
+// Kafka's readers know one LZ4 frame of independent blocks without a dictionary, and see nothing behind it: what they could not read is not to be
+// stored for them. Only the frame's outline is looked at (LZ4 frame format 1.6): its checksums and blocks are the library's to check.
+static bool is_one_frame(struct str packed) {
+    enum { VERSION_1_INDEPENDENT = 0x60, KIND = 0xE3, BLOCK_SUMS = 0x10, CONTENT_SIZE = 8, CONTENT_SUM = 4, STORED = 1 << 7 };
+    struct rd r = rd_of(packed.p, packed.n);
+    bool magic = rd_be32(&r) == 0x04224D18;
+    uint8_t flags = rd_u8(&r);
+    (void)rd_bytes(&r, 1 + ((flags & CONTENT_SIZE) != 0 ? 8 : 0) + 1); // sizes of blocks, of the content; checksum of this head
+    for (uint32_t n = 1; n != 0 && !r.failed;) {
+        const uint8_t *p = rd_bytes(&r, 4);
+        if (p == NULL) break;
+        n = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)(p[3] & ~STORED) << 24;
+        if (n > 0) (void)rd_bytes(&r, (size_t)n + ((flags & BLOCK_SUMS) != 0 ? 4 : 0));
+    }
+    if ((flags & CONTENT_SUM) != 0) (void)rd_be32(&r);
+    return magic && (flags & KIND) == VERSION_1_INDEPENDENT && !r.failed && rd_left(&r) == 0;
+}
+
 enum batch_scan_end batch_scan_packed(struct batch_scanner *x, const struct batch *b, size_t max_plain, struct batch_scan *out, struct err *err) {
     scan_begin(out);
     buf_clear(&x->window);
     struct str packed = str_n(b->p + BATCH_HEADER, b->size - BATCH_HEADER);
+    if (batch_codec(b) == COMPRESS_LZ4 && !is_one_frame(packed)) {
+        err_set(err, ERR_CORRUPT, "lz4 data is damaged: not one whole frame of independent blocks without a dictionary");
+        return BATCH_SCAN_UNREADABLE;
+    }
+    if (packed.n == 0 && batch_codec(b) == COMPRESS_ZSTD) return BATCH_SCAN_MALFORMED; // a stream of no frames
     if (unpacker_begin(x->unpacker, (enum compress_kind)batch_codec(b), packed, err) != ERR_OK) return BATCH_SCAN_UNREADABLE;
     enum batch_scan_end end = scan_pieces(x, b, max_plain, out, err);
     if (x->window.cap > WINDOW_KEPT) {

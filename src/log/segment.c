@@ -286,7 +286,8 @@ static bool all_zeros(struct sys_file *f, uint64_t from, uint64_t to, uint8_t *c
 static const char *judge(struct scan *c, enum batch_status status, const struct batch *b) {
     switch (status) {
     case BATCH_SHORT: return "cut off";
-    case BATCH_DAMAGED: return "damaged header";
+    case BATCH_DAMAGED:
+    case BATCH_RANGE: return "damaged header";
     case BATCH_OLD: return "not format 2";
     case BATCH_OK: break;
     }

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "broker/dynamic.h"
@@ -280,6 +281,205 @@ static void test_decompressed(void **state) {
     buf_fini(&b);
 }
 
+// A batch of these offsets, counted from its own, all records with the batch's time.
+static void make_offsets(struct fixture *f, struct buf *out, int codec, const uint8_t *offsets, int n) {
+    struct buf records = {0};
+    make(f, out, n, 0, 0, 0);
+    for (int i = 0; i < n; i++) {
+        const uint8_t record[] = {16, 0, 0, (uint8_t)(offsets[i] * 2), 2, 'k', 2, 'v', 0};
+        buf_put(&records, record, sizeof record);
+    }
+    out->n = BATCH_HEADER;
+    assert_int_equal(compress_bytes((enum compress_kind)codec, buf_str(&records), out, NULL), ERR_OK);
+    out->p[22] = (uint8_t)codec;
+    seal(out, n);
+    buf_fini(&records);
+}
+
+static void read_batch(struct fixture *f, const char *topic, int64_t offset, struct buf *out, struct batch *b) {
+    struct err err = {0};
+    buf_clear(out);
+    assert_int_equal(broker_read(f->broker, topic, 0, offset, 1, out, NULL, &err), ERR_OK);
+    assert_int_equal(batch_read(out->p, out->n, b), BATCH_OK);
+    assert_true(batch_crc_ok(b) && b->base_offset == offset);
+}
+
+// Offsets of an uncompressed batch and of one that is packed anew are made right; others cannot be, as in Kafka.
+static void test_offsets(void **state) {
+    struct fixture *f = *state;
+    static const uint8_t right[] = {0, 1, 2}, wrong[] = {0, 2, 2};
+    struct broker_kv zstd = {"compression.type", "zstd"};
+    struct buf b = {0}, read = {0};
+    int64_t ends[2] = {0};
+    create(f, "o", NULL, 0);
+    create(f, "z", &zstd, 1);
+    for (int round = 0; round < 4 * COMPRESS_COUNT; round++) {
+        int codec = round / 4;
+        bool is_wrong = round % 2 == 1, packs = round % 4 >= 2, can = !is_wrong || (packs ? codec != COMPRESS_ZSTD : codec == COMPRESS_NONE);
+        int64_t *end = &ends[packs];
+        make_offsets(f, &b, codec, is_wrong ? wrong : right, 3);
+        struct broker_produce r = produce_listing(f, packs ? "z" : "o", buf_str(&b));
+        assert_int_equal(r.kafka_error, can ? 0 : KAFKA_UNKNOWN_SERVER_ERROR);
+        if (!can) continue;
+        assert_int_equal(r.base_offset, *end);
+        struct batch x;
+        struct batch_iter it;
+        struct batch_record rec;
+        read_batch(f, packs ? "z" : "o", *end, &read, &x);
+        assert_int_equal(batch_iter_init(&it, &x, 0, NULL), ERR_OK);
+        for (int i = 0; i < 3; i++) assert_true(batch_iter_next(&it, &rec, NULL) == 1 && rec.offset == *end + i);
+        batch_iter_fini(&it);
+        *end += 3;
+    }
+    buf_fini(&b);
+    buf_fini(&read);
+}
+
+// What the header says of the records is made true; what is no stream is refused.
+static void test_packed(void **state) {
+    struct fixture *f = *state;
+    struct buf b = {0}, read = {0};
+    create(f, "p", NULL, 0);
+    for (int codec = 0; codec < COMPRESS_COUNT; codec++) {
+        make(f, &b, 5, codec, 0, 1u << 3);
+        batch_set_max_timestamp(b.p, b.n, codec % 2 == 0 ? fixture_now_ms(f) + 1000000 : 5);
+        struct broker_produce r = produce_listing(f, "p", buf_str(&b));
+        assert_int_equal(r.kafka_error, 0);
+        assert_int_equal(r.base_offset, 5 * codec);
+        struct batch x;
+        read_batch(f, "p", r.base_offset, &read, &x);
+        assert_true(x.max_timestamp == x.base_timestamp && x.max_timestamp > fixture_now_ms(f) - 3600000);
+        if (codec == COMPRESS_NONE) continue;
+        make(f, &b, 5, codec, 0, 0);
+        seal(&b, 6);
+        assert_int_equal(produce_listing(f, "p", buf_str(&b)).kafka_error, KAFKA_INVALID_RECORD);
+        make(f, &b, 5, codec, 0, 0);
+        memset(b.p + BATCH_HEADER, 0xA5, b.n - BATCH_HEADER);
+        seal(&b, 5);
+        r = produce_listing(f, "p", buf_str(&b));
+        assert_int_equal(r.kafka_error, KAFKA_UNKNOWN_SERVER_ERROR);
+        assert_non_null(strstr(r.message, "Failed to decompress"));
+    }
+    buf_fini(&b);
+    buf_fini(&read);
+}
+
+// ---- several at once, some of which a worker looks at ---------------------------------------------------------------
+
+enum { MANY = 12 };
+struct many {
+    struct fixture *f;
+    struct fixture_put puts[MANY];
+    struct buf bytes[MANY];
+    int32_t counts[MANY];
+};
+
+static void many_start(void *arg) {
+    struct many *m = arg;
+    for (int i = 0; i < MANY; i++) fixture_put_start(&m->puts[i]);
+}
+
+// Every third batch is large, some of the others unpack to much. `producer` -1: of nobody.
+static void many_make(struct many *m, const char *topic, int codec, int64_t producer) {
+    struct buf plain = {0};
+    uint64_t x = 88172645463325252u;
+    int32_t sequence = 0;
+    for (int i = 0; i < MANY; i++) {
+        struct batch_builder bb;
+        struct buf *out = &m->bytes[i];
+        bool much = i % 4 == 1;
+        int32_t n = m->counts[i] = i % 3 == 0 ? 1000 : much ? 4000 : 1;
+        buf_clear(&plain);
+        batch_begin(&bb, &plain, fixture_now_ms(m->f));
+        for (int k = 0; k < n; k++) {
+            char value[200] = {0};
+            for (size_t at = 0; !much && at < sizeof value; at += 8) {
+                x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+                memcpy(value + at, &x, 8);
+            }
+            batch_add(&bb, bb.base_timestamp, STR("key"), false, str_n(value, sizeof value), false, NULL, 0);
+        }
+        if (producer >= 0) {
+            bb.producer_id = producer;
+            bb.producer_epoch = 0;
+            bb.base_sequence = sequence;
+            sequence += n;
+        }
+        batch_end(&bb);
+        buf_clear(out);
+        buf_put(out, plain.p, BATCH_HEADER);
+        assert_int_equal(compress_bytes((enum compress_kind)codec, str_n(plain.p + BATCH_HEADER, plain.n - BATCH_HEADER), out, NULL), ERR_OK);
+        out->p[22] |= (uint8_t)codec;
+        seal(out, n);
+        m->puts[i] = (struct fixture_put){.f = m->f};
+        m->puts[i].produce = (struct broker_produce){.topic = topic, .batches = buf_str(out), .wait_durable = true, .done = fixture_put_done, .arg = &m->puts[i]};
+        loop_event_init(&m->puts[i].event);
+    }
+    buf_fini(&plain);
+}
+
+static void many_wait(struct many *m) {
+    for (int i = 0; i < MANY; i++) {
+        loop_event_wait(&m->puts[i].event);
+        loop_event_fini(&m->puts[i].event);
+    }
+}
+
+static void many_free(struct many *m) {
+    for (int i = 0; i < MANY; i++) buf_fini(&m->bytes[i]);
+}
+
+// They stay in the order in which they came, which an idempotent producer is strict about.
+static void test_in_order(void **state) {
+    struct fixture *f = *state;
+    struct many m = {.f = f};
+    for (int codec = 0; codec < COMPRESS_COUNT; codec++)
+        for (int round = 0; round < 4; round++) {
+            char topic[32];
+            struct broker_kv to = {"compression.type", round / 2 == 0 ? "producer" : codec == COMPRESS_LZ4 ? "zstd" : "lz4"};
+            (void)snprintf(topic, sizeof topic, "m-%d-%d", codec, round);
+            create(f, topic, &to, 1);
+            many_make(&m, topic, codec, round % 2 == 0 ? -1 : 7);
+            loop_post(f->loops[round % 2], many_start, &m);
+            many_wait(&m);
+            int64_t offset = 0;
+            for (int i = 0; i < MANY; i++) {
+                if (m.puts[i].produce.kafka_error != 0) fail_msg("batch %d: %s", i, m.puts[i].produce.message);
+                assert_int_equal(m.puts[i].produce.base_offset, offset);
+                offset += m.counts[i];
+            }
+        }
+    many_free(&m);
+}
+
+// One that is no good holds nobody up, and the topic may go at any time.
+static void test_between(void **state) {
+    struct fixture *f = *state;
+    struct many m = {.f = f};
+    for (int codec = 1; codec < COMPRESS_COUNT; codec++) {
+        create(f, "g", NULL, 0);
+        many_make(&m, "g", codec, -1);
+        for (int i = 3; i <= 6; i += 3) { // large ones
+            memset(m.bytes[i].p + BATCH_HEADER + 20000, 0x5A, 2000);
+            seal(&m.bytes[i], m.counts[i]);
+        }
+        loop_post(f->loops[0], many_start, &m);
+        many_wait(&m);
+        for (int i = 0; i < MANY; i++) {
+            bool good = i != 3 && i != 6;
+            if ((m.puts[i].produce.kafka_error == 0) != good) fail_msg("codec %d, batch %d: %s", codec, i, m.puts[i].produce.message);
+            assert_int_equal(good, m.puts[i].produce.base_offset >= 0);
+        }
+        many_make(&m, "g", codec, -1);
+        loop_post(f->loops[0], many_start, &m);
+        assert_int_equal(broker_topic_delete(f->broker, "g", NULL), ERR_OK);
+        many_wait(&m);
+        for (int i = 0; i < MANY; i++)
+            assert_true(m.puts[i].produce.kafka_error == 0 || m.puts[i].produce.kafka_error == KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    many_free(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_keys, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_times, fixture_setup, fixture_teardown),
@@ -287,6 +487,10 @@ int main(void) {
                                        cmocka_unit_test_setup_teardown(test_malformed, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_time_types, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_compression, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_offsets, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_packed, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_in_order, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_between, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_decompressed, fixture_setup, fixture_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
