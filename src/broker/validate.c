@@ -145,7 +145,8 @@ static bool check_records(const struct partition *p, struct broker_produce *r, c
     if ((p->compact && s->key_missing) || s->min_timestamp < bounds.oldest || (s->max_timestamp != -1 && s->max_timestamp > bounds.newest))
         return refuse_records(p, r, b, bounds, c);
     if (p->compact && s->plain > PLAIN_MAX)
-        return fault(c, KAFKA_INVALID_RECORD, "A batch of a compacted topic may unpack to at most %d bytes, this one has %lld.", PLAIN_MAX, (long long)s->plain);
+        return fault(c, KAFKA_INVALID_RECORD, "A batch of a compacted topic may unpack to at most %d bytes, this one has %lld.", PLAIN_MAX,
+                     (long long)s->plain);
     return true;
 }
 
