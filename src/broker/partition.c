@@ -392,7 +392,7 @@ static void bound_stable(struct partition *p, const struct batch *b, bool undo) 
 // True when bytes were written. Takes *kept when the produce waits for the coordinator.
 static bool append_checked(struct partition *p, struct broker_produce *r, struct checked **kept, bool may_call) {
     struct checked *c = *kept;
-    r->log_append_time_ms = p->append_time ? clock_ms(p) : -1;
+    r->log_append_time_ms = c->append_time;
     if (p->verifying != NULL && r->origin == BROKER_FROM_CLIENT && verify_joins(p, r, c->first.producer_id)) {
         keep_check(r, kept);
         return false;

@@ -88,7 +88,7 @@ static void note_error(struct listing *x, int32_t index, int kafka_error, const 
 static void list_record(struct listing *x, const struct batch_record *rec, int32_t index) {
     char text[sizeof((struct broker_record_error *)0)->message];
     if (x->p->compact && rec->key_null) {
-        (void)snprintf(text, sizeof text, "Compacted topic cannot accept message without key in topic partition %.80s-%d.", x->p->topic_name, x->p->index);
+        (void)snprintf(text, sizeof text, "Compacted topic cannot accept message without key in topic partition %.80s-%d", x->p->topic_name, x->p->index);
         note_error(x, index, KAFKA_INVALID_RECORD, text);
     } else if (rec->timestamp != -1 && (rec->timestamp < x->bounds.oldest || rec->timestamp > x->bounds.newest)) {
         (void)snprintf(text, sizeof text, "Timestamp %lld of message with offset %d is out of range. The timestamp should be within [%lld, %lld]",
@@ -176,7 +176,8 @@ static bool repack(const struct partition *p, const struct batch *b, int codec, 
     if (code == ERR_OK && out->failed) code = err_set(&err, ERR_TOO_LARGE, "too large to compress");
     if (code != ERR_OK) return fault(c, code == ERR_CORRUPT ? KAFKA_CORRUPT_MESSAGE : KAFKA_INVALID_RECORD, "%s", err.msg);
     size_t size = out->n - at;
-    out->p[at + AT_ATTRIBUTES + 1] = (uint8_t)((out->p[at + AT_ATTRIBUTES + 1] & ~BATCH_ATTR_CODEC) | codec);
+    out->p[at + AT_ATTRIBUTES] = 0;
+    out->p[at + AT_ATTRIBUTES + 1] = (uint8_t)((out->p[at + AT_ATTRIBUTES + 1] & BATCH_ATTR_KNOWN & ~BATCH_ATTR_CODEC) | codec);
     buf_set_be32(out, at + AT_LENGTH, (uint32_t)(size - BATCH_PREFIX));
     buf_set_be32(out, at + AT_CRC, crc32c(0, out->p + at + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
     return true;
@@ -312,6 +313,7 @@ bool produce_check_is_long(const struct partition *p, const struct broker_produc
 
 static enum check_end check_all(struct partition *p, struct broker_produce *r, bool soon, struct checked *c) {
     int64_t now = sys_now_us(p->broker->sys) / 1000;
+    c->append_time = p->append_time ? now : -1;
     enum check_end end = check_batches(p, r, now, soon, c);
     if (end != CHECK_GOOD) return end;
     if (c->n == 0) fault(c, KAFKA_INVALID_RECORD, "Record batch is empty.");

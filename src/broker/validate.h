@@ -16,6 +16,7 @@ struct checked {
     size_t n;
     int64_t records;
     bool has_producer;
+    int64_t append_time; // that the batches were given; -1 = the records' own times count
     bool renumber;      // offsets in a batch were not 0, 1, 2 …
     struct str batches; // to be appended: the request's own bytes, or `own`
     struct buf own;     // packed anew

@@ -160,6 +160,8 @@ void conn_close_quiet(struct door_loop *dl); // those with no request under way;
 void conn_close_all(struct door_loop *dl);
 void conn_sweep(struct door_loop *dl); // closes the idle ones
 
+bool kafka_produce_transactional(const struct kafka_produce_request *req); // one of its batches is of a transaction
+
 // One function per API, by family: produce.c fetch.c meta.c topics.c configs.c groups.c.
 #define KAFKA_HANDLER(api, min, max, name, pipelined) void kafka_do_##name(struct kafka_req *q);
 #include "kafka/handlers.def"

@@ -67,22 +67,10 @@ static int group_read(struct kafka_req *q) { return the_group(q, ACL_READ); }
 static int group_delete(struct kafka_req *q) { return the_group(q, ACL_DELETE); }
 
 // ---- records ------------------------------------------------------------------------------------------------------------
-enum { BATCH_ATTRIBUTES = 21, BATCH_TRANSACTIONAL = 0x10 }; // of a record batch: where its attributes are (two bytes), and the bit in them
-
-// As Kafka looks: at the first batch of each partition, of which there may be one only.
-static bool transactional_records(const struct kafka_produce_request *req) {
-    for (int32_t t = 0; t < req->topic_data.n; t++)
-        for (int32_t i = 0; i < req->topic_data.p[t].partition_data.n; i++) {
-            struct str batch = req->topic_data.p[t].partition_data.p[i].records;
-            if (batch.n > BATCH_ATTRIBUTES + 1 && (batch.p[BATCH_ATTRIBUTES + 1] & BATCH_TRANSACTIONAL) != 0) return true;
-        }
-    return false;
-}
-
 static int produce_whole(struct kafka_req *q) {
     const struct kafka_produce_request *req = q->msg;
-    if (!transactional_records(req)) return 0;
-    int error = req->transactional_id.p == NULL ? KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED : transaction(q, ACL_WRITE, req->transactional_id);
+    if (req->transactional_id.p == NULL || !kafka_produce_transactional(req)) return 0; // without an id it is refused anyway
+    int error = transaction(q, ACL_WRITE, req->transactional_id);
     if (error != 0 && req->acks == 0) q->no_reply = true, kafka_req_close_after(q);
     return error;
 }

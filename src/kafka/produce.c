@@ -54,8 +54,23 @@ static void produced(struct broker_produce *p) {
     finish_one(part->all);
 }
 
+// As Kafka looks: at the first batch of each partition, of which there may be one only.
+bool kafka_produce_transactional(const struct kafka_produce_request *req) {
+    enum { AT_ATTRIBUTES = 21 }; // two bytes
+    for (int32_t t = 0; t < req->topic_data.n; t++)
+        for (int32_t i = 0; i < req->topic_data.p[t].partition_data.n; i++) {
+            struct str batch = req->topic_data.p[t].partition_data.p[i].records;
+            if (batch.n > AT_ATTRIBUTES + 1 && (batch.p[AT_ATTRIBUTES + 1] & BATCH_ATTR_TRANSACTION) != 0) return true;
+        }
+    return false;
+}
+
 // Why the whole request is refused; 0 = it is not.
 static int refusal(const struct kafka_produce_request *req, struct str *message) {
+    if (req->transactional_id.p == NULL && kafka_produce_transactional(req)) {
+        *message = STR("a transactional batch in a request without a transactional id");
+        return KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    }
     if (req->acks < -1 || req->acks > 1) {
         *message = STR("acks must be -1, 0 or 1");
         return KAFKA_INVALID_REQUIRED_ACKS;
@@ -128,6 +143,7 @@ void kafka_do_produce(struct kafka_req *q) {
     int refused = refusal(req, &message);
     *all = (struct producing){.q = q, .pending = 1, .transactional_id = kafka_req_name(q, req->transactional_id)}; // one for this function
     q->no_reply = req->acks == 0;
+    if (q->no_reply && refused != 0) kafka_req_close_after(q); // acks=0 hears of no error: as Kafka does, the connection is closed
     res->responses.n = req->topic_data.n;
     res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_produce_response_responses, req->topic_data.n);
     for (int32_t i = 0; i < req->topic_data.n; i++) produce_topic(all, &req->topic_data.p[i], &res->responses.p[i], refused, message);

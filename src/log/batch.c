@@ -64,23 +64,26 @@ void batch_set_offset(uint8_t *p, int64_t base_offset, int32_t leader_epoch) {
     set32(p + AT_EPOCH, (uint32_t)leader_epoch);
 }
 
-void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms) {
+// Attributes without the bits that mean nothing: Kafka keeps those only as long as it changes nothing else in a header. The checksum is made anew.
+static void set_attributes(uint8_t *p, size_t size, int attributes) {
     assert(size >= BATCH_HEADER);
-    p[AT_ATTRIBUTES + 1] |= BATCH_ATTR_APPEND_TIME;
-    set64(p + AT_MAX_TIMESTAMP, (uint64_t)now_ms);
+    p[AT_ATTRIBUTES] = 0;
+    p[AT_ATTRIBUTES + 1] = (uint8_t)(attributes & BATCH_ATTR_KNOWN);
     set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
+}
+
+void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms) {
+    set64(p + AT_MAX_TIMESTAMP, (uint64_t)now_ms);
+    set_attributes(p, size, p[AT_ATTRIBUTES + 1] | BATCH_ATTR_APPEND_TIME);
 }
 
 void batch_set_max_timestamp(uint8_t *p, size_t size, int64_t ms) {
-    assert(size >= BATCH_HEADER);
     set64(p + AT_MAX_TIMESTAMP, (uint64_t)ms);
-    set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
+    set_attributes(p, size, p[AT_ATTRIBUTES + 1]);
 }
 
 void batch_set_create_time(uint8_t *p, size_t size) {
-    assert(size >= BATCH_HEADER);
-    p[AT_ATTRIBUTES + 1] &= (uint8_t)~BATCH_ATTR_APPEND_TIME;
-    set32(p + AT_CRC, crc32c(0, p + AT_ATTRIBUTES, size - AT_ATTRIBUTES));
+    set_attributes(p, size, p[AT_ATTRIBUTES + 1] & ~BATCH_ATTR_APPEND_TIME);
 }
 
 // ---- records --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ enum {
     BATCH_ATTR_TRANSACTION = 16,
     BATCH_ATTR_CONTROL = 32,
     BATCH_ATTR_DELETE_HORIZON = 64, // the base timestamp says until when deletions in it stay (KIP-534)
+    BATCH_ATTR_KNOWN = 127,
     BATCH_SIZE_MAX = 1 << 30, // larger sizes are damage
 };
 
@@ -58,7 +59,7 @@ bool batch_crc_ok(const struct batch *b);
 
 // In place, for the broker: these bytes must be writable.
 void batch_set_offset(uint8_t *p, int64_t base_offset, int32_t leader_epoch);
-void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms); // timestamp type, max timestamp, CRC
+void batch_set_append_time(uint8_t *p, size_t size, int64_t now_ms); // timestamp type, max timestamp, CRC; each of the three takes unused attributes away
 void batch_set_create_time(uint8_t *p, size_t size);                 // timestamp type, CRC: the records' own times count
 void batch_set_max_timestamp(uint8_t *p, size_t size, int64_t ms);   // and CRC
 

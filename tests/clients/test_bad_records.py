@@ -38,7 +38,7 @@ from packed import (
 )
 from record_batch import varint
 
-NONE, UNKNOWN, CORRUPT, TOO_LARGE, LATE, TXN_STATE, BAD_CODEC, BAD_RECORD = 0, -1, 2, 10, 32, 53, 76, 87
+NONE, UNKNOWN, CORRUPT, TOO_LARGE, LATE, TXN_DENIED, BAD_CODEC, BAD_RECORD = 0, -1, 2, 10, 32, 53, 76, 87
 NOT_YET = (3, 6)  # what Kafka says of a topic that it has just made
 KAFKA = os.environ.get("MILLRACE_TEST_KAFKA")
 PACKED = tuple(c for c in CODECS if c != "none")
@@ -258,7 +258,7 @@ STREAMS = [
     ("zstd", "a window of 128 MiB", zstd(ONE, window=17 << 3), NONE),
     ("zstd", "a window of 256 MiB", zstd(ONE, window=18 << 3), UNKNOWN),
 ]
-STRICTER = {  # KAFKA takes them; not every consumer's library does
+STRICTER = {  # KAFKA takes most of them, though not every consumer's library does; two lz4 frames it reads only in part
     ("gzip", "a byte behind"): UNKNOWN,
     ("gzip", "garbage behind"): UNKNOWN,
     ("gzip", "half a header behind"): UNKNOWN,
@@ -268,7 +268,10 @@ STRICTER = {  # KAFKA takes them; not every consumer's library does
     ("xerial", "half a length behind"): UNKNOWN,
     ("lz4", "a byte behind"): UNKNOWN,
     ("lz4", "garbage behind"): UNKNOWN,
-    ("lz4", "the same again"): BAD_RECORD,
+    ("lz4", "the same again"): UNKNOWN,
+    ("lz4", "a block of no bytes"): UNKNOWN,
+    ("lz4", "half a record in each of two"): UNKNOWN,
+    ("lz4", "nothing, then the records"): UNKNOWN,
     ("lz4", "wrong content checksum"): UNKNOWN,
     ("lz4", "wrong content size"): UNKNOWN,
     ("zstd", "half a frame to skip behind"): UNKNOWN,
@@ -340,7 +343,7 @@ RECORDS = [
     ("attributes 255", record(attributes=255), 1, NONE),
     ("time of 10 bytes", record(moment=b"\x80" * 9 + b"\0"), 1, NONE),
     ("time of 11 bytes", record(moment=b"\x80" * 10 + b"\0"), 1, BAD_RECORD),
-    ("time far beyond", record(moment=b"\xfe" + b"\xff" * 8 + b"\x7f"), 1, LATE),
+    ("time far beyond", record(moment=b"\xfe" + b"\xff" * 8 + b"\x01"), 1, LATE),
     ("offset of 5 bytes", record(where=b"\x80" * 4 + b"\0"), 1, NONE),
     ("offset of 6 bytes", record(where=b"\x80" * 5 + b"\0"), 1, BAD_RECORD),
     ("the second is malformed", ONE + record(1, key_length=100), 2, BAD_RECORD),
@@ -493,9 +496,9 @@ def test_unused_attributes(broker: Broker, codec: str, bits: int) -> None:
 
 HEADERS = [
     ("a control batch", CONTROL, {}, BAD_RECORD),
-    ("transactional without an id", TRANSACTIONAL, {}, TXN_STATE),
-    ("transactional control without an id", TRANSACTIONAL | CONTROL, {}, TXN_STATE),
-    ("transactional of a producer without an id", TRANSACTIONAL, {"producer": (7_777_777, 0, 0)}, TXN_STATE),
+    ("transactional without an id", TRANSACTIONAL, {}, TXN_DENIED),
+    ("transactional control without an id", TRANSACTIONAL | CONTROL, {}, TXN_DENIED),
+    ("transactional of a producer without an id", TRANSACTIONAL, {"producer": (7_777_777, 0, 0)}, TXN_DENIED),
     ("a producer without a sequence", 0, {"producer": (7_777_777, 0, -1)}, BAD_RECORD),
     ("no producer, but epoch and sequence", 0, {"producer": (-1, 3, 4)}, NONE),
     ("wrong checksum", 0, {"wrong_crc": True}, CORRUPT),
@@ -559,7 +562,8 @@ def test_records_without_keys(broker: Broker, codec: str, what: str, records: by
             assert {e["batch_index_error_message"] for e in said["record_errors"]} == {text}
             first = ", ".join(f"RecordError(batchIndex={i}, message='{text}')" for i in refused[:3])
             begin = f"One or more records have been rejected due to {len(refused)} record errors in total, and only showing the first three errors at most: "
-            assert said["error_message"] == f"{begin}[{first}]"
+            whole = f"{begin}[{first}]"
+            assert said["error_message"] == (whole if KAFKA else whole[:255])
 
 
 # ---- versions, partitions -------------------------------------------------------------------------------------------------------
@@ -586,6 +590,15 @@ def test_the_other_partitions_of_a_request(broker: Broker, codec: str) -> None:
         topic = broker.new_topic(partitions=3)
         assert [p["error_code"] for p in broker.send(topic, *order)] == [NONE if b is good else BAD_RECORD for b in order], n
         assert [broker.end(topic, i) for i in range(3)] == [1 if b is good else 0 for b in order]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_transactional_batch_without_an_id_refuses_the_request(broker: Broker, codec: str) -> None:
+    topic = broker.new_topic(partitions=2)
+    good, bad = (batch(pack(codec, ONE), CODECS[codec] | bits) for bits in (0, TRANSACTIONAL))
+    for order in ((good, bad), (bad, good)):
+        assert [p["error_code"] for p in broker.send(topic, *order)] == [TXN_DENIED, TXN_DENIED]
+    assert [broker.end(topic, i) for i in range(2)] == [0, 0]
 
 
 # ---- large ----------------------------------------------------------------------------------------------------------------------

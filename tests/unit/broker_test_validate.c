@@ -67,7 +67,7 @@ static void test_keys(void **state) {
         assert_int_equal(r.kafka_error, KAFKA_INVALID_RECORD);
         assert_int_equal(r.n_record_errors, 2);
         assert_true(r.record_errors[0].index == 2 && r.record_errors[1].index == 5);
-        assert_string_equal(r.record_errors[1].message, "Compacted topic cannot accept message without key in topic partition k-0.");
+        assert_string_equal(r.record_errors[1].message, "Compacted topic cannot accept message without key in topic partition k-0");
         assert_non_null(strstr(r.message, "rejected due to 2 record errors"));
         mem_free(r.record_errors);
         make(f, &b, 6, codec, 0, 0);
