@@ -11,6 +11,7 @@
 
 #include "codec/compress.h"
 #include "codec/crc32c.h"
+#include "codec/unpack.h"
 #include "log/scan.h"
 
 enum { PLAIN_MAX = 256 << 20, ERRORS_LISTED_MAX = 10000, ERRORS_IN_TEXT = 3, SCANNERS_KEPT = 16 };
@@ -307,8 +308,11 @@ static void set_time_types(const struct partition *p, struct str batches, int64_
 
 bool produce_check_is_long(const struct partition *p, const struct broker_produce *r) {
     struct batch b;
-    if (r->batches.n <= SOON_REPACKED || batch_read(r->batches.p, r->batches.n, &b) != BATCH_OK) return false;
-    return codec_wanted(p, &b) != batch_codec(&b) || (batch_codec(&b) != COMPRESS_NONE && r->batches.n > SOON_BYTES);
+    if (batch_read(r->batches.p, r->batches.n, &b) != BATCH_OK) return false;
+    int codec = batch_codec(&b);
+    if (codec_wanted(p, &b) != codec) return r->batches.n > SOON_REPACKED;
+    if (codec == COMPRESS_NONE || codec >= COMPRESS_COUNT) return false;
+    return b.size > SOON_BYTES || unpack_guess((enum compress_kind)codec, str_n(b.p + BATCH_HEADER, b.size - BATCH_HEADER)) > SOON_PLAIN;
 }
 
 static enum check_end check_all(struct partition *p, struct broker_produce *r, bool soon, struct checked *c) {

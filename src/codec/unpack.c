@@ -10,12 +10,14 @@
 #include <snappy-c.h>
 #include <string.h>
 #include <zlib.h>
+#define ZSTD_STATIC_LINKING_ONLY // ZSTD_decompressBound
 #include <zstd.h>
 #include <zstd_errors.h>
 
 #include "base/mem.h"
 
 enum { STEP = 64 << 10, XERIAL_HEAD = 16, WINDOW_GZIP = 15 + 16, WINDOW_RAW = -15 };
+enum { ZSTD_WHOLE_MAX = 1 << 20 }; // bytes that may be claimed before anything has proved to be there
 enum { ZSTD_WINDOW_LOG_MAX = 27, ZSTD_KEPT_MAX = (8 + 1) << 20 }; // bytes of a context: a window of 8 MiB and what stands around it
 enum { RAW_DEFLATE = COMPRESS_COUNT };                            // one more kind, inside this file
 
@@ -109,6 +111,27 @@ static enum err_code zstd_step(struct unpacker *u, uint8_t *dst, size_t n, size_
     return ERR_OK;
 }
 
+// All frames at once, straight to where they belong: in steps the library decodes into its own window and copies from there, unless the frame says
+// how long it is. False = to be done in steps, which also say what is wrong.
+static bool zstd_whole(struct unpacker *u, size_t about, struct buf *out) {
+    unsigned long long bound = ZSTD_decompressBound(u->in.p, u->in.n);
+    if (bound > about || bound > ZSTD_WHOLE_MAX || bound == 0) return false; // also when it is an error
+    for (size_t n; u->at < u->in.n; u->at += n) {
+        n = ZSTD_findFrameCompressedSize(u->in.p + u->at, u->in.n - u->at);
+        if (!ZSTD_isError(n) && zstd_head(u, NULL) == ERR_OK) continue;
+        u->at = 0;
+        return false;
+    }
+    u->at = 0;
+    if (!buf_reserve(out, (size_t)bound)) return false;
+    size_t n = ZSTD_decompressDCtx(u->zstd, out->p + out->n, (size_t)bound, u->in.p, u->in.n);
+    ZSTD_DCtx_reset(u->zstd, ZSTD_reset_session_only);
+    if (ZSTD_isError(n)) return false;
+    out->n += n;
+    u->at = u->in.n;
+    return u->ended = true;
+}
+
 typedef enum err_code step_fn(struct unpacker *u, uint8_t *dst, size_t n, size_t *made, bool *ended, struct err *err);
 static step_fn *const steps[COMPRESS_COUNT + 1] = {
     [COMPRESS_GZIP] = zlib_step,
@@ -145,6 +168,7 @@ static enum err_code none_some(struct unpacker *u, size_t about, size_t most, st
 static enum err_code steps_some(struct unpacker *u, size_t about, size_t most, struct buf *out, struct err *err) {
     size_t start = out->n, total = 0;
     if (about > most && most > 0) about = most; // the next call is told that it is full: the caller may make room before
+    if (u->kind == COMPRESS_ZSTD && u->at == 0 && most > 0 && zstd_whole(u, about, out)) return ERR_OK;
     while (!u->ended && total < about) {
         uint8_t spare; // `out` is full: does anything more come?
         size_t n = most == 0 ? 1 : out->cap - out->n, made = 0;
@@ -307,6 +331,52 @@ enum err_code unpacker_some(struct unpacker *u, size_t about, struct buf *out, b
     *ended = u->ended;
     if (u->ended || code != ERR_OK) drop_large(u);
     return code;
+}
+
+// ---- guesses ----------------------------------------------------------------------------------------------------------------
+static uint32_t get_le32(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
+
+static size_t snappy_guess(struct str in) {
+    size_t len = 0, all = 0;
+    if (in.n < XERIAL_HEAD || memcmp(in.p, xerial_magic, sizeof xerial_magic) != 0)
+        return snappy_uncompressed_length(in.p, in.n, &len) == SNAPPY_OK ? len : 0;
+    struct rd r = rd_of(in.p + XERIAL_HEAD, in.n - XERIAL_HEAD);
+    while (rd_left(&r) > 0) {
+        uint32_t n = rd_be32(&r);
+        const uint8_t *p = rd_bytes(&r, n);
+        if (p == NULL || snappy_uncompressed_length((const char *)p, n, &len) != SNAPPY_OK) break;
+        all += len;
+    }
+    return all;
+}
+
+static size_t lz4_guess(struct str in) { // LZ4 frame format 1.6: blocks of at most 64 KiB, 256 KiB, 1 MiB, 4 MiB
+    enum { BLOCK_SUMS = 0x10, CONTENT_SIZE = 8 };
+    size_t all = 0;
+    struct rd r = rd_of(in.p, in.n);
+    (void)rd_be32(&r);
+    uint8_t flags = rd_u8(&r);
+    size_t most = (size_t)1 << (8 + 2 * (rd_u8(&r) >> 4 & 7));
+    (void)rd_bytes(&r, ((flags & CONTENT_SIZE) != 0 ? 8 : 0) + 1);
+    for (const uint8_t *p; (p = rd_bytes(&r, 4)) != NULL && get_le32(p) != 0;) {
+        uint32_t head = get_le32(p), n = head & INT32_MAX;
+        if (rd_bytes(&r, (size_t)n + ((flags & BLOCK_SUMS) != 0 ? 4 : 0)) == NULL) break;
+        all += head == n && (size_t)n * 255 > most ? most : head == n ? (size_t)n * 255 : n;
+    }
+    return all;
+}
+
+size_t unpack_guess(enum compress_kind kind, struct str in) {
+    switch (kind) {
+    case COMPRESS_GZIP: return in.n < 18 ? 0 : get_le32((const uint8_t *)in.p + in.n - 4);
+    case COMPRESS_SNAPPY: return snappy_guess(in);
+    case COMPRESS_LZ4: return lz4_guess(in);
+    case COMPRESS_ZSTD: {
+        unsigned long long bound = ZSTD_decompressBound(in.p, in.n);
+        return bound == ZSTD_CONTENTSIZE_ERROR ? 0 : (size_t)bound;
+    }
+    default: return in.n;
+    }
 }
 
 // ---- whole inputs -----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,10 @@ enum err_code unpacker_begin(struct unpacker *u, enum compress_kind kind, struct
 // ERR_CORRUPT: damaged or cut short, or zstd's window is more than 128 MiB. ERR_NO_MEMORY. After an error `out` is as it was at this call, and the
 // input fails for good: unpacker_begin starts the next one.
 // Speed: lz4 and zstd decode straight into `out` when it has room for a block (64 KiB from Kafka's clients) or for the frame's stated content.
+// zstd also writes straight when all that can come fits into `about`.
 enum err_code unpacker_some(struct unpacker *u, size_t about, struct buf *out, bool *ended, struct err *err);
+
+// About how many bytes come out, from the input's outline alone; 0 = nobody knows. Damaged input may say anything.
+size_t unpack_guess(enum compress_kind kind, struct str in);
 
 #endif

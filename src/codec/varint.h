@@ -45,6 +45,10 @@ static inline const uint8_t *uvarint_read64(const uint8_t *p, const uint8_t *end
         *out = *p;
         return p + 1;
     }
+    if (end - p >= 2 && p[1] < 0x80) {
+        *out = (p[0] & 0x7Fu) | (uint32_t)p[1] << 7;
+        return p + 2;
+    }
     uint64_t v = 0;
     for (unsigned shift = 0; p < end && shift < 70; shift += 7) {
         uint64_t c = *p++;
@@ -61,6 +65,10 @@ static inline const uint8_t *uvarint_read32(const uint8_t *p, const uint8_t *end
     if (__builtin_expect(p < end && *p < 0x80, 1)) {
         *out = *p;
         return p + 1;
+    }
+    if (end - p >= 2 && p[1] < 0x80) {
+        *out = (p[0] & 0x7Fu) | (uint32_t)p[1] << 7;
+        return p + 2;
     }
     uint32_t v = 0;
     for (unsigned shift = 0; p < end && shift < 35; shift += 7) {

@@ -6,7 +6,7 @@
 #include "codec/unpack.h"
 #include "codec/varint.h"
 
-enum { PIECE = 128 << 10, WINDOW_KEPT = 1 << 20 };
+enum { PIECE = 128 << 10, WINDOW_KEPT = 1 << 20, WHOLE_MAX = 1 << 20 };
 
 struct batch_scanner {
     struct unpacker *unpacker;
@@ -105,6 +105,13 @@ void batch_scanner_free(struct batch_scanner *x) {
     mem_free(x);
 }
 
+// What zstd is asked for first: it is faster when all fits.
+static size_t first_piece(const struct batch *b) {
+    if (batch_codec(b) != COMPRESS_ZSTD) return PIECE;
+    size_t n = unpack_guess(COMPRESS_ZSTD, str_n(b->p + BATCH_HEADER, b->size - BATCH_HEADER));
+    return n > PIECE && n <= WHOLE_MAX ? n : PIECE;
+}
+
 // How much to unpack next: a piece, or towards a record that is larger, doubling what has proved to be there.
 static size_t next_piece(const struct batch_scanner *x, size_t want) {
     size_t missing = want > x->window.n ? want - x->window.n : 0;
@@ -114,9 +121,10 @@ static size_t next_piece(const struct batch_scanner *x, size_t want) {
 
 static enum batch_scan_end scan_pieces(struct batch_scanner *x, const struct batch *b, size_t max_plain, struct batch_scan *s, struct err *err) {
     struct cursor c = {0};
-    for (bool ended = false; !ended;) {
+    size_t piece = first_piece(b);
+    for (bool ended = false; !ended; piece = next_piece(x, c.want)) {
         size_t before = x->window.n;
-        enum err_code code = unpacker_some(x->unpacker, next_piece(x, c.want), &x->window, &ended, err);
+        enum err_code code = unpacker_some(x->unpacker, piece, &x->window, &ended, err);
         if (code != ERR_OK) return code == ERR_TOO_LARGE ? BATCH_SCAN_TOO_LARGE : BATCH_SCAN_UNREADABLE;
         s->plain += (int64_t)(x->window.n - before);
         if ((uint64_t)s->plain > max_plain) return BATCH_SCAN_LONGER;

@@ -6,6 +6,7 @@
 
 #include "codec/crc32c.h"
 #include "log/log.h"
+#include "log/scan.h"
 #include "sys/sim.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -25,6 +26,32 @@ static void walk(const struct batch *b) {
     batch_iter_fini(&it);
 }
 
+// What the scan finds good the iterator finds as well, all of it; numbered anew it stays good.
+static void scan(const struct batch *b) {
+    static struct batch_scanner *scanner; // serves for all inputs, as a broker's does
+    struct batch_scan s;
+    struct batch_iter it;
+    struct batch_record r;
+    int64_t max = -1, n = 0;
+    if (scanner == NULL) scanner = batch_scanner_new();
+    enum batch_scan_end end = batch_codec(b) == 0 ? batch_scan(b, &s) : batch_scan_packed(scanner, b, 1 << 20, &s, NULL);
+    if (end != BATCH_SCAN_OK || b->last_offset_delta != b->count - 1 || (b->attributes & BATCH_ATTR_APPEND_TIME) != 0) return;
+    if (batch_iter_init(&it, b, 2 << 20, NULL) != ERR_OK) __builtin_trap();
+    if (!s.in_order) {
+        struct buf renumbered = {0};
+        batch_renumber(str_n(it.rd.p, rd_left(&it.rd)), b->count, &renumbered);
+        batch_iter_fini(&it);
+        it = (struct batch_iter){.batch = b, .left = b->count, .plain = renumbered};
+        it.rd = rd_of(renumbered.p, renumbered.n);
+    }
+    for (; batch_iter_next(&it, &r, NULL) == 1; n++) {
+        if (r.timestamp > max) max = r.timestamp;
+        if (r.offset != b->base_offset + n) __builtin_trap();
+    }
+    if (n != b->count || rd_left(&it.rd) > 0 || max != s.max_timestamp) __builtin_trap();
+    batch_iter_fini(&it);
+}
+
 static void one_batch(const uint8_t *data, size_t size) {
     struct buf copy = {0};
     struct batch b;
@@ -37,6 +64,7 @@ static void one_batch(const uint8_t *data, size_t size) {
     if (batch_read(copy.p, copy.n, &b) == BATCH_OK) {
         if (!batch_crc_ok(&b)) __builtin_trap();
         walk(&b);
+        scan(&b);
     }
     buf_fini(&copy);
 }
