@@ -141,7 +141,7 @@ struct broker_produce {
     // out
     int kafka_error; // Kafka error code; 0 = none. DUPLICATE_SEQUENCE counts as success with the old offset
     int64_t base_offset, log_append_time_ms /* -1 = CreateTime */, log_start_offset;
-    char message[256]; // empty when kafka_error is 0
+    char message[640]; // empty when kafka_error is 0
     // the broker's own
     struct broker_produce *next_;
     void *self_[6];

@@ -21,7 +21,7 @@ struct checked {
     struct str batches; // to be appended: the request's own bytes, or `own`
     struct buf own;     // packed anew
     int kafka_error;
-    char why[256];
+    char why[640];
 };
 // Any thread, one at a time for a produce: it changes the request's bytes. Answers c->end. After each call: produce_checked_fini.
 enum check_end produce_check(struct partition *p, struct broker_produce *r, bool soon, struct checked *c);
