@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Produce. The record batches stay where they were received; the broker checks them and writes them from there.
 //
-// acks=all and acks=1 are answered when the batches are durable, acks=0 not at all. One partition's failure is that
-// partition's error code only.
+// acks=all and acks=1 are answered when the batches are durable, acks=0 not at all: after an error its connection is closed. One partition's failure
+// is that partition's error code only.
 #include <string.h>
 
 #include "base/metrics.h"
@@ -24,8 +24,16 @@ struct producing {
     bool counted;                 // as waiting for the disk
 };
 
+static bool any_error(const struct kafka_produce_response *res) {
+    for (int32_t t = 0; t < res->responses.n; t++)
+        for (int32_t i = 0; i < res->responses.p[t].partition_responses.n; i++)
+            if (res->responses.p[t].partition_responses.p[i].error_code != 0) return true;
+    return false;
+}
+
 static void finish_one(struct producing *all) {
     if (--all->pending > 0) return;
+    if (all->q->no_reply && any_error(all->q->res)) kafka_req_close_after(all->q); // acks=0 hears of no error: as Kafka does, the connection is closed
     if (all->counted) metric_add(M_KAFKA_PURGATORY, "Produce", -1);
     kafka_req_done(all->q);
 }
@@ -143,7 +151,6 @@ void kafka_do_produce(struct kafka_req *q) {
     int refused = refusal(req, &message);
     *all = (struct producing){.q = q, .pending = 1, .transactional_id = kafka_req_name(q, req->transactional_id)}; // one for this function
     q->no_reply = req->acks == 0;
-    if (q->no_reply && refused != 0) kafka_req_close_after(q); // acks=0 hears of no error: as Kafka does, the connection is closed
     res->responses.n = req->topic_data.n;
     res->responses.p = KAFKA_ELEMENTS(&q->arena, kafka_produce_response_responses, req->topic_data.n);
     for (int32_t i = 0; i < req->topic_data.n; i++) produce_topic(all, &req->topic_data.p[i], &res->responses.p[i], refused, message);

@@ -90,13 +90,17 @@ class Wire:
     def exchange(self, data: bytes) -> bytes:
         """Sends a whole frame, and takes the next one that comes; without its size."""
         self.socket.sendall(data)
+        return self.take()
+
+    def take(self) -> bytes:
+        """The next frame that comes, without its size."""
         return self._take(struct.unpack(">i", self._take(4))[0])
 
     def send(self, frame: Frame) -> None:
         self.socket.sendall(frame.bytes)
 
     def answer(self, frame: Frame) -> Any:
-        return frame.answer.decode(self._take(struct.unpack(">i", self._take(4))[0]), header=True)
+        return frame.answer.decode(self.take(), header=True)
 
     def ask(self, frame: Frame) -> Any:
         self.send(frame)

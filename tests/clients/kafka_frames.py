@@ -213,14 +213,20 @@ class Connection:
 
     def ask(self, api: str, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """ConnectionError when the server closes instead of answering."""
-        request, response = messages()[api + "Request", version], messages()[api + "Response", version]
-        self.correlation += 1
-        frame = struct.pack(">hhih", request.key, version, self.correlation, -1) + (b"\0" if request.header == 2 else b"")
-        frame += put_struct(request.fields, body, request.flexible)
-        answer = Reader(self.wire.exchange(struct.pack(">i", len(frame)) + frame))
+        response = messages()[api + "Response", version]
+        self.tell(api, version, body)
+        answer = Reader(self.wire.take())
         assert answer.number(">i") == self.correlation
         if response.header == 1:
             assert answer.varint() == 0
         said = get_struct(response.fields, answer, response.flexible)
         assert answer.at == len(answer.data), "the answer goes on"
         return said
+
+    def tell(self, api: str, version: int, body: dict[str, Any]) -> None:
+        """Sends it; no answer is waited for."""
+        request = messages()[api + "Request", version]
+        self.correlation += 1
+        frame = struct.pack(">hhih", request.key, version, self.correlation, -1) + (b"\0" if request.header == 2 else b"")
+        frame += put_struct(request.fields, body, request.flexible)
+        self.wire.socket.sendall(struct.pack(">i", len(frame)) + frame)

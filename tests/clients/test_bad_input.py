@@ -20,7 +20,8 @@ from kafka_frames import Connection
 
 NONE, CORRUPT, TOPIC_UNKNOWN, BAD_TOPIC, INCONSISTENT, BAD_GROUP, NO_MEMBER, EXISTS, BAD_CONFIG = 0, 2, 3, 17, 23, 24, 25, 36, 40
 INVALID_REQUEST, POLICY, NO_GROUP, BAD_CODEC, BAD_RECORD = 42, 44, 69, 76, 87
-ATTRIBUTES, ZSTD = 22, 4
+BAD_ACKS = 21
+ATTRIBUTES, GZIP, ZSTD = 22, 1, 4
 
 
 def crc32c(data: bytes) -> int:
@@ -83,6 +84,33 @@ def test_produce(connection: Connection, topic: str, what: str, version: int, re
     asked = {"replica_id": -1, "topics": [{"name": topic, "partitions": [{"partition_index": 0, "current_leader_epoch": -1, "timestamp": -1}]}]}
     end = connection.ask("ListOffsets", 7, asked)["topics"][0]["partitions"][0]["offset"]
     assert end == (1 if error == NONE else 0), "what was refused is not in the log"
+
+
+@pytest.mark.parametrize(
+    ("what", "topic", "acks", "records", "closed"),
+    [
+        ("one batch", None, 0, batch(), False),
+        ("two batches", None, 0, batch() + batch(), True),
+        ("no stream", None, 0, batch(GZIP), True),
+        ("no topic", "none", 0, batch(), True),
+        ("no such acks", None, 5, batch(), False),
+    ],
+)
+def test_produce_without_an_answer(connection: Connection, server: Server, what: str, topic: str | None, acks: int, records: bytes, closed: bool) -> None:
+    """Without acknowledgements an error can be told in one way only, which is Kafka's."""
+    name = f"bad-{uuid.uuid4().hex[:8]}"
+    create(connection, {"name": name})
+    body = {"acks": acks, "timeout_ms": 30000, "topic_data": [{"name": topic or name, "partition_data": [{"index": 0, "records": records}]}]}
+    with Connection(server.kafka) as c:
+        if acks != 0:
+            assert c.ask("Produce", 9, body)["responses"][0]["partition_responses"][0]["error_code"] == BAD_ACKS
+            return
+        c.tell("Produce", 9, body)
+        if closed:
+            with pytest.raises(ConnectionError):
+                c.ask("ApiVersions", 0, {})
+        else:
+            assert c.ask("ApiVersions", 0, {})["error_code"] == NONE
 
 
 @pytest.mark.parametrize(
