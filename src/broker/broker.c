@@ -12,7 +12,7 @@
 #include "broker/validate.h"
 
 enum { READERS = 2, READERS_QUEUE = 16384 }; // a connection has one read at most
-enum { CHECKERS_MAX = 4, CHECKERS_QUEUE = 1024 }; // above it the loops look for themselves
+enum { CHECKERS_MIN = 2, CHECKERS_MAX = 4, CHECKERS_QUEUE = 1024 };
 enum { TICK_US = 1000 * 1000, PRODUCE_BYTES_DEFAULT = 64 << 20, PARTITIONS_DEFAULT = 10000 };
 static const char version_text[] = "millrace-log 1\n";
 
@@ -113,6 +113,7 @@ static void free_broker(struct broker *b) {
     txn_free(b->txns);
     producer_ids_free(b->producer_ids);
     topics_free(b);
+    for (size_t i = 0; i < b->stalled.n; i++) partition_unref(b->stalled.p[i]); // of topics that were deleted
     partitions_wait_gone(b);
     dynamic_free(b->dynamic);
     features_free(b->features);
@@ -214,7 +215,7 @@ struct broker *broker_open(struct sys *s, const struct broker_config *config, st
     b->n_loops = n_loops;
     b->pool = pool;
     b->readers = pool_new("read", READERS, READERS_QUEUE);
-    b->checkers = pool_new("check", n_loops < CHECKERS_MAX ? (int)n_loops : CHECKERS_MAX, CHECKERS_QUEUE);
+    b->checkers = pool_new("check", n_loops < CHECKERS_MIN ? CHECKERS_MIN : n_loops < CHECKERS_MAX ? (int)n_loops : CHECKERS_MAX, CHECKERS_QUEUE);
     sys_mutex_init(&b->scanners_mutex);
     sys_mutex_init(&b->alive_mutex);
     sys_cond_init(&b->all_gone);

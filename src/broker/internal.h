@@ -66,7 +66,7 @@ struct partition {
     bool maintenance_running, stall_registered;
     atomic_bool closing;
     struct broker_produce *stalled_first, *stalled_last; // waiting for room in produce_bytes_max, or for the check of one before
-    struct loop_timer retry, flush; // flush: with a reference while set
+    struct loop_timer retry, flush, check_retry; // the last two: with a reference while set
     enum err_code sync_code; // of the worker
     struct err sync_err;
     struct loop_event *closed; // set when `closing` and nothing runs any more

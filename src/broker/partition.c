@@ -256,10 +256,17 @@ static void stall_register(struct partition *p) {
     if (!is_full(b)) broker_wake_stalled(b);
 }
 
-// Takes up what is stalled, as far as it can be: the check of the first one or the room for it lets the others wait.
+static void bytes_gone(struct broker *b, uint64_t bytes) { // durable, or given up
+    if (atomic_fetch_sub(&b->undurable_bytes, bytes) - bytes < b->config.produce_bytes_max) broker_wake_stalled(b);
+}
+
+// Takes up what is stalled, as far as it can be: the check of the first one or the room for it lets the others wait. Some at a time: there they are
+// looked at as well.
 static void take_stalled(struct partition *p) {
-    while (p->stalled_first != NULL && !own_of(p->stalled_first)->checking) {
-        if (!p->deleted && is_full(p->broker)) {
+    enum { SOME = 32 };
+    for (int n = 0; p->stalled_first != NULL && !own_of(p->stalled_first)->checking; n++) {
+        if (!p->deleted && p->check_retry.heap_index != 0) break;
+        if (!p->deleted && (n == SOME || is_full(p->broker))) {
             stall_register(p);
             break;
         }
@@ -300,7 +307,20 @@ static void check_done(void *arg) { // owner; takes over a reference
     partition_unref(p);
 }
 
-// It stays in `stalled`, where it is, until it was checked; false = no worker has time.
+static void check_again(void *arg) { // owner; takes over a reference
+    struct partition *p = arg;
+    take_stalled(p);
+    partition_unref(p);
+}
+
+// The workers' queue is full: soon again.
+static void check_wait(struct partition *p) {
+    if (p->check_retry.heap_index != 0) return;
+    partition_ref(p);
+    loop_timer_set(p->owner, &p->check_retry, 1000, check_again, p);
+}
+
+// It stays in `stalled`, where it is, until it was checked; false = the workers' queue is full.
 static bool check_later(struct partition *p, struct broker_produce *r) {
     own_of(r)->checked = MEM_NEW(struct checked);
     own_of(r)->checking = true;
@@ -423,20 +443,18 @@ static bool append_checked(struct partition *p, struct broker_produce *r, struct
     return true;
 }
 
-// Looks at it now, or has a worker do so: then it is the first in `stalled`, and the result is NULL.
+// Looks at it now, or has a worker do so, as soon as one can: then it is the first in `stalled`, and the result is NULL.
 static struct checked *check_now(struct partition *p, struct broker_produce *r) {
-    struct checked *c = MEM_NEW(struct checked);
-    if (produce_check(p, r, true, c) != CHECK_LONGER) return c;
-    produce_checked_fini(c);
-    if (check_later(p, r)) {
-        mem_free(c);
-        r->next_ = p->stalled_first;
-        p->stalled_first = r;
-        if (r->next_ == NULL) p->stalled_last = r;
-        return NULL;
+    if (!produce_check_is_long(p, r)) {
+        struct checked *c = MEM_NEW(struct checked);
+        if (produce_check(p, r, true, c) != CHECK_LONGER) return c;
+        free_check(c);
     }
-    (void)produce_check(p, r, false, c);
-    return c;
+    if (!check_later(p, r)) check_wait(p);
+    r->next_ = p->stalled_first;
+    p->stalled_first = r;
+    if (r->next_ == NULL) p->stalled_last = r;
+    return NULL;
 }
 
 static bool produce_now(struct partition *p, struct broker_produce *r, bool may_call) {
@@ -462,16 +480,16 @@ void partition_produce(struct partition *p, struct broker_produce *r) {
     *own_of(r) = (struct produce_own){.partition = p, .code = ERR_OK};
     r->log_append_time_ms = -1;
     r->log_start_offset = -1;
-    bool first = p->stalled_first == NULL, later = !p->deleted && produce_check_is_long(p, r) && check_later(p, r);
-    if (later || (!p->deleted && (!first || is_full(p->broker)))) {
-        push(&p->stalled_first, &p->stalled_last, r);
-        if (first && !later) stall_register(p);
+    bool first = p->stalled_first == NULL, full = is_full(p->broker);
+    if (p->deleted || (first && !full)) {
+        partition_ref(p); // the one that `r` has goes with the answer
+        if (produce_now(p, r, false)) sync_start(p);
+        partition_unref(p);
         return;
     }
-    // The reference goes with the answer, so hold one for the sync.
-    partition_ref(p);
-    if (produce_now(p, r, false)) sync_start(p);
-    partition_unref(p);
+    push(&p->stalled_first, &p->stalled_last, r);
+    if (first) stall_register(p);
+    else if (!full && produce_check_is_long(p, r)) (void)check_later(p, r); // beside the one in front
 }
 
 void partition_resume(struct partition *p, struct broker_produce *r, bool verified) {
@@ -539,7 +557,7 @@ static void forget_bytes(struct partition *p) {
     uint64_t bytes = p->dirty_bytes + p->syncing_bytes;
     p->dirty_bytes = p->syncing_bytes = 0;
     sys_mutex_unlock(&p->sync_mutex);
-    atomic_fetch_sub(&p->broker->undurable_bytes, bytes);
+    bytes_gone(p->broker, bytes);
 }
 
 // There will be no further sync: nothing that waits for one can be acknowledged.
@@ -552,7 +570,6 @@ static void sync_failed(void *arg) { // owner; takes over the reference of the s
     struct partition *p = arg;
     fail_pending(p, p->sync_code, p->sync_err.msg, true);
     partition_wait_fire(p, log_read_end(p->log));
-    if (!is_full(p->broker)) broker_wake_stalled(p->broker);
     sys_mutex_lock(&p->sync_mutex);
     p->sync_running = false;
     sys_mutex_unlock(&p->sync_mutex);
@@ -589,7 +606,7 @@ static enum sync_end sync_once(struct partition *p) {
     }
     for (struct broker_produce *r = take_pending(p, acknowledged_end(p)); r != NULL;) answer(pop(&r), false);
     partition_wait_fire(p, log_read_end(p->log));
-    if (atomic_fetch_sub(&b->undurable_bytes, bytes) - bytes < b->config.produce_bytes_max) broker_wake_stalled(b);
+    bytes_gone(b, bytes);
     sys_mutex_lock(&p->sync_mutex);
     p->syncing_bytes = 0;
     // Bytes are counted after they were appended: they may be durable already, and then the next turn only takes them off.
@@ -720,7 +737,7 @@ static void delete_on_owner(void *arg) {
     uint64_t bytes = p->dirty_bytes; // those of a running sync are the worker's
     p->dirty_bytes = 0;
     sys_mutex_unlock(&p->sync_mutex);
-    atomic_fetch_sub(&p->broker->undurable_bytes, bytes);
+    bytes_gone(p->broker, bytes);
     partition_wait_fire(p, INT64_MAX);
     loop_event_set(&f->event);
 }

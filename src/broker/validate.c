@@ -15,7 +15,7 @@
 #include "log/scan.h"
 
 enum { PLAIN_MAX = 256 << 20, ERRORS_LISTED_MAX = 10000, ERRORS_IN_TEXT = 3, SCANNERS_KEPT = 16 };
-// What a loop has time for (0.1 to 1 ms): bytes that came, unpacked, and of what is to be packed anew.
+// What a loop has time for (0.1 to 1 ms): bytes that came, unpacked, and of what is to be packed anew (zstd's highest level takes 0.6 µs a byte).
 enum { SOON_BYTES = 64 << 10, SOON_PLAIN = 256 << 10, SOON_REPACKED = 4 << 10 };
 enum { DECOMPRESSED_ANY = 2147483639 }; // max.decompressed.message.bytes that limits nothing
 enum { AT_CRC = 17, AT_ATTRIBUTES = 21, AT_LENGTH = 8 };
@@ -59,9 +59,9 @@ struct bounds { // timestamps within are good
     int64_t oldest, newest;
 };
 
-static struct bounds bounds_of(const struct partition *p, int64_t now) {
+static struct bounds bounds_of(const struct partition *p, int64_t now, const struct checked *c) {
     int64_t before = p->timestamp_before_max_ms, after = p->timestamp_after_max_ms;
-    if (p->append_time) return (struct bounds){INT64_MIN, INT64_MAX};
+    if (c->append_time >= 0) return (struct bounds){INT64_MIN, INT64_MAX};
     return (struct bounds){now - before, after > INT64_MAX - now ? INT64_MAX : now + after};
 }
 
@@ -75,9 +75,12 @@ struct listing { // of the records for which a batch is refused
     struct buf text;
 };
 
-static void note_error(struct listing *x, int32_t index, int kafka_error, const char *text) {
+static bool is_told(const struct listing *x) {
+    return x->bad < ERRORS_IN_TEXT || (x->r->list_errors && x->errors.n < ERRORS_LISTED_MAX);
+}
+
+static void note_error(struct listing *x, int32_t index, const char *text) {
     x->bad++;
-    x->late |= kafka_error == KAFKA_INVALID_TIMESTAMP;
     if (x->bad <= ERRORS_IN_TEXT)
         buf_printf(&x->text, "%sRecordError(batchIndex=%d, message='%s')", x->bad == 1 ? "" : ", ", index, text);
     if (!x->r->list_errors || x->errors.n >= ERRORS_LISTED_MAX) return;
@@ -87,15 +90,17 @@ static void note_error(struct listing *x, int32_t index, int kafka_error, const 
 }
 
 static void list_record(struct listing *x, const struct batch_record *rec, int32_t index) {
-    char text[sizeof((struct broker_record_error *)0)->message];
-    if (x->p->compact && rec->key_null) {
+    char text[sizeof((struct broker_record_error *)0)->message] = "";
+    bool keyless = x->p->compact && rec->key_null;
+    bool late = !keyless && rec->timestamp != -1 && (rec->timestamp < x->bounds.oldest || rec->timestamp > x->bounds.newest);
+    x->late |= late;
+    if (!keyless && !late) return;
+    if (keyless && is_told(x))
         (void)snprintf(text, sizeof text, "Compacted topic cannot accept message without key in topic partition %.80s-%d", x->p->topic_name, x->p->index);
-        note_error(x, index, KAFKA_INVALID_RECORD, text);
-    } else if (rec->timestamp != -1 && (rec->timestamp < x->bounds.oldest || rec->timestamp > x->bounds.newest)) {
+    if (late && is_told(x))
         (void)snprintf(text, sizeof text, "Timestamp %lld of message with offset %d is out of range. The timestamp should be within [%lld, %lld]",
                        (long long)rec->timestamp, index, (long long)x->bounds.oldest, (long long)x->bounds.newest);
-        note_error(x, index, KAFKA_INVALID_TIMESTAMP, text);
-    }
+    note_error(x, index, text);
 }
 
 // Refuses a batch of well-formed records some of which the topic does not take, and says which.
@@ -107,7 +112,7 @@ static bool refuse_records(const struct partition *p, struct broker_produce *r, 
     if (batch_iter_init(&it, b, PLAIN_MAX, NULL) == ERR_OK)
         for (int32_t i = 0; batch_iter_next(&it, &rec, NULL) == 1; i++) list_record(&x, &rec, i);
     batch_iter_fini(&it);
-    if (x.late) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+    if (x.late || x.bad == 0) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
     else
         fault(c, KAFKA_INVALID_RECORD,
               "One or more records have been rejected due to %lld record errors in total, and only showing the first three errors at most: [%s]",
@@ -119,8 +124,8 @@ static bool refuse_records(const struct partition *p, struct broker_produce *r, 
 }
 
 // The time of appending is the broker's to set. As in Kafka it is overlooked where the topic has the producer's times, and made theirs.
-static bool check_time_type(const struct partition *p, struct broker_produce *r, const struct batch *b, struct checked *c) {
-    if ((b->attributes & BATCH_ATTR_APPEND_TIME) == 0 || (!p->append_time && b->max_timestamp != -1)) return true;
+static bool check_time_type(struct broker_produce *r, const struct batch *b, struct checked *c) {
+    if ((b->attributes & BATCH_ATTR_APPEND_TIME) == 0 || (c->append_time < 0 && b->max_timestamp != -1)) return true;
     int32_t n = b->count < ERRORS_LISTED_MAX ? b->count : ERRORS_LISTED_MAX;
     if (r->list_errors) {
         r->record_errors = mem_zalloc((size_t)n * sizeof *r->record_errors); // the caller's
@@ -142,16 +147,22 @@ static bool check_records(const struct partition *p, struct broker_produce *r, c
     if (batch_codec(b) != COMPRESS_NONE && s->largest > limit)
         return fault(c, KAFKA_INVALID_RECORD, "Invalid record size: %lld exceeds the configured maximum record size of %lld.", (long long)s->largest,
                      (long long)limit);
-    struct bounds bounds = bounds_of(p, now);
-    if ((p->compact && s->key_missing) || s->min_timestamp < bounds.oldest || (s->max_timestamp != -1 && s->max_timestamp > bounds.newest))
-        return refuse_records(p, r, b, bounds, c);
-    if (p->compact && s->plain > PLAIN_MAX)
+    struct bounds bounds = bounds_of(p, now, c);
+    if (s->plain > PLAIN_MAX && p->compact)
         return fault(c, KAFKA_INVALID_RECORD, "A batch of a compacted topic may unpack to at most %d bytes, this one has %lld.", PLAIN_MAX,
                      (long long)s->plain);
+    if ((p->compact && s->key_missing) || s->min_timestamp < bounds.oldest || (s->max_timestamp != -1 && s->max_timestamp > bounds.newest))
+        return refuse_records(p, r, b, bounds, c);
     return true;
 }
 
 // ---- recompression --------------------------------------------------------------------------------------------------
+
+static bool fault_size(const struct partition *p, size_t size, struct checked *c) {
+    return fault(c, KAFKA_MESSAGE_TOO_LARGE,
+                 "Message batch size is %zu bytes in append to partition %.100s-%d which exceeds the maximum configured size of %lld.", size,
+                 p->topic_name, p->index, (long long)p->max_message_bytes);
+}
 
 // The batch with its records packed by this codec and numbered anew, appended to c->own.
 static bool repack(const struct partition *p, const struct batch *b, int codec, struct checked *c) {
@@ -169,6 +180,13 @@ static bool repack(const struct partition *p, const struct batch *b, int codec, 
     if (code == ERR_OK && c->renumber) {
         batch_renumber(records, b->count, &numbered);
         records = buf_str(&numbered);
+        if (numbered.failed) code = err_set(&err, ERR_TOO_LARGE, "too large to be numbered anew");
+    }
+    if (code == ERR_OK && codec == COMPRESS_NONE && (int64_t)(records.n + BATCH_HEADER) > p->max_message_bytes) {
+        size_t size = records.n + BATCH_HEADER;
+        buf_fini(&plain);
+        buf_fini(&numbered);
+        return fault_size(p, size, c);
     }
     buf_put(out, b->p, BATCH_HEADER);
     if (code == ERR_OK) code = compress_bytes_level((enum compress_kind)codec, records, p->compression_level, out, &err);
@@ -205,10 +223,11 @@ static bool repack_all(const struct partition *p, struct str batches, struct che
     }
     for (size_t at = 0; at < c->own.n; at += b.size) {
         (void)batch_read(c->own.p + at, c->own.n - at, &b);
-        if ((int64_t)b.size > p->max_message_bytes)
-            return fault(c, KAFKA_MESSAGE_TOO_LARGE,
-                         "Message batch size is %zu bytes in append to partition %.100s-%d which exceeds the maximum configured size of %lld.",
-                         b.size, p->topic_name, p->index, (long long)p->max_message_bytes);
+        if ((int64_t)b.size > p->max_message_bytes) return fault_size(p, b.size, c);
+    }
+    if (c->own.cap / 2 > c->own.n) { // it may wait; what was reserved to pack into is more than came out
+        c->own.p = mem_realloc(c->own.p, c->own.n);
+        c->own.cap = c->own.n;
     }
     c->batches = buf_str(&c->own);
     return true;
@@ -236,11 +255,14 @@ static enum check_end check_inside(struct partition *p, struct broker_produce *r
     struct batch_scan s;
     struct err err = {0};
     enum batch_scan_end end;
+    bool anew = codec_wanted(p, b) != batch_codec(b);
+    size_t most = !soon ? SIZE_MAX : anew ? SOON_REPACKED : SOON_PLAIN;
     if (batch_codec(b) == COMPRESS_NONE) {
+        if (anew && b->size > most) return CHECK_LONGER;
         end = batch_scan(b, &s);
     } else {
         struct batch_scanner *x = scanner_take(p->broker);
-        end = batch_scan_packed(x, b, soon ? SOON_PLAIN : SIZE_MAX, &s, &err);
+        end = batch_scan_packed(x, b, most, &s, &err);
         scanner_give(p->broker, x);
     }
     switch (end) {
@@ -251,7 +273,7 @@ static enum check_end check_inside(struct partition *p, struct broker_produce *r
     case BATCH_SCAN_TOO_LARGE: fault(c, KAFKA_INVALID_RECORD, "Invalid record size: %s", err.msg); return CHECK_BAD;
     }
     if (!check_records(p, r, b, &s, now, c)) return CHECK_BAD;
-    if (!s.in_order && batch_codec(b) != COMPRESS_NONE && codec_wanted(p, b) == batch_codec(b)) {
+    if (!s.in_order && batch_codec(b) != COMPRESS_NONE && !anew) {
         fault(c, KAFKA_UNKNOWN_SERVER_ERROR, "Offsets of records in a compressed batch are not 0, 1, 2 and so on.");
         return CHECK_BAD;
     }
@@ -275,7 +297,7 @@ static bool check_header(struct partition *p, struct broker_produce *r, const st
     if ((b->attributes & BATCH_ATTR_DELETE_HORIZON) != 0) return fault(c, KAFKA_INVALID_RECORD, "Clients are not allowed to set a delete horizon.");
     if (!check_producer(r, b, c)) return false;
     if (batch_codec(b) >= COMPRESS_COUNT) return fault(c, KAFKA_UNKNOWN_SERVER_ERROR, "Unknown compression type id: %d", batch_codec(b));
-    return check_time_type(p, r, b, c);
+    return check_time_type(r, b, c);
 }
 
 static enum check_end check_batches(struct partition *p, struct broker_produce *r, int64_t now, bool soon, struct checked *c) {
@@ -297,11 +319,11 @@ static enum check_end check_batches(struct partition *p, struct broker_produce *
     return CHECK_GOOD;
 }
 
-static void set_time_types(const struct partition *p, struct str batches, int64_t now) {
+static void set_time_types(struct str batches, const struct checked *c) {
     struct batch b;
     for (size_t at = 0; at < batches.n; at += b.size) {
         (void)batch_read(batches.p + at, batches.n - at, &b);
-        if (p->append_time) batch_set_append_time((uint8_t *)(uintptr_t)b.p, b.size, now);
+        if (c->append_time >= 0) batch_set_append_time((uint8_t *)(uintptr_t)b.p, b.size, c->append_time);
         else if ((b.attributes & BATCH_ATTR_APPEND_TIME) != 0) batch_set_create_time((uint8_t *)(uintptr_t)b.p, b.size);
     }
 }
@@ -323,7 +345,7 @@ static enum check_end check_all(struct partition *p, struct broker_produce *r, b
     if (c->n == 0) fault(c, KAFKA_INVALID_RECORD, "Record batch is empty.");
     else if (c->n > 1 && c->has_producer) fault(c, KAFKA_INVALID_RECORD, "Only one record batch is allowed for a partition with a producerId.");
     if (c->kafka_error != 0) return CHECK_BAD;
-    set_time_types(p, r->batches, now);
+    set_time_types(r->batches, c);
     if (!repack_all(p, r->batches, c)) return CHECK_BAD;
     if (c->batches.n <= p->segment_bytes) return CHECK_GOOD;
     fault(c, KAFKA_RECORD_LIST_TOO_LARGE,
@@ -335,7 +357,9 @@ static enum check_end check_all(struct partition *p, struct broker_produce *r, b
 enum check_end produce_check(struct partition *p, struct broker_produce *r, bool soon, struct checked *c) {
     *c = (struct checked){.batches = r->batches};
     buf_init(&c->own, 0);
-    return c->end = check_all(p, r, soon, c);
+    c->end = check_all(p, r, soon, c);
+    if (c->end != CHECK_GOOD) buf_fini(&c->own); // it may wait for its turn to be refused
+    return c->end;
 }
 
 void produce_checked_fini(struct checked *c) { buf_fini(&c->own); }

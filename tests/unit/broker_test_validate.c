@@ -366,6 +366,17 @@ static void test_packed(void **state) {
 
 // ---- several at once, some of which a worker looks at ---------------------------------------------------------------
 
+static void put_of(struct fixture_put *x, struct fixture *f, const char *topic, const struct buf *bytes) {
+    *x = (struct fixture_put){.f = f};
+    x->produce = (struct broker_produce){.topic = topic, .batches = buf_str(bytes), .wait_durable = true, .done = fixture_put_done, .arg = x};
+    loop_event_init(&x->event);
+}
+
+static void put_wait(struct fixture_put *x) {
+    loop_event_wait(&x->event);
+    loop_event_fini(&x->event);
+}
+
 enum { MANY = 12 };
 struct many {
     struct fixture *f;
@@ -411,18 +422,13 @@ static void many_make(struct many *m, const char *topic, int codec, int64_t prod
         assert_int_equal(compress_bytes((enum compress_kind)codec, str_n(plain.p + BATCH_HEADER, plain.n - BATCH_HEADER), out, NULL), ERR_OK);
         out->p[22] |= (uint8_t)codec;
         seal(out, n);
-        m->puts[i] = (struct fixture_put){.f = m->f};
-        m->puts[i].produce = (struct broker_produce){.topic = topic, .batches = buf_str(out), .wait_durable = true, .done = fixture_put_done, .arg = &m->puts[i]};
-        loop_event_init(&m->puts[i].event);
+        put_of(&m->puts[i], m->f, topic, out);
     }
     buf_fini(&plain);
 }
 
 static void many_wait(struct many *m) {
-    for (int i = 0; i < MANY; i++) {
-        loop_event_wait(&m->puts[i].event);
-        loop_event_fini(&m->puts[i].event);
-    }
+    for (int i = 0; i < MANY; i++) put_wait(&m->puts[i]);
 }
 
 static void many_free(struct many *m) {
@@ -450,6 +456,50 @@ static void test_in_order(void **state) {
             }
         }
     many_free(&m);
+}
+
+enum { LONG = 1500, LATE = 20, ZEROS = 400 << 10 }; // the last ones find no room at all
+struct long_ones {
+    struct fixture_put puts[LONG];
+    struct buf bytes[LONG];
+};
+
+static void long_start(void *arg) {
+    struct long_ones *m = arg;
+    for (int i = 0; i < LONG; i++) fixture_put_start(&m->puts[i]);
+}
+
+// More of them than the workers have room for: they come in their order all the same, and the loop goes on.
+static void test_many_long(void **state) {
+    struct fixture *f = *state;
+    struct buf plain = {0}, one = {0};
+    struct batch_builder bb;
+    char *zeros = mem_zalloc(ZEROS);
+    struct long_ones *m = mem_zalloc(sizeof *m);
+    create(f, "long", NULL, 0);
+    assert_int_equal(broker_topic_create(f->broker, "late", 2, NULL, 0, false, NULL, NULL, NULL), ERR_OK);
+    batch_begin(&bb, &plain, fixture_now_ms(f));
+    batch_add(&bb, bb.base_timestamp, STR(""), true, str_n(zeros, ZEROS), false, NULL, 0);
+    batch_end(&bb);
+    buf_put(&one, plain.p, BATCH_HEADER);
+    assert_int_equal(compress_bytes(COMPRESS_GZIP, str_n(plain.p + BATCH_HEADER, plain.n - BATCH_HEADER), &one, NULL), ERR_OK);
+    one.p[22] |= COMPRESS_GZIP;
+    seal(&one, 1);
+    for (int i = 0; i < LONG; i++) {
+        buf_put_str(&m->bytes[i], buf_str(&one));
+        put_of(&m->puts[i], f, i < LONG - LATE ? "long" : "late", &m->bytes[i]);
+        m->puts[i].produce.partition = i < LONG - LATE ? 0 : i % 2; // one of them has the loop of the others
+    }
+    loop_post(f->loops[0], long_start, m);
+    for (int i = 0; i < LONG; i++) {
+        put_wait(&m->puts[i]);
+        assert_true(m->puts[i].produce.kafka_error == 0 && m->puts[i].produce.base_offset == (i < LONG - LATE ? i : (i - LONG + LATE) / 2));
+        buf_fini(&m->bytes[i]);
+    }
+    buf_fini(&one);
+    buf_fini(&plain);
+    mem_free(zeros);
+    mem_free(m);
 }
 
 // One that is no good holds nobody up, and the topic may go at any time.
@@ -490,6 +540,7 @@ int main(void) {
                                        cmocka_unit_test_setup_teardown(test_offsets, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_packed, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_in_order, fixture_setup, fixture_teardown),
+                                       cmocka_unit_test_setup_teardown(test_many_long, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_between, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_sizes, fixture_setup, fixture_teardown),
                                        cmocka_unit_test_setup_teardown(test_decompressed, fixture_setup, fixture_teardown)};
