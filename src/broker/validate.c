@@ -151,7 +151,10 @@ static bool check_records(const struct partition *p, struct broker_produce *r, c
     if (s->plain > PLAIN_MAX && p->compact)
         return fault(c, KAFKA_INVALID_RECORD, "A batch of a compacted topic may unpack to at most %d bytes, this one has %lld.", PLAIN_MAX,
                      (long long)s->plain);
-    if ((p->compact && s->key_missing) || s->min_timestamp < bounds.oldest || (s->max_timestamp != -1 && s->max_timestamp > bounds.newest))
+    // Where the producer says that the times are of appending, the header has the one of all records.
+    bool one_time = (b->attributes & BATCH_ATTR_APPEND_TIME) != 0;
+    int64_t oldest = one_time ? b->max_timestamp : s->min_timestamp, newest = one_time ? b->max_timestamp : s->max_timestamp;
+    if ((p->compact && s->key_missing) || oldest < bounds.oldest || (newest != -1 && newest > bounds.newest))
         return refuse_records(p, r, b, bounds, c);
     return true;
 }

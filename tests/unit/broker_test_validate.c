@@ -120,6 +120,11 @@ static void test_time_types(void **state) {
         assert_true(round == 1 || r.record_errors[2].index == 2);
         mem_free(r.record_errors);
     }
+    make(f, &b, 3, 0, 0, 1u << 1);
+    batch_set_append_time((uint8_t *)b.p, b.n, fixture_now_ms(f));
+    struct broker_kv before = {"message.timestamp.before.max.ms", "3600000"};
+    create(f, "before", &before, 1); // a record a day late, by its own time, which does not count here
+    assert_int_equal(produce_listing(f, "before", buf_str(&b)).kafka_error, 0);
     assert_int_equal(broker_read(f->broker, "create", 0, 0, 1, &read, NULL, &err), ERR_OK);
     assert_int_equal(batch_read(read.p, read.n, &x), BATCH_OK);
     assert_true(batch_crc_ok(&x) && (x.attributes & BATCH_ATTR_APPEND_TIME) == 0);
