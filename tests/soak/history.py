@@ -134,13 +134,21 @@ class Run:
 
 
 # ---- writers -------------------------------------------------------------------------------------------------------------------
+CODECS = ("none", "lz4", "zstd", "snappy", "gzip")
+PAD = [("pad", bytes(300_000))]  # packs to little, and takes long enough to look at that the server has a worker do it
+
+
+def pad(rand: random.Random, codec: str) -> list[tuple[str, bytes]] | None:
+    return PAD if codec != "none" and rand.random() < 0.01 else None
 
 
 def write(run: Run, name: str, topic: str, idempotent: bool) -> None:
     """Sends numbered records; writes down the offsets that were acknowledged."""
     h = run.history(name, topic)
     rand = random.Random(f"{run.args.seed}{name}")
-    producer = Producer(run.config(enable_idempotence=idempotent, acks="all", linger_ms=2, message_timeout_ms=300000, batch_size=4000, **({} if idempotent else {"max_in_flight": 5})))
+    codec = CODECS[len(run.histories) % len(CODECS)]
+    config = run.config(enable_idempotence=idempotent, acks="all", linger_ms=2, message_timeout_ms=300000, batch_size=4000, compression_type=codec)
+    producer = Producer(config | ({} if idempotent else {"max.in.flight": 5}))
 
     def done(error: KafkaError | None, message: Any) -> None:
         value = message.value().decode()
@@ -153,7 +161,7 @@ def write(run: Run, name: str, topic: str, idempotent: bool) -> None:
     while not run.stop.is_set():
         for _ in range(rand.randrange(1, 40)):
             key = number % KEYS if topic == "compacted" else None  # of a partition that is always the same
-            producer.produce(topic, f"{name}/{number}", None if key is None else f"{key}", rand.randrange(PARTITIONS) if key is None else key % PARTITIONS, done)
+            producer.produce(topic, f"{name}/{number}", None if key is None else f"{key}", rand.randrange(PARTITIONS) if key is None else key % PARTITIONS, done, headers=pad(rand, codec))
             number += 1
         producer.poll(0)
         run.stop.wait(rand.random() * (0.4 if topic == "share" else 0.05))
@@ -207,7 +215,7 @@ def transactional(run: Run, name: str, h: History) -> Producer:
     """A fatal INVALID_TXN_STATE that librdkafka prints is its own: it sends EndTxn(abort) for a transaction whose AddPartitionsToTxn was lost with the
     server (and that it gave up within a flush), which the server, as Apache Kafka, cannot tell from a late end of the one before. The next producer goes on."""
     while True:
-        producer = Producer(run.config(transactional_id=name, transaction_timeout_ms=20000, linger_ms=1, message_timeout_ms=15000))
+        producer = Producer(run.config(transactional_id=name, transaction_timeout_ms=20000, linger_ms=1, message_timeout_ms=15000, compression_type="zstd"))
         try:
             producer.init_transactions(30)
             return producer
@@ -248,7 +256,7 @@ def write_transactions(run: Run, name: str) -> None:
             producer.begin_transaction()
             h.add(txn=txn, state="aborted", size=size)  # until a commit is asked for
             for i in range(size):
-                producer.produce("transactions", f"{txn}/{i}", partition=rand.randrange(PARTITIONS))
+                producer.produce("transactions", f"{txn}/{i}", partition=rand.randrange(PARTITIONS), headers=pad(rand, "zstd"))
             if rand.random() < 0.3:
                 producer.flush(5)
             finish(producer, h, txn, rand.random() < 0.7)
