@@ -680,6 +680,24 @@ def keep(run: Run) -> Path:
     return run.server.folder
 
 
+def make_topics(run: Run) -> None:
+    """The network may cut the connection before the answer is there: then again, until all are there."""
+    topics = [NewTopic(t, PARTITIONS, 1) for t in ("plain", "idempotent", "transactions", "transformed", "share")]
+    topics.append(NewTopic("compacted", PARTITIONS, 1, config={"cleanup.policy": "compact", "internal.segment.bytes": "20000"}))
+    admin = AdminClient(run.config())
+    until = time.monotonic() + SYNC_SECONDS
+    for topic in topics:
+        while True:
+            try:
+                admin.create_topics([topic])[topic.topic].result(20)
+                break
+            except KafkaException as e:
+                if e.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    break
+                if time.monotonic() > until:
+                    raise
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
@@ -689,10 +707,7 @@ def main() -> int:
     parser.add_argument("--parts", type=lambda s: s.split(","), default=list(PARTS))
     run = Run(parser.parse_args())
     print(f"history: seed {run.args.seed}, {run.args.kills} kills, {','.join(run.args.parts)}", flush=True)
-    admin = AdminClient(run.config())
-    for f in admin.create_topics([NewTopic(t, PARTITIONS, 1) for t in ("plain", "idempotent", "transactions", "transformed", "share")]).values():
-        f.result(20)
-    admin.create_topics([NewTopic("compacted", PARTITIONS, 1, config={"cleanup.policy": "compact", "internal.segment.bytes": "20000"})])["compacted"].result(20)
+    make_topics(run)
     writers, sharers, readers, groups = clients(run)
     if "transactions" in run.args.parts:
         writers.append(threading.Thread(target=shorten, args=(run,), name="segments"))
