@@ -103,8 +103,9 @@ static void list_record(struct listing *x, const struct batch_record *rec, int32
     note_error(x, index, text);
 }
 
-// Refuses a batch of well-formed records some of which the topic does not take, and says which.
-static bool refuse_records(const struct partition *p, struct broker_produce *r, const struct batch *b, struct bounds bounds, struct checked *c) {
+// Refuses a batch of well-formed records some of which the topic does not take, and says which as far as they can be gone through; `late`: at least
+// one has a timestamp out of bounds.
+static bool refuse_records(const struct partition *p, struct broker_produce *r, const struct batch *b, struct bounds bounds, bool late, struct checked *c) {
     struct listing x = {.p = p, .r = r, .bounds = bounds};
     struct batch_iter it;
     struct batch_record rec;
@@ -112,7 +113,8 @@ static bool refuse_records(const struct partition *p, struct broker_produce *r, 
     if (batch_iter_init(&it, b, PLAIN_MAX, NULL) == ERR_OK)
         for (int32_t i = 0; batch_iter_next(&it, &rec, NULL) == 1; i++) list_record(&x, &rec, i);
     batch_iter_fini(&it);
-    if (x.late || x.bad == 0) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+    if (x.bad == 0 ? late : x.late) fault(c, KAFKA_INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp");
+    else if (x.bad == 0) fault(c, KAFKA_INVALID_RECORD, "One or more records have been rejected.");
     else
         fault(c, KAFKA_INVALID_RECORD,
               "One or more records have been rejected due to %lld record errors in total, and only showing the first three errors at most: [%s]",
@@ -154,9 +156,8 @@ static bool check_records(const struct partition *p, struct broker_produce *r, c
     // Where the producer says that the times are of appending, the header has the one of all records.
     bool one_time = (b->attributes & BATCH_ATTR_APPEND_TIME) != 0;
     int64_t oldest = one_time ? b->max_timestamp : s->min_timestamp, newest = one_time ? b->max_timestamp : s->max_timestamp;
-    if ((p->compact && s->key_missing) || oldest < bounds.oldest || (newest != -1 && newest > bounds.newest))
-        return refuse_records(p, r, b, bounds, c);
-    return true;
+    bool late = oldest < bounds.oldest || (newest != -1 && newest > bounds.newest);
+    return !(late || (p->compact && s->key_missing)) || refuse_records(p, r, b, bounds, late, c);
 }
 
 // ---- recompression --------------------------------------------------------------------------------------------------

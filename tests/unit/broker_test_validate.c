@@ -44,6 +44,13 @@ static void make(struct fixture *f, struct buf *out, int n, int codec, unsigned 
     *out = packed;
 }
 
+static void seal(struct buf *b, int32_t count) { // the header says so many
+    buf_set_be32(b, 23, (uint32_t)(count - 1));
+    buf_set_be32(b, 57, (uint32_t)count);
+    buf_set_be32(b, 8, (uint32_t)(b->n - BATCH_PREFIX));
+    buf_set_be32(b, 17, crc32c(0, b->p + 21, b->n - 21));
+}
+
 static struct broker_produce produce_listing(struct fixture *f, const char *topic, struct str batches) {
     struct fixture_put x = {.f = f};
     x.produce = (struct broker_produce){.topic = topic, .batches = batches, .wait_durable = true, .list_errors = true};
@@ -61,6 +68,10 @@ static void test_keys(void **state) {
     struct broker_kv compact = {"cleanup.policy", "compact"};
     struct buf b = {0};
     create(f, "k", &compact, 1);
+    make(f, &b, 1, 0, 1, 0);
+    b.p[BATCH_HEADER + 3] = 2 * 9; // no key, and an offset that it cannot have
+    seal(&b, 1);
+    assert_int_equal(produce_listing(f, "k", buf_str(&b)).kafka_error, KAFKA_INVALID_RECORD);
     for (int codec = 0; codec < COMPRESS_COUNT; codec++) {
         make(f, &b, 6, codec, 1u << 2 | 1u << 5, 0);
         struct broker_produce r = produce_listing(f, "k", buf_str(&b));
@@ -130,13 +141,6 @@ static void test_time_types(void **state) {
     assert_true(batch_crc_ok(&x) && (x.attributes & BATCH_ATTR_APPEND_TIME) == 0);
     buf_fini(&b);
     buf_fini(&read);
-}
-
-static void seal(struct buf *b, int32_t count) { // the header says so many
-    buf_set_be32(b, 23, (uint32_t)(count - 1));
-    buf_set_be32(b, 57, (uint32_t)count);
-    buf_set_be32(b, 8, (uint32_t)(b->n - BATCH_PREFIX));
-    buf_set_be32(b, 17, crc32c(0, b->p + 21, b->n - 21));
 }
 
 // A batch whose records are not as many as it says, or not as long as they say.
